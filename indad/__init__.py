@@ -1,0 +1,17 @@
+"""indad: PatchCore, the anomaly detector that learns from good images only."""
+
+__version__ = "0.1.0"
+
+_HOMES = {"PatchCore": "patchcore", "load_dataset": "data", "evaluate": "experiment",
+          "load_backbone": "backbones", "PRESETS": "presets", "BACKBONES": "backbones",
+          "CATALOG": "catalog"}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use: `indad list` should not wait for torch."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,68 @@
+"""Many images at once: from whatever holds pictures to batches of tensors, faults included."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .errors import InputError
+from .images import Frame, ImageTransform, as_rgb
+
+
+def load_batches(sources: list, transform: ImageTransform, *, batch_size: int,
+                 strict: bool) -> Iterator["Batch"]:
+    """Read, transform and batch `sources` in order; see `images.as_rgb` for what a source may be.
+
+    An unreadable one raises its `InputError` if `strict`, and else is listed in its batch.
+    """
+    reader = ImageReader(sources, transform, strict)
+    return iter(DataLoader(reader, batch_size, collate_fn=collate))
+
+
+@dataclass
+class Batch:
+    pixels: Tensor  # (b, 3, h, w)
+    indices: list[int]
+    frames: list[Frame]
+    skipped: list[tuple[int, str]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return tuple(self.pixels.shape[-2:])
+
+
+class ImageReader(Dataset):
+    """Reads and transforms one image; an unreadable one becomes its error message."""
+
+    def __init__(self, sources: list, transform: ImageTransform, strict: bool):
+        self.sources, self.transform, self.strict = sources, transform, strict
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | str, Frame | None]:
+        try:
+            image = as_rgb(self.sources[index])
+        except InputError as error:
+            if self.strict:
+                raise
+            return index, str(error), None
+        return index, self.transform(image), self.transform.frame((image.height, image.width))
+
+
+def collate(samples: list[tuple[int, Tensor | str, Frame | None]]) -> Batch:
+    read = [sample for sample in samples if sample[2] is not None]
+    skipped = [(index, reason) for index, reason, frame in samples if frame is None]
+    pixels = torch.stack([pixels for _, pixels, _ in read]) if read else torch.empty(0)
+    return Batch(pixels, [index for index, _, _ in read], [frame for *_, frame in read], skipped)
+
+
+def as_list(images: object) -> list:
+    """One image or many -> a list of them."""
+    many = isinstance(images, Sequence) and not isinstance(images, str)
+    if many or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4):
+        return list(images)
+    return [images]

@@ -1,0 +1,192 @@
+"""The command line: words in, a table and an exit status out.
+
+Exit status 0: done; 2: something given was wrong, said in one line on standard error.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import __version__
+from .errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake costs one line instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"indad: error: {message} (try: python -m indad {self._command()}--help)\n")
+
+    def _command(self) -> str:
+        words = self.prog.split()
+        return f"{words[-1]} " if words[-1] in ("run", "list") else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments:
+        arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (InputError, OSError) as error:
+        if options.debug:
+            raise
+        message = str(error).replace("\n", " ")
+        print(f"indad: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nindad: interrupted; what was complete is kept, nothing else", file=sys.stderr)
+        return 130
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m indad", description="Anomaly detection from good images only.")
+    parser.add_argument("--version", action="version", version=f"indad {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    run = commands.add_parser("run", help="fit on good images, score test images, keep results",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    run.set_defaults(command=_run)
+    add = run.add_argument
+    add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
+    add("--category", default="all", help="one category, or all")
+    add("--backbone", default="efficientnet_lite0", help="a name that `list` shows")
+    add("--preset", default="default", help="a name that `list` shows")
+    add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
+    add("--image-score", help="max, reweighted, top or ind_knn_ad")
+    add("--resize", type=int, help="side of the square that images are resized to")
+    add("--shots", type=int, help="train on so many good images only")
+    add("--seed", type=int, default=0, help="of everything that is drawn at random")
+    add("--split", default="paper", help="for MTD: paper, or grouped by tile")
+    add("--frame", default="model", help="pixels that metrics count: model or original")
+    add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
+    add("--overlays", type=int, default=24, help="pictures to draw per category, at most")
+    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--batch-size", type=int, default=16, help="images at a time; changes no score")
+    add("--datasets", help="folder of datasets; INDAD_DATASETS or ./datasets if not given")
+    add("--output", default="results/runs", help="folder for the results")
+    add("--skip-existing", action="store_true", help="keep complete results of the same run")
+    add("--strict", action="store_true", help="stop at the first unreadable image")
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+    show = commands.add_parser("list", help="datasets, categories, backbones and presets")
+    show.set_defaults(command=_list)
+    show.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from . import results
+    from .data import list_categories
+    from .experiment import run
+
+    chosen = {name: getattr(options, name) for name in ("coreset_ratio", "image_score", "resize")
+              if getattr(options, name) is not None}
+    chosen |= {name: getattr(options, name)
+               for name in ("backbone", "seed", "device", "batch_size")}
+    categories = [options.category]
+    if options.category == "all":
+        categories = list_categories(options.dataset, datasets=options.datasets)
+    rows, warnings = [], []
+    with Bars() as bars:
+        for category in categories:
+            result = run(
+                options.dataset, category, preset=options.preset, options=chosen,
+                split=options.split, shots=options.shots, frame=options.frame,
+                false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
+                datasets=options.datasets, output=options.output,
+                skip_existing=options.skip_existing, strict=options.strict,
+                progress=bars.of(category))
+            bars.close()
+            rows.append(results.summary_row(result.record, str(result.folder)))
+            warnings += [f"{category}: {warning}" for warning in result.warnings]
+            if len(rows) == 1:
+                print(results.text_table_header())
+            print(results.text_table_row(rows[-1]), flush=True)
+    if len(rows) > 1:
+        print(results.text_table_row(results.mean_row(rows)))
+    results.write_summary(Path(options.output))
+    print(f"\nresults and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
+    for warning in warnings:
+        print(f"indad: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+class Bars:
+    """tqdm bars for a library that only reports (what, done, total)."""
+
+    def __init__(self):
+        self._bar, self._what = None, None
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def of(self, category: str):
+        """A progress callback for one category."""
+        from tqdm import tqdm
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what != self._what:
+                self.close()
+                self._what = what
+                self._bar = tqdm(desc=f"{category}: {what}", total=total, leave=False)
+            self._bar.update(done - self._bar.n)
+
+        return progress
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = self._what = None
+
+
+def _list(options: argparse.Namespace) -> int:
+    from .backbones import BACKBONES
+    from .catalog import CATALOG
+    from .presets import PRESETS
+
+    print("datasets (or give a folder)")
+    for row in CATALOG.values():
+        print(f"  {row.name:<20}{row.title} [{row.licence}]\n{'':22}{', '.join(row.categories)}")
+    print("\nbackbones")
+    for row in BACKBONES.values():
+        where = "installed" if row.package else "downloaded on first use"
+        print(f"  {row.name:<20}{row.family}, {row.weights_mb} MB, {row.licence}, {where}")
+    print("\npresets")
+    for name, preset in PRESETS.items():
+        settings = ", ".join(f"{key}={value}" for key, value in preset.items())
+        print(f"  {name:<20}{settings or 'the defaults of PatchCore'}")
+    return 0
+
+
+def _ask() -> list[str]:
+    """A person at a terminal chooses; an empty answer takes the default."""
+    from .backbones import BACKBONES, OFFLINE
+    from .data import list_categories
+
+    category = _choose("category of synthetic parts", ["all", *list_categories("synthetic")])
+    backbone = _choose("backbone", sorted(BACKBONES, key=lambda name: name != OFFLINE))
+    return ["run", "--category", category, "--backbone", backbone]
+
+
+def _choose(what: str, names: list[str]) -> str:
+    for number, name in enumerate(names, 1):
+        print(f"  {number}  {name}")
+    while True:
+        try:
+            answer = input(f"{what} [1]: ").strip() or "1"
+        except EOFError:
+            return names[0]
+        if answer in names:
+            return answer
+        if answer.isdecimal() and 1 <= int(answer) <= len(names):
+            return names[int(answer) - 1]
+        print(f"  type a number from 1 to {len(names)}, or a name")

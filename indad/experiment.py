@@ -1,0 +1,235 @@
+"""One run: load a category, fit, predict, evaluate, write everything down."""
+
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import results
+from .data import ImageSet, Item, fingerprint, load_dataset
+from .errors import InputError, unknown
+from .images import read_image
+from .metrics import image_metrics, pixel_metrics
+from .patchcore import PatchCore, Prediction, Progress
+from .plots import ColourScale, overlay
+from .presets import PRESETS
+from .thresholds import conformal_threshold
+
+FRAMES = ("model", "original")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: its folder, its record (metrics.json), and what it had to leave out."""
+
+    folder: Path
+    record: dict
+    warnings: tuple[str, ...] = ()
+    reused: bool = False
+
+
+def evaluate(prediction: Prediction, images: ImageSet, *,
+             frame: str = "model") -> dict[str, float | None]:
+    """All metrics of a prediction, as fractions; None where labels or masks are missing.
+
+    Args:
+        prediction: of `images`, which know labels and masks.
+        frame: where pixels are compared: "model", in the resized and cropped view that every peer
+            evaluates in, or "original", in the photo's own pixels.
+
+    Defective images without a mask are left out of the pixel metrics, never taken for good.
+    """
+    if frame not in FRAMES:
+        raise unknown("frame", frame, FRAMES)
+    items = [images[i] for i in prediction.indices]
+    metrics = image_metrics(prediction.scores, np.array([item.label for item in items]))
+    maps, masks = [], []
+    all_maps = prediction.model_maps if frame == "model" else prediction.maps
+    for index, item in enumerate(items):
+        mask = _mask_in_frame(item, prediction, index, frame)
+        if mask is not None:
+            maps.append(all_maps[index])
+            masks.append(mask)
+    return metrics | pixel_metrics(maps, masks)
+
+
+def _mask_in_frame(item: Item, prediction: Prediction, index: int,
+                   frame: str) -> np.ndarray | None:
+    where = prediction.frames[index]
+    if item.label == 0:
+        return np.zeros(where.size if frame == "model" else where.original, dtype=bool)
+    mask = item.mask()
+    return prediction.transform.mask(mask) if mask is not None and frame == "model" else mask
+
+
+def run(dataset: str, category: str | None = None, *, preset: str = "default",
+        options: dict | None = None, split: str = "paper", shots: int | None = None,
+        frame: str = "model", false_alarm_rate: float = 0.05, overlays: int = 24,
+        datasets: str | Path | None = None, output: str | Path = "results/runs",
+        skip_existing: bool = False, strict: bool = False,
+        progress: Progress | None = None) -> RunResult:
+    """Run one category from photos to result files.
+
+    Args:
+        dataset, category, split, shots, datasets: see `data.load_dataset`.
+        preset, options: arguments of `PatchCore`; options override the preset.
+        false_alarm_rate: of the verdicts, see `thresholds.conformal_threshold`.
+        overlays: at most so many pictures: the mistakes first, then a spread over all images.
+        skip_existing: keep a complete result of exactly this configuration and data.
+        strict: stop at an unreadable image instead of going on without it.
+
+    Raises `InputError` for anything wrong with what was given.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
+    model = PatchCore(**PRESETS[preset] | (options or {}))
+    model.check_options()
+    results.check_writable(Path(output))
+    train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
+                               seed=model.options["seed"], progress=progress)
+    config = {"dataset": train.dataset, "category": train.category, "preset": preset,
+              "split": split, "shots": shots, "frame": frame,
+              "false_alarm_rate": false_alarm_rate, **model.options}
+    folder = results.run_folder(Path(output), config)
+    data = fingerprint(train, test)
+    record = results.read_record(folder) if skip_existing else None
+    if record and record["data_fingerprint"] == data:
+        return RunResult(folder, record, reused=True)
+    leftovers = results.interrupted(folder)
+    warnings = [f"{leftover.name}: left by an interrupted run; not read"
+                for leftover in leftovers]
+
+    model.fit(train, strict=strict, progress=progress)
+    began = time.perf_counter()
+    prediction = model.predict(test, strict=strict, progress=progress)
+    predict_s = time.perf_counter() - began
+    warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
+
+    decision = _decide(model, prediction, test, false_alarm_rate)
+    bank = model.memory_bank_
+    record = {
+        "metrics": evaluate(prediction, test, frame=frame),
+        "counts": _counts(train, test, model, prediction),
+        "decision": decision,
+        "timings": {**model.timings_, "predict_s": predict_s,
+                    "images_per_s": len(prediction.scores) / predict_s},
+        "memory_bank": {"patches": len(bank), "dim": bank.shape[1],
+                        "bytes": bank.numel() * bank.element_size()},
+        "peak_memory_mb": peak_memory_mb(),
+        "config": config, "environment": environment(model.device_), "data_fingerprint": data,
+    }
+    with results.complete_folder(folder) as partial:
+        results.write_json(partial / "metrics.json", record)
+        results.write_scores(partial / "scores.csv", _score_rows(prediction, test, decision))
+        (partial / "overlays").mkdir()
+        _write_overlays(partial / "overlays", prediction, test, model, decision, overlays,
+                        progress)
+    return RunResult(folder, record, tuple(warnings))
+
+
+def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
+            false_alarm_rate: float) -> dict:
+    """Thresholds from good training images, and what they do to the test images."""
+    if len(model.good_scores_) == 0:  # a single training image: nothing to leave out
+        return {"threshold": None, "map_threshold": None, "calibrated_on": 0,
+                "false_alarms": None, "misses": None}
+    threshold = conformal_threshold(model.good_scores_, false_alarm_rate)
+    labels = test.labels[prediction.indices]
+    flagged = prediction.scores > threshold
+    return {"threshold": threshold,
+            "map_threshold": conformal_threshold(model.good_peaks_, false_alarm_rate),
+            "calibrated_on": len(model.good_scores_),
+            "false_alarms": int(np.sum(flagged & (labels == 0))),
+            "misses": int(np.sum(~flagged & (labels == 1)))}
+
+
+def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Prediction) -> dict:
+    labels = test.labels[prediction.indices]
+    masks = [item.mask() is not None for item in (test[i] for i in prediction.indices)
+             if item.label]
+    return {"train": len(train) - len(model.skipped_), "test_good": int(np.sum(labels == 0)),
+            "test_defective": int(np.sum(labels == 1)), "test_masks": sum(masks),
+            "unreadable": len(model.skipped_) + len(prediction.skipped)}
+
+
+def _verdict(score: float, threshold: float | None) -> str:
+    if threshold is None:
+        return "n/a"
+    return "defective" if score > threshold else "good"
+
+
+def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[dict]:
+    rows = []
+    for score, index in zip(prediction.scores.tolist(), prediction.indices, strict=True):
+        item, threshold = test[index], decision["threshold"]
+        rows.append({"image": test.name_of(item), "label": item.label,
+                     "defect_type": item.defect_type, "score": score, "threshold": threshold,
+                     "verdict": _verdict(score, threshold)})
+    return rows
+
+
+def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model: PatchCore,
+                    decision: dict, limit: int, progress: Progress | None) -> None:
+    level = decision["map_threshold"] or float(prediction.model_maps.max())
+    floor = float(np.median(model.good_peaks_)) / 2 if len(model.good_peaks_) else 0.0
+    scale = ColourScale(low=floor, high=max(2 * level - floor, floor))
+    chosen = _worth_showing(prediction, test, decision["threshold"], limit)
+    for done, position in enumerate(chosen):
+        item, score = test[prediction.indices[position]], float(prediction.scores[position])
+        verdict = _verdict(score, decision["threshold"])
+        known = f" (limit {decision['threshold']:.3g})" if decision["threshold"] else ""
+        picture = overlay(
+            read_image(item.path), prediction.maps[position], scale=scale,
+            title=f"{item.defect_type}/{item.path.stem}: score {score:.3g}{known}, {verdict}",
+            outline_above=decision["map_threshold"], mask=item.mask() if item.label else None)
+        picture.save(folder / f"{item.defect_type}_{item.path.stem}.png", compress_level=1)
+        if progress:
+            progress("drawing overlays", done + 1, len(chosen))
+
+
+def _worth_showing(prediction: Prediction, test: ImageSet, threshold: float | None,
+                   limit: int) -> list[int]:
+    """Positions to draw: wrong verdicts first, then images spread evenly over all defect types."""
+    labels = test.labels[prediction.indices]
+    limit = min(limit, len(labels))
+    wrong = [] if threshold is None else np.flatnonzero((prediction.scores > threshold)
+                                                        != (labels == 1)).tolist()
+    wrong = [wrong[i] for i in np.linspace(0, len(wrong) - 1, min(len(wrong), limit // 2),
+                                           dtype=int)] if wrong else []
+    rest = [i for i in range(len(labels)) if i not in set(wrong)]
+    spread = np.linspace(0, len(rest) - 1, min(limit - len(wrong), len(rest)), dtype=int)
+    return sorted({*wrong, *(rest[i] for i in spread)})
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process has held so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 ** 2 if sys.platform == "darwin" else 1024), 1)
+
+
+def environment(device: torch.device) -> dict:
+    """Versions and device: what a number depends on besides its configuration."""
+    packages = ("indad", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
+                "faiss-cpu", "pillow")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"python": platform.python_version(), "platform": platform.system(),
+            "device": f"{device.type} ({name})", "threads": torch.get_num_threads(), **versions}
+
+

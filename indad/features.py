@@ -1,0 +1,91 @@
+"""From feature maps to patch features: what PatchCore remembers about each place in a picture.
+
+Three published recipes, each a function `(maps) -> (b, d, h, w)` on the grid of the first map:
+`concatenate` (anomalib, and the plain reading of the paper), `adaptive` (amazon's reference
+implementation) and `unpadded` (ind_knn_ad). All are linear, so pooling and resizing commute, and
+no recipe has to build the nine-fold unfolded tensor that the reference implementation builds.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ADAPTIVE_DIM = 1024
+
+
+def concatenate(maps: Sequence[Tensor]) -> Tensor:
+    """Average 3x3 neighbourhoods, resize deeper maps to the first one's grid, concatenate.
+
+    Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`. Zero padding counts in the mean, as
+    in `AvgPool2d(3, 1, 1)` of anomalib's `torch_model.py`.
+    """
+    return torch.cat(_to_first_grid([F.avg_pool2d(m, 3, stride=1, padding=1) for m in maps]), 1)
+
+
+def unpadded(maps: Sequence[Tensor]) -> Tensor:
+    """Average 3x3 neighbourhoods without padding and stretch the result back, as ind_knn_ad does.
+
+    The grid shrinks by two (28 -> 26, 14 -> 12) and is pooled back to the first map's size, so
+    patches drift against pixels toward the border: kept to reproduce numbers, not to recommend.
+    """
+    grid = maps[0].shape[-2:]
+    return torch.cat([F.adaptive_avg_pool2d(F.avg_pool2d(m, 3, stride=1), grid) for m in maps], 1)
+
+
+def adaptive(maps: Sequence[Tensor]) -> Tensor:
+    """Pool each unfolded 3x3 patch to 1024 numbers and the layers together to 1024 again.
+
+    Maps `(b, c_i, h_i, w_i)` -> `(b, 1024, h_0, w_0)`. Equals `PatchMaker`, `MeanMapper` and
+    `Aggregator` of amazon-science/patchcore-inspection to float rounding: adaptive pooling over
+    a flattened patch is a fixed linear map, that is, a 3x3 convolution.
+    """
+    pooled = torch.cat(_to_first_grid([_adaptive_layer(m) for m in maps]), 1)
+    if len(maps) == 1:
+        return pooled
+    if len(maps) == 2:  # 2048 -> 1024: means of neighbouring pairs
+        return F.avg_pool2d(pooled.flatten(2).transpose(1, 2), (1, 2)).transpose(1, 2).reshape(
+            len(pooled), ADAPTIVE_DIM, *pooled.shape[-2:])
+    flat = F.adaptive_avg_pool1d(pooled.flatten(2).transpose(1, 2), ADAPTIVE_DIM)
+    return flat.transpose(1, 2).reshape(len(pooled), ADAPTIVE_DIM, *pooled.shape[-2:])
+
+
+def _adaptive_layer(feature_map: Tensor) -> Tensor:
+    """`(b, c, h, w)` -> `(b, 1024, h, w)`: adaptive pooling of the 9c numbers of each patch."""
+    channels = feature_map.shape[1]
+    if channels == ADAPTIVE_DIM:
+        # Each bin holds the 9 numbers of one channel: a plain average.
+        return F.avg_pool2d(feature_map, 3, stride=1, padding=1)
+    kernel = _adaptive_kernel(channels).to(feature_map)
+    if 2 * channels == ADAPTIVE_DIM:
+        # Two bins per channel, 5 numbers each, sharing the centre: a depthwise convolution.
+        depthwise = torch.stack([kernel[i, i // 2] for i in range(ADAPTIVE_DIM)])
+        return F.conv2d(feature_map, depthwise[:, None], padding=1, groups=channels)
+    return F.conv2d(feature_map, kernel, padding=1)
+
+
+@lru_cache(maxsize=16)
+def _adaptive_kernel(channels: int) -> Tensor:
+    """The convolution kernel `(1024, c, 3, 3)` that adaptive pooling of a patch amounts to."""
+    one_hot = torch.eye(9 * channels)  # row i: a patch that is 1 in its i-th number
+    columns = F.adaptive_avg_pool1d(one_hot[:, None], ADAPTIVE_DIM)[:, 0]  # (9c, 1024)
+    return columns.T.reshape(ADAPTIVE_DIM, channels, 3, 3).contiguous()
+
+
+def _to_first_grid(maps: Sequence[Tensor]) -> list[Tensor]:
+    grid = maps[0].shape[-2:]
+    return [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
+
+
+def as_rows(features: Tensor) -> Tensor:
+    """`(b, d, h, w)` -> `(b * h * w, d)`: one row a patch, image by image, row by row."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+RECIPES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
+    "concatenate": concatenate,
+    "adaptive": adaptive,
+    "unpadded": unpadded,
+}

@@ -1,0 +1,172 @@
+"""Result files, in and out. A file or folder with its final name is always whole.
+
+Everything is written beside its place under a name that starts with a dot and ends in `.partial`,
+and renamed when complete.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
+           "aupro_30", "aupro_5")
+COLUMNS = ("dataset", "category", "backbone", "preset", "coreset_ratio", "shots", "seed", "split",
+           *METRICS, "seconds", "run")
+# These change how fast a number comes, not which one: they are no part of a run's identity.
+WITHOUT_EFFECT = ("device", "batch_size")
+
+
+def config_hash(config: dict) -> str:
+    """Eight hex digits that name a configuration."""
+    kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT}
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_folder(output: Path, config: dict) -> Path:
+    """Where a run of `config` belongs: output/dataset/category/backbone-hash."""
+    return (output / config["dataset"] / config["category"]
+            / f"{config['backbone']}-{config_hash(config)}")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `InputError` now rather than after an hour of work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex}.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror}); "
+                         "choose another folder with --output") from error
+
+
+def interrupted(folder: Path) -> list[Path]:
+    """What interrupted runs of this folder's configuration left behind."""
+    return sorted(folder.parent.glob(f".{folder.name}.*.partial"))
+
+
+@contextmanager
+def complete_folder(folder: Path) -> Iterator[Path]:
+    """Yield a fresh folder to write into; it takes the place of `folder` if all goes well."""
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file so that it is never seen half-written."""
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(file: Path, value: object) -> None:
+    """JSON without nan or infinity, which are not JSON; a metric that is missing is null."""
+    write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_record(folder: Path) -> dict | None:
+    """The run in a folder, or None if there is no whole one."""
+    try:
+        record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "metrics" in record else None
+
+
+def read_all(output: Path) -> list[dict]:
+    """All runs below a folder, as the rows of its summary."""
+    rows = []
+    for file in sorted(output.glob("*/*/*/metrics.json")):
+        if not any(part.startswith(".") for part in file.relative_to(output).parts):
+            record = read_record(file.parent)
+            if record:
+                rows.append(summary_row(record, file.parent.relative_to(output).as_posix()))
+    return rows
+
+
+def summary_row(record: dict, run: str) -> dict:
+    """One line of the summary, from a run's record."""
+    config, timings = record["config"], record["timings"]
+    row = {name: config.get(name) for name in COLUMNS if name in config}
+    row |= {name: record["metrics"][name] for name in METRICS}
+    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2), "run": run}
+
+
+def write_summary(output: Path) -> list[dict]:
+    """Bring summary.json, summary.csv and summary.md up to date with all runs below `output`."""
+    rows = read_all(output)
+    write_json(output / "summary.json", rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(output / "summary.csv", table.getvalue())
+    write_text(output / "summary.md", markdown(rows))
+    return rows
+
+
+def write_scores(file: Path, rows: list[dict]) -> None:
+    """scores.csv: one line an image, worst first."""
+    with open(file, "w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, ("image", "label", "defect_type", "score", "threshold",
+                                        "verdict"), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: -row["score"]))
+
+
+SHOWN = (("image AUROC", "image_auroc"), ("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro_30"),
+         ("F1-max", "image_f1_max"))
+
+
+def format_metric(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def markdown(rows: list[dict]) -> str:
+    """The summary as a Markdown table."""
+    names = ("dataset", "category", "backbone", "preset", "seed", "split")
+    lines = ["| " + " | ".join((*names, *(title for title, _ in SHOWN), "seconds")) + " |",
+             "|" + "---|" * (len(names) + len(SHOWN) + 1)]
+    for row in rows:
+        cells = [str(row.get(name, "")) for name in names]
+        cells += [format_metric(row[key]) for _, key in SHOWN]
+        lines.append("| " + " | ".join((*cells, f"{row['seconds']:.1f}")) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def text_table_header() -> str:
+    return f"{'category':<20}" + "".join(f"{title:>13}" for title, _ in SHOWN) + f"{'seconds':>10}"
+
+
+def text_table_row(row: dict) -> str:
+    return (f"{row['category']:<20}" + "".join(f"{format_metric(row[key]):>13}"
+                                               for _, key in SHOWN) + f"{row['seconds']:>10.1f}")
+
+
+def mean_row(rows: list[dict]) -> dict:
+    """The mean over categories; a metric that some category lacks has none."""
+    mean = {"category": "mean", "seconds": sum(row["seconds"] for row in rows)}
+    for _, key in SHOWN:
+        values = [row[key] for row in rows]
+        mean[key] = None if None in values else sum(values) / len(values)
+    return mean

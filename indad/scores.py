@@ -1,0 +1,105 @@
+"""From patch distances to one score per image and one map per image.
+
+Published variants side by side; peers differ here more than anywhere else. Higher is always more
+anomalous.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .neighbors import nearest
+
+
+def maximum(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int) -> Tensor:
+    """The worst patch decides: the reference implementation (and anomalib with b = 1).
+
+    All scores take patch scores `(n, p)`, patch features `(n, p, d)`, the index of each patch's
+    nearest neighbour `(n, p)`, the bank `(m, d)` and b, and return `(n,)`.
+    """
+    return patches.amax(1)
+
+
+def top(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int) -> Tensor:
+    """The mean of the worst 1 % of patches (at least one): AnomalyDINO's score."""
+    return patches.topk(max(1, round(0.01 * patches.shape[1])), dim=1).values.mean(1)
+
+
+def reweighted(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
+               b: int) -> Tensor:
+    """Equation 7 of the paper: less weight where the matched bank entry is itself well surrounded.
+
+    `s = (1 - exp(s*) / sum over m in N_b(m*) of exp(|q - m|)) s*`, with the b nearest bank entries
+    of m*, m* itself among them. As s* is the smallest term, the weight lies in [1 - 1/b, 1). The
+    softmax is taken after subtracting the largest exponent: exp overflows at 89. With b = 1, where
+    the equation is always zero, the score is s*, as in anomalib.
+    """
+    worst, q, around = _worst_patch(patches, features, indices, bank, b)
+    if around.shape[1] == 1:
+        return worst
+    to_around = torch.linalg.vector_norm(q[:, None] - around, dim=2)  # (n, b)
+    return (1 - torch.softmax(to_around, 1)[:, 0]) * worst
+
+
+def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
+               b: int) -> Tensor:
+    """The variant of rvorias/ind_knn_ad: m* left out of its neighbourhood, exponents / sqrt(d).
+
+    The exponents become nearly equal, so the weight is close to 1 - 1/(b - 1) for every image.
+    """
+    worst, q, around = _worst_patch(patches, features, indices, bank, b)
+    scale = features.shape[2] ** 0.5
+    to_others = torch.linalg.vector_norm(q[:, None] - around[:, 1:], dim=2)  # (n, b - 1)
+    return (1 - torch.exp(worst / scale - torch.logsumexp(to_others / scale, 1))) * worst
+
+
+def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
+                 b: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per image: s* `(n,)`, the worst patch q `(n, d)`, the b entries around m* `(n, b, d)`."""
+    worst, place = patches.max(1)
+    rows = torch.arange(len(patches), device=patches.device)
+    match = bank[indices[rows, place]]                       # m*
+    _, around = nearest(match, bank, min(b, len(bank)))      # N_b(m*), m* first
+    return worst, features[rows, place], bank[around]
+
+
+IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]] = {
+    "max": maximum, "reweighted": reweighted, "top": top, "ind_knn_ad": ind_knn_ad,
+}
+
+BORDERS = ("symmetric", "reflect", "zero")
+
+
+def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "bilinear",
+                 sigma: float = 4.0, kernel_size: int = 33, border: str = "symmetric") -> Tensor:
+    """Patch scores `(n, gh, gw)` -> smooth maps `(n, h, w)` in the model's frame.
+
+    Upsampled, then blurred by a Gaussian of `sigma` pixels. `border` says what lies beyond the
+    edge: "symmetric" as scipy's `gaussian_filter` (amazon), "reflect" as kornia (anomalib), or
+    "zero" (ind_knn_ad), which darkens the rim of every map.
+    """
+    maps = F.interpolate(patches[:, None], size, mode=upsampling)
+    if sigma == 0:
+        return maps[:, 0]
+    kernel = torch.arange(kernel_size, dtype=torch.float32, device=maps.device) - kernel_size // 2
+    kernel = torch.exp(-kernel.square() / (2 * sigma ** 2))
+    kernel = (kernel / kernel.sum()).to(maps)
+    maps = _pad(maps, kernel_size // 2, border)
+    maps = F.conv2d(maps, kernel.view(1, 1, -1, 1))  # a Gaussian is separable: columns, then rows
+    return F.conv2d(maps, kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def _pad(maps: Tensor, width: int, border: str) -> Tensor:
+    if border == "zero":
+        return F.pad(maps, [width] * 4)
+    if border == "reflect":
+        return F.pad(maps, [width] * 4, mode="reflect")
+    if border != "symmetric":
+        raise ValueError(f"border is {border!r}; it must be one of {BORDERS}")
+    for dim in (2, 3):  # half-sample symmetric: the edge pixel is repeated; torch lacks it
+        length = maps.shape[dim]
+        first, last = maps.narrow(dim, 0, width), maps.narrow(dim, length - width, width)
+        maps = torch.cat([first.flip(dim), maps, last.flip(dim)], dim)
+    return maps

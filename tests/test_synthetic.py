@@ -1,0 +1,203 @@
+"""The synthetic data set: same pixels every time, exact masks, never a half-drawn folder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indad import synthetic
+from indad.synthetic import CATEGORIES, draw_part, draw_twins, is_complete, write_category
+
+NAMES = sorted(CATEGORIES)
+FLAWS = [(name, defect) for name in NAMES for defect in CATEGORIES[name].defects]
+FEW = {"train": 2, "good": 1, "per_defect": 1}  # enough to see the layout, quick to draw
+
+
+def files_below(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_six_categories_of_both_kinds_with_four_defects_or_more():
+    assert NAMES == ["board", "capsule", "gear", "tiles", "weave", "wood"]
+    assert {category.kind for category in CATEGORIES.values()} == {"texture", "object"}
+    for name, category in CATEGORIES.items():
+        assert category.name == name
+        assert len(set(category.defects)) == len(category.defects) >= 4
+        assert "good" not in category.defects
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_good_part_is_an_rgb_image_with_an_empty_mask(name):
+    image, mask = draw_part(name)
+    assert image.shape == (256, 256, 3) and image.dtype == np.uint8
+    assert mask.shape == (256, 256) and mask.dtype == bool
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_depends_only_on_its_names(name):
+    defect = CATEGORIES[name].defects[0]
+    wanted = [("good", "train", 0), (defect, "test", 1), ("good", "test", 2)]
+
+    def draw_all(requests):
+        return {r: draw_part(name, defect=r[0], split=r[1], index=r[2], seed=5) for r in requests}
+
+    forwards, backwards = draw_all(wanted), draw_all(reversed(wanted))
+    for request in wanted:
+        np.testing.assert_array_equal(forwards[request][0], backwards[request][0])
+        np.testing.assert_array_equal(forwards[request][1], backwards[request][1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_vary_with_index_split_and_seed(name):
+    first = draw_part(name)[0].astype(int)
+    for other in ({"index": 1}, {"split": "test"}, {"seed": 1}):
+        difference = np.abs(draw_part(name, **other)[0].astype(int) - first)
+        # Noise alone changes a pixel by some two grey levels: the part itself must differ.
+        assert difference.mean() > 4, other
+
+
+def test_each_defect_gets_parts_of_its_own():
+    twins = [draw_twins("board", defect=defect, split="test")[0].astype(int)
+             for defect in CATEGORIES["board"].defects]
+    for number, twin in enumerate(twins):
+        assert all(np.abs(twin - other).mean() > 4 for other in twins[:number])
+
+
+@pytest.mark.parametrize(("name", "defect"), FLAWS)
+def test_the_mask_is_where_the_defective_part_differs_from_its_twin(name, defect):
+    for index in range(2):
+        good, shown, mask = draw_twins(name, defect=defect, split="test", index=index, seed=3)
+        change = np.abs(shown.astype(int) - good.astype(int)).max(axis=2)
+        # Defects are local: a large mask would mean that the twins are not the same part.
+        assert 12 <= mask.sum() <= 0.08 * mask.size
+        assert change[~mask].max() <= 7  # the threshold of six grey levels and rounding
+        assert change[mask].min() >= 1  # clipping at white may hide part of a change
+        assert change[mask].mean() > 12  # a person can see it
+
+
+def test_draw_part_shows_the_defective_twin():
+    _, shown, mask = draw_twins("gear", defect="rust", split="test", index=4, seed=2)
+    image, same_mask = draw_part("gear", defect="rust", split="test", index=4, seed=2)
+    np.testing.assert_array_equal(image, shown)
+    np.testing.assert_array_equal(same_mask, mask)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_has_the_layout_of_mvtec_ad(tmp_path, name):
+    folder = write_category(tmp_path / name, name, seed=1, **FEW)
+    defects = CATEGORIES[name].defects
+    wanted = {"train/good/000.png", "train/good/001.png", "test/good/000.png", "synthetic.json"}
+    wanted |= {f"test/{defect}/000.png" for defect in defects}
+    wanted |= {f"ground_truth/{defect}/000_mask.png" for defect in defects}
+    assert files_below(folder) == sorted(wanted)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert json.loads((folder / "synthetic.json").read_text()) == {
+        "version": synthetic.VERSION, "seed": 1, "category": name, "counts": FEW}
+
+
+def test_files_hold_what_draw_part_draws(tmp_path):
+    folder = write_category(tmp_path / "capsule", "capsule", seed=1, **FEW)
+    image, mask = draw_part("capsule", defect="dent", split="test", index=0, seed=1)
+    with Image.open(folder / "test/dent/000.png") as file:
+        assert file.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(file), image)
+    with Image.open(folder / "ground_truth/dent/000_mask.png") as file:
+        assert file.mode == "L"
+        np.testing.assert_array_equal(np.asarray(file), mask * np.uint8(255))
+
+
+def test_a_complete_folder_is_left_untouched_and_another_request_replaces_it(tmp_path):
+    folder = write_category(tmp_path / "wood", "wood", **FEW)
+    mark = folder / "mark.txt"
+    mark.write_text("still the old folder")
+    write_category(folder, "wood", **FEW)
+    assert mark.exists()
+    assert not is_complete(folder, "wood", seed=1, **FEW)
+    write_category(folder, "wood", seed=1, **FEW)
+    assert not mark.exists()
+    assert is_complete(folder, "wood", seed=1, **FEW)
+    write_category(folder, "wood", seed=1, **{**FEW, "train": 3})
+    assert (folder / "train/good/002.png").exists()
+
+
+def test_a_new_version_redraws(tmp_path, monkeypatch):
+    folder = write_category(tmp_path / "wood", "wood", **FEW)
+    (folder / "mark.txt").write_text("drawn by the old version")
+    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    assert not is_complete(folder, "wood", **FEW)
+    write_category(folder, "wood", **FEW)
+    assert not (folder / "mark.txt").exists()
+    assert is_complete(folder, "wood", **FEW)
+
+
+def test_a_stale_partial_folder_is_removed_and_never_read(tmp_path):
+    stale = tmp_path / ".weave.partial" / "train" / "good"
+    stale.mkdir(parents=True)
+    (stale / "999.png").write_bytes(b"half a picture")
+    assert not is_complete(tmp_path / "weave", "weave", **FEW)
+    folder = write_category(tmp_path / "weave", "weave", **FEW)
+    assert not (folder / "train/good/999.png").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weave"]
+
+
+def test_an_interrupted_drawing_leaves_no_folder_and_can_be_repeated(tmp_path):
+    def interrupt(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_category(tmp_path / "weave", "weave", **FEW, progress=interrupt)
+    assert not (tmp_path / "weave").exists()
+    assert not is_complete(tmp_path / "weave", "weave", **FEW)
+    folder = write_category(tmp_path / "weave", "weave", **FEW)
+    assert is_complete(folder, "weave", **FEW)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weave"]
+
+
+def test_an_interrupted_redrawing_keeps_the_old_folder(tmp_path):
+    folder = write_category(tmp_path / "weave", "weave", **FEW)
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_category(folder, "weave", seed=1, **FEW, progress=interrupt)
+    assert is_complete(folder, "weave", **FEW)
+
+
+def test_a_folder_that_was_not_drawn_here_is_never_replaced(tmp_path):
+    photo = tmp_path / "wood" / "train" / "good" / "000.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a real photograph")
+    with pytest.raises(FileExistsError, match="wood"):
+        write_category(tmp_path / "wood", "wood", **FEW)
+    assert photo.read_bytes() == b"a real photograph"
+
+
+def test_progress_counts_every_picture(tmp_path):
+    calls = []
+    write_category(tmp_path / "wood", "wood", **FEW, progress=lambda *call: calls.append(call))
+    total = 2 + 1 + len(CATEGORIES["wood"].defects)
+    assert calls == [(done, total) for done in range(1, total + 1)]
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match="'wod'.*did you mean wood"):
+        draw_part("wod")
+    with pytest.raises(ValueError, match="'weav'.*did you mean weave"):
+        write_category(tmp_path / "weav", "weav")
+    with pytest.raises(ValueError, match="'scrach'.*did you mean scratch.*known: good, "):
+        draw_part("gear", defect="scrach")
+    with pytest.raises(ValueError, match="unknown split: 'tset'.*did you mean test"):
+        draw_part("gear", split="tset")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_damaged_description_counts_as_incomplete(tmp_path):
+    folder = write_category(tmp_path / "wood", "wood", **FEW)
+    (folder / "synthetic.json").write_text("{")
+    assert not is_complete(folder, "wood", **FEW)
