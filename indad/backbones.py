@@ -5,12 +5,15 @@ belong together. Left out on purpose: training, classification heads, anything a
 layer that is used.
 """
 
+import copy
 import importlib.util
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .errors import InputError, unknown
 from .images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
@@ -59,12 +62,36 @@ BACKBONES: dict[str, Backbone] = {row.name: row for row in (
 )}
 
 
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Merge each frozen batch norm into the convolution before it: a third of the time on a CPU.
+
+    A convolution and the norm that follows it among the children of one module are taken for a
+    pair. As this says nothing about how data flows, a trial image must come out the same; a
+    network for which it does not is returned unchanged.
+    """
+    folded = copy.deepcopy(network).eval()
+    for parent in list(folded.modules()):
+        for (_, convolution), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                    convolution.weight, convolution.bias, norm.running_mean, norm.running_var,
+                    norm.eps, norm.weight, norm.bias)
+                # timm's norms carry their activation with them.
+                setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
+    trial = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for before, after in zip(network.eval()(trial), folded(trial), strict=True):
+            if not torch.allclose(before, after, rtol=1e-3, atol=1e-4 * float(before.std())):
+                return network
+    return folded
+
+
 class FeatureExtractor(nn.Module):
     """Images `(b, 3, h, w)` -> a list of feature maps `(b, c_i, h_i, w_i)`, shallowest first."""
 
     def __init__(self, network: nn.Module, name: str):
         super().__init__()
-        self.network, self.name = network, name
+        self.network, self.name = fold_batch_norms(network), name
         self.channels: list[int] = network.feature_info.channels()
         self.strides: list[int] = network.feature_info.reduction()
         # Channels-last halves the time of depthwise convolutions on a CPU.

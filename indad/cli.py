@@ -63,7 +63,7 @@ def _parser() -> Parser:
     add("--split", default="paper", help="for MTD: paper, or grouped by tile")
     add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
-    add("--overlays", type=int, default=24, help="pictures to draw per category, at most")
+    add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--batch-size", type=int, default=16, help="images at a time; changes no score")
     add("--datasets", help="folder of datasets; INDAD_DATASETS or ./datasets if not given")

@@ -10,8 +10,7 @@ class InputError(ValueError):
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not in a registry, with the nearest names first."""
-    known = sorted(known)
+    known = list(known)
     nearest = get_close_matches(str(name), known, n=3, cutoff=0.5)
-    if nearest:
-        return InputError(f"unknown {kind} {name!r}; did you mean {' or '.join(nearest)}?")
-    return InputError(f"unknown {kind} {name!r}; there are: {', '.join(known) or 'none'}")
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(known) or 'none'})")

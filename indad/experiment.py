@@ -3,6 +3,7 @@
 import platform
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -69,7 +70,7 @@ def _mask_in_frame(item: Item, prediction: Prediction, index: int,
 
 def run(dataset: str, category: str | None = None, *, preset: str = "default",
         options: dict | None = None, split: str = "paper", shots: int | None = None,
-        frame: str = "model", false_alarm_rate: float = 0.05, overlays: int = 24,
+        frame: str = "model", false_alarm_rate: float = 0.05, overlays: int = 12,
         datasets: str | Path | None = None, output: str | Path = "results/runs",
         skip_existing: bool = False, strict: bool = False,
         progress: Progress | None = None) -> RunResult:
@@ -102,9 +103,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     record = results.read_record(folder) if skip_existing else None
     if record and record["data_fingerprint"] == data:
         return RunResult(folder, record, reused=True)
-    leftovers = results.interrupted(folder)
-    warnings = [f"{leftover.name}: left by an interrupted run; not read"
-                for leftover in leftovers]
+    warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
+                for leftover in results.clear_interrupted(folder)]
 
     model.fit(train, strict=strict, progress=progress)
     began = time.perf_counter()
@@ -189,7 +189,9 @@ def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model:
             read_image(item.path), prediction.maps[position], scale=scale,
             title=f"{item.defect_type}/{item.path.stem}: score {score:.3g}{known}, {verdict}",
             outline_above=decision["map_threshold"], mask=item.mask() if item.label else None)
-        picture.save(folder / f"{item.defect_type}_{item.path.stem}.png", compress_level=1)
+        # Photos hardly repeat: Huffman coding alone is quick and costs little size.
+        picture.save(folder / f"{item.defect_type}_{item.path.stem}.png", compress_level=1,
+                     compress_type=zlib.Z_HUFFMAN_ONLY)
         if progress:
             progress("drawing overlays", done + 1, len(chosen))
 

@@ -9,8 +9,6 @@ long runs of memory, several times faster than on triples. Randomness comes only
 Generator that a function is given, so a picture is a function of its generators alone.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -128,7 +126,7 @@ class Canvas:
     turn: float = 0.0
 
     @classmethod
-    def posed(cls, shift_x: float = 0.0, shift_y: float = 0.0, turn: float = 0.0) -> Canvas:
+    def posed(cls, shift_x: float = 0.0, shift_y: float = 0.0, turn: float = 0.0) -> "Canvas":
         """An empty picture whose part frame is shifted by some pixels and turned by radians."""
         x, y = grid()
         u, v = _turned(x - shift_x, y - shift_y, turn)
@@ -138,7 +136,7 @@ class Canvas:
         """Lay a colour, (3,) or (3, h, w), over the picture with an (h, w) coverage 0..1."""
         self.pixels += cover * (planes(colour) - self.pixels)
 
-    def near(self, u: float, v: float, reach: float, turn: float = 0.0) -> Canvas:
+    def near(self, u: float, v: float, reach: float, turn: float = 0.0) -> "Canvas":
         """The window around (u, v), with that point as its origin and its frame turned.
 
         The window shares memory with this picture: painting a small shape there instead of on

@@ -4,13 +4,11 @@ As with the textures, `part` decides everything a good part has and `flaw` only 
 the same `part` generator gives exact twins.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 
-from indad.parts import (
+from .parts import (
     Canvas,
     blob,
     box,

@@ -5,13 +5,11 @@ defect. The same `part` generator with and without a defect therefore gives exac
 difference is the mask.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 
-from indad.parts import (
+from .parts import (
     Canvas,
     blob,
     box,
@@ -230,19 +228,19 @@ def draw_wood(part: Generator, defect: str, flaw: Generator) -> np.ndarray:
     canvas.pixels[:] = _grain(part, canvas)
     spot_u, spot_v = _spot(flaw)
     if defect == "scratch":
-        scratch(flaw, canvas, spot_u, spot_v, length=flaw.uniform(30, 50), width=1.3,
-                light=(0.93, 0.80, 0.62), strength=0.5, heading=flaw.uniform(-1.0, 1.0))
+        scratch(flaw, canvas, spot_u, spot_v, length=flaw.uniform(25, 45), width=1.2,
+                light=(0.93, 0.80, 0.62), strength=0.38, heading=flaw.uniform(-1.0, 1.0))
     elif defect == "stain":
-        stain(flaw, canvas, spot_u, spot_v, radius=flaw.uniform(8, 14), colour=(0.62, 0.55, 0.5),
-              strength=0.45)
+        stain(flaw, canvas, spot_u, spot_v, radius=flaw.uniform(7, 12), colour=(0.62, 0.55, 0.5),
+              strength=0.28)
     elif defect == "hole":
         _worm_holes(flaw, canvas, spot_u, spot_v)
     elif defect == "crack":
-        crack(flaw, canvas, spot_u, spot_v, length=flaw.uniform(30, 50), heading=math.pi / 2,
-              colour=(0.2, 0.11, 0.05), width=1.6, strength=0.8, bend=0.12)
+        crack(flaw, canvas, spot_u, spot_v, length=flaw.uniform(22, 42), heading=math.pi / 2,
+              colour=(0.2, 0.11, 0.05), width=1.4, strength=0.6, bend=0.12)
     elif defect == "contamination":
-        crumb(flaw, canvas, spot_u, spot_v, radius=flaw.uniform(2.0, 3.2),
-              colour=(0.72, 0.66, 0.55))
+        crumb(flaw, canvas, spot_u, spot_v, radius=flaw.uniform(1.6, 2.6),
+              colour=(0.74, 0.64, 0.5))
     return canvas.pixels
 
 

@@ -19,7 +19,7 @@ from .backbones import OFFLINE, load_backbone, pick_device
 from .batches import Batch, as_list, load_batches
 from .coreset import greedy_coreset, random_coreset
 from .errors import InputError, unknown
-from .features import RECIPES, as_rows
+from .features import RECIPES, as_rows, layer_scales
 from .images import Frame, ImageTransform, to_photo
 from .neighbors import nearest
 from .projections import PROJECTIONS, mean_distances
@@ -80,7 +80,8 @@ class PatchCore(nn.Module):
         backbone: a name of `backbones.BACKBONES`.
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
-        patch_features: "concatenate", "adaptive" or "unpadded", see features.py.
+        patch_features: "weighted", "concatenate", "adaptive" or "unpadded", see features.py.
+        balance_layers: scale the layers to equal variance, see `features.layer_scales`.
         coreset_ratio: share of the patches that the memory bank keeps, in (0, 1].
         coreset: "greedy" or "random".
         coreset_start: where greedy selection begins: at a "random" patch, at the "first", or at
@@ -108,7 +109,8 @@ class PatchCore(nn.Module):
 
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
                  resize: int | tuple[int, int] = (256, 256), crop: int | None = None,
-                 normalization: str = "backbone", patch_features: str = "concatenate",
+                 normalization: str = "backbone", patch_features: str = "weighted",
+                 balance_layers: bool = True,
                  coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
                  num_neighbors: int = 1, squared: bool = False, image_score: str = "max",
@@ -139,8 +141,12 @@ class PatchCore(nn.Module):
             o["backbone"], layers=o["layers"], resize=o["resize"], crop=o["crop"],
             normalization=o["normalization"])
         self.extractor_ = extractor.to(self.device_)
+        self.register_buffer("feature_scale_", torch.ones(1, device=self.device_))
         began = time.perf_counter()
         features = self._remember(as_list(images), strict, progress)  # (n, d)
+        if o["balance_layers"]:
+            self.feature_scale_ = layer_scales(features, self.extractor_.channels)
+            features *= self.feature_scale_
         extracted = time.perf_counter()
         indices, radii = self._select(features, progress)
         selected = time.perf_counter()
@@ -181,7 +187,8 @@ class PatchCore(nn.Module):
     def patch_features(self, pixels: Tensor) -> Tensor:
         """Normalised images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`."""
         maps = self.extractor_(pixels.to(self.device_))
-        return RECIPES[self.options["patch_features"]](maps)
+        features = RECIPES[self.options["patch_features"]](maps)
+        return features * self.feature_scale_[:, None, None]
 
     def score(self, features: Tensor, bank: Tensor,
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -276,6 +283,9 @@ class PatchCore(nn.Module):
                             ("projection", (*PROJECTIONS, None))):
             if o[name] not in known:
                 raise unknown(name, o[name], [str(k) for k in known])
+        if o["balance_layers"] and o["patch_features"] == "adaptive":
+            raise InputError("balance_layers needs features that are channels of layers; "
+                             "'adaptive' ones are not")
         for name in ("num_neighbors", "reweight_neighbors", "batch_size", "map_kernel_size"):
             if o[name] < 1:
                 raise InputError(f"{name} is {o[name]}; it must be at least 1")

@@ -50,9 +50,12 @@ def check_writable(folder: Path) -> None:
                          "choose another folder with --output") from error
 
 
-def interrupted(folder: Path) -> list[Path]:
-    """What interrupted runs of this folder's configuration left behind."""
-    return sorted(folder.parent.glob(f".{folder.name}.*.partial"))
+def clear_interrupted(folder: Path) -> list[Path]:
+    """Remove what interrupted runs of this folder's configuration left behind; says what."""
+    leftovers = sorted(folder.parent.glob(f".{folder.name}.*.partial"))
+    for leftover in leftovers:
+        shutil.rmtree(leftover, ignore_errors=True)
+    return leftovers
 
 
 @contextmanager

@@ -5,6 +5,7 @@ anomalous.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -78,28 +79,35 @@ def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "b
 
     Upsampled, then blurred by a Gaussian of `sigma` pixels. `border` says what lies beyond the
     edge: "symmetric" as scipy's `gaussian_filter` (amazon), "reflect" as kornia (anomalib), or
-    "zero" (ind_knn_ad), which darkens the rim of every map.
+    "zero" (ind_knn_ad), which darkens the rim of every map. Both steps are linear and work on
+    rows and columns alike, so together they are one small matrix on either side.
     """
-    maps = F.interpolate(patches[:, None], size, mode=upsampling)
-    if sigma == 0:
-        return maps[:, 0]
-    kernel = torch.arange(kernel_size, dtype=torch.float32, device=maps.device) - kernel_size // 2
-    kernel = torch.exp(-kernel.square() / (2 * sigma ** 2))
-    kernel = (kernel / kernel.sum()).to(maps)
-    maps = _pad(maps, kernel_size // 2, border)
-    maps = F.conv2d(maps, kernel.view(1, 1, -1, 1))  # a Gaussian is separable: columns, then rows
-    return F.conv2d(maps, kernel.view(1, 1, 1, -1))[:, 0]
+    rows, columns = (_upsample_and_blur(grid, length, upsampling, sigma, kernel_size,
+                                        border).to(patches)
+                     for grid, length in zip(patches.shape[1:], size, strict=True))
+    return rows @ patches @ columns.T
 
 
-def _pad(maps: Tensor, width: int, border: str) -> Tensor:
+@lru_cache(maxsize=16)
+def _upsample_and_blur(grid: int, length: int, upsampling: str, sigma: float, kernel_size: int,
+                       border: str) -> Tensor:
+    """The `(length, grid)` matrix of upsampling and blurring along one axis."""
+    linear = {"bilinear": "linear", "nearest": "nearest"}[upsampling]
+    columns = F.interpolate(torch.eye(grid)[:, None], length, mode=linear)  # (grid, 1, length)
+    if sigma > 0:
+        offsets = torch.arange(kernel_size, dtype=torch.float32) - kernel_size // 2
+        kernel = torch.exp(-offsets.square() / (2 * sigma ** 2))
+        columns = F.conv1d(_pad(columns, kernel_size // 2, border),
+                           (kernel / kernel.sum()).view(1, 1, -1))
+    return columns[:, 0].T.contiguous()
+
+
+def _pad(columns: Tensor, width: int, border: str) -> Tensor:
     if border == "zero":
-        return F.pad(maps, [width] * 4)
+        return F.pad(columns, (width, width))
     if border == "reflect":
-        return F.pad(maps, [width] * 4, mode="reflect")
+        return F.pad(columns, (width, width), mode="reflect")
     if border != "symmetric":
         raise ValueError(f"border is {border!r}; it must be one of {BORDERS}")
-    for dim in (2, 3):  # half-sample symmetric: the edge pixel is repeated; torch lacks it
-        length = maps.shape[dim]
-        first, last = maps.narrow(dim, 0, width), maps.narrow(dim, length - width, width)
-        maps = torch.cat([first.flip(dim), maps, last.flip(dim)], dim)
-    return maps
+    # Half-sample symmetric, the edge pixel repeated: torch has no such mode.
+    return torch.cat([columns[..., :width].flip(2), columns, columns[..., -width:].flip(2)], 2)

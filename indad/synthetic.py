@@ -5,22 +5,21 @@ machine, and their masks are exact by construction: each defective part is drawn
 good twin, and the mask is where the two differ.
 """
 
-from __future__ import annotations
-
-import difflib
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from indad.parts import noise, photograph
-from indad.parts_objects import draw_board, draw_capsule, draw_gear
-from indad.parts_textures import draw_tiles, draw_weave, draw_wood
+from .errors import unknown
+from .parts import noise, photograph
+from .parts_objects import draw_board, draw_capsule, draw_gear
+from .parts_textures import draw_tiles, draw_weave, draw_wood
 
 VERSION = 1  # raised whenever a pixel changes, so that old drawings are redrawn
 VISIBLE = 6 / 255  # a change of fewer grey levels in every channel is not called a defect
@@ -100,8 +99,8 @@ def draw_twins(category: str, *, defect: str = "good", split: str = "train", ind
     return twin, _developed(shown, grain), mask
 
 
-def write_category(folder: str | Path, category: str, *, seed: int = 0, train: int = 40,
-                   good: int = 16, per_defect: int = 6,
+def write_category(folder: str | Path, category: str, *, seed: int = 0, train: int = 32,
+                   good: int = 16, per_defect: int = 5,
                    progress: Progress | None = None) -> Path:
     """Draw a category in MVTec AD layout with synthetic.json, and return its folder.
 
@@ -116,18 +115,22 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     jobs = list(_jobs(category, train, good, per_defect))
-    for done, (split, defect, index) in enumerate(jobs, start=1):
-        _write_one(partial, category, split, defect, index, seed)
-        if progress:
-            progress(done, len(jobs))
+    pool = ThreadPoolExecutor()  # most of the time goes to NumPy and zlib, outside the GIL
+    try:
+        written = pool.map(lambda job: _write_one(partial, category, *job, seed), jobs)
+        for done, _ in enumerate(written, start=1):
+            if progress:
+                progress(done, len(jobs))
+    finally:
+        pool.shutdown(cancel_futures=True)
     (partial / "synthetic.json").write_text(json.dumps(wanted, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
 
 
-def is_complete(folder: str | Path, category: str, *, seed: int = 0, train: int = 40,
-                good: int = 16, per_defect: int = 6) -> bool:
+def is_complete(folder: str | Path, category: str, *, seed: int = 0, train: int = 32,
+                good: int = 16, per_defect: int = 5) -> bool:
     """True if the folder holds exactly this drawing: same version, seed, category and counts."""
     wanted = _description(category, seed, train, good, per_defect)
     try:
@@ -142,13 +145,11 @@ def _refuse_foreign(folder: Path) -> None:
         raise FileExistsError(f"{folder} holds files but no synthetic.json: not replaced")
 
 
-def _known(name: str, known, what: str) -> str:
+def _known(name: str, known: Iterable[str], what: str) -> str:
     """Check a name, because a typo should be answered with the right spelling."""
-    if name in known:
-        return name
-    near = difflib.get_close_matches(str(name), known, n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(f"unknown {what}: {name!r}{hint} (known: {', '.join(known)})")
+    if name not in known:
+        raise unknown(what, name, known)
+    return name
 
 
 def _generator(seed: int, *names: str | int) -> np.random.Generator:

@@ -192,7 +192,7 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path):
         write_category(tmp_path / "weav", "weav")
     with pytest.raises(ValueError, match="'scrach'.*did you mean scratch.*known: good, "):
         draw_part("gear", defect="scrach")
-    with pytest.raises(ValueError, match="unknown split: 'tset'.*did you mean test"):
+    with pytest.raises(ValueError, match="unknown split 'tset'.*did you mean test"):
         draw_part("gear", split="tset")
     assert not any(tmp_path.iterdir())
 

@@ -1,0 +1,51 @@
+"""Shared by all tests: no network, and one small drawn dataset for the whole session."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """The default run must not need one: connections leave this machine in no test."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        host = address[0] if isinstance(address, tuple) else ""
+        if host not in ("", "localhost", "127.0.0.1", "::1"):
+            raise AssertionError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """A folder of two small synthetic categories in MVTec AD layout; read only, copy to change."""
+    from indad.synthetic import write_category
+
+    folder = tmp_path_factory.mktemp("drawn")
+    for category in ("tiles", "capsule"):
+        write_category(folder / category, category, train=8, good=3, per_defect=1)
+    return folder
+
+
+@pytest.fixture
+def hazelnut() -> Path:
+    folder = REAL_DATA / "mvtec_ad"
+    if not (folder / "hazelnut_reduced").is_dir():
+        pytest.skip(f"the real images are not here: {folder}")
+    return folder
+
+
+@pytest.fixture
+def mtd() -> Path:
+    folder = REAL_DATA / "mtd"
+    if not folder.is_dir():
+        pytest.skip(f"the real images are not here: {folder}")
+    return folder

@@ -1,0 +1,222 @@
+"""Every layout on disk, its labels, masks and splits; and the errors of each."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indad import data
+from indad.data import fingerprint, list_categories, load_dataset
+from indad.errors import InputError
+
+
+def picture(file, size=(16, 16), value=90):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size, value, np.uint8)).save(file)
+
+
+def counts(items):
+    kinds = [item.defect_type for item in items]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def test_mvtec_layout(drawn):
+    assert list_categories(drawn) == ["capsule", "tiles"]
+    train, test = load_dataset(drawn, "tiles")
+    assert (train.dataset, train.category) == (drawn.name, "tiles")
+    assert counts(train) == {"good": 8}
+    assert counts(test) == {"chip": 1, "contamination": 1, "crack": 1, "good": 3, "misplaced": 1,
+                            "stain": 1}
+    assert test.labels.tolist() == [item.defect_type != "good" for item in test]
+    for item in test:
+        assert item.mask().shape == (256, 256)
+        assert item.mask().any() == bool(item.label)
+
+
+def test_one_category_and_a_folder_of_categories_are_the_same(drawn):
+    inside, _ = load_dataset(drawn / "tiles")
+    outside, _ = load_dataset(drawn, "tiles")
+    assert [i.path.name for i in inside] == [i.path.name for i in outside]
+    assert (inside.dataset, inside.category) == (outside.dataset, outside.category)
+
+
+def test_names_of_parent_folders_change_nothing(drawn, tmp_path):
+    """Peers look for "good", "test" and "train" anywhere in the absolute path."""
+    there = tmp_path / "goods" / "latest_test" / "train" / "mask_train_good"
+    shutil.copytree(drawn / "tiles", there / "tiles")
+    here, moved = load_dataset(drawn, "tiles"), load_dataset(there, "tiles")
+    for before, after in zip(here, moved, strict=True):
+        assert [before.name_of(i) for i in before] == [after.name_of(i) for i in after]
+        assert before.labels.tolist() == after.labels.tolist()
+    assert all(a.mask().sum() == b.mask().sum() for a, b in zip(here[1], moved[1], strict=True))
+    assert fingerprint(*here) == fingerprint(*moved)
+
+
+def test_masks_are_optional_image_by_image(drawn, tmp_path):
+    shutil.copytree(drawn / "tiles", tmp_path / "tiles")
+    (tmp_path / "tiles" / "ground_truth" / "crack" / "000_mask.png").unlink()
+    _, test = load_dataset(tmp_path, "tiles")
+    assert {i.defect_type for i in test if i.mask() is None} == {"crack"}
+
+
+def test_plain_folder(tmp_path):
+    for n in range(10):
+        picture(tmp_path / "parts" / "good" / f"{n}.jpg")
+    picture(tmp_path / "parts" / "bent" / "a.png")
+    picture(tmp_path / "parts" / "good" / ".hidden.png")
+    (tmp_path / "parts" / "good" / "notes.txt").write_text("not an image")
+    train, test = load_dataset(tmp_path / "parts")
+    assert counts(train) == {"good": 8}
+    assert counts(test) == {"bent": 1, "good": 2}
+    assert test[2].mask() is None
+    assert not {i.path for i in train} & {i.path for i in test}
+    again, _ = load_dataset(tmp_path / "parts")
+    other, _ = load_dataset(tmp_path / "parts", seed=1)
+    assert [i.path for i in again] == [i.path for i in train] != [i.path for i in other]
+
+
+def test_visa_layout(tmp_path):
+    (tmp_path / "split_csv").mkdir()
+    lines = ["object,split,label,image,mask"]
+    for name in ("candle", "pcb1"):
+        for n in range(3):
+            picture(tmp_path / name / "Data/Images/Normal" / f"{n}.JPG")
+            split = "train" if n < 2 else "test"
+            lines.append(f"{name},{split},normal,{name}/Data/Images/Normal/{n}.JPG,")
+        picture(tmp_path / name / "Data/Images/Anomaly/0.JPG")
+        mask = np.zeros((16, 16), np.uint8)
+        mask[3:5, 3:5] = 2  # a class number, nearly black
+        (tmp_path / name / "Data/Masks/Anomaly").mkdir(parents=True)
+        Image.fromarray(mask).save(tmp_path / name / "Data/Masks/Anomaly/0.png")
+        lines.append(f"{name},test,anomaly,{name}/Data/Images/Anomaly/0.JPG,"
+                     f"{name}/Data/Masks/Anomaly/0.png")
+    (tmp_path / "split_csv" / "1cls.csv").write_text("\n".join(lines) + "\n")
+    assert list_categories(tmp_path) == ["candle", "pcb1"]
+    train, test = load_dataset(tmp_path, "pcb1")
+    assert (counts(train), counts(test)) == ({"good": 2}, {"anomaly": 1, "good": 1})
+    assert [i.mask().sum() for i in test if i.label] == [4]
+
+
+@pytest.fixture
+def tiles_of_mtd(tmp_path):
+    """MTD's layout: 20 tiles of six exposures each, and two defects."""
+    for tile in range(20):
+        for exposure in range(1, 7):
+            stem = f"exp{exposure}_num_{tile * 1000 + exposure * 15}"
+            picture(tmp_path / "MT_Free/Imgs" / f"{stem}.jpg")
+            picture(tmp_path / "MT_Free/Imgs" / f"{stem}.png", value=0)
+    for kind in ("Crack", "Uneven"):
+        picture(tmp_path / f"MT_{kind}/Imgs/exp1_num_7.jpg")
+        mask = np.full((16, 16), 40, np.uint8)  # the blurred rim of a mask
+        mask[2:4, 2:4] = 255 if kind == "Crack" else 0
+        Image.fromarray(mask * (kind == "Crack")).save(
+            tmp_path / f"MT_{kind}/Imgs/exp1_num_7.png")
+    return tmp_path
+
+
+def number(item):
+    return int(item.path.stem.split("_")[-1])
+
+
+def test_mtd_holds_out_a_fifth_at_random_which_leaks_tiles(tiles_of_mtd):
+    train, test = load_dataset(tiles_of_mtd)
+    assert counts(train) == {"good": 96}
+    assert counts(test) == {"crack": 1, "good": 24, "uneven": 1}
+    tiles = [{number(i) // 1000 for i in items if not i.label} for items in (train, test)]
+    assert tiles[0] & tiles[1]
+
+
+def test_mtd_grouped_keeps_exposures_together(tiles_of_mtd):
+    for seed in range(3):
+        train, test = load_dataset(tiles_of_mtd, split="grouped", seed=seed)
+        assert len(train) + len(test) == 122
+        assert 24 <= sum(test.labels == 0) <= 29
+        tiles = [{number(i) // 1000 for i in items if not i.label} for items in (train, test)]
+        assert not tiles[0] & tiles[1]
+
+
+def test_mtd_masks(tiles_of_mtd):
+    _, test = load_dataset(tiles_of_mtd)
+    masks = {item.defect_type: item.mask() for item in test if item.label}
+    assert masks["crack"].sum() == 4  # half grey is the border
+    assert masks["uneven"] is None  # black: nobody drew it
+
+
+def test_real_mtd(mtd):
+    train, test = load_dataset(mtd)
+    assert counts(train) == {"good": 762}
+    assert counts(test) == {"blowhole": 115, "break": 85, "crack": 57, "fray": 32, "good": 190,
+                            "uneven": 103}
+    grouped = load_dataset(mtd, split="grouped")
+    held_out = {number(i) for i in grouped[1] if not i.label}
+    trained = np.array([number(i) for i in grouped[0]])
+    assert min(np.abs(trained - n).min() for n in held_out) > data.MTD_GAP
+
+
+def test_shots_are_nested_and_seeded(drawn):
+    few = {k: [i.path.name for i in load_dataset(drawn, "tiles", shots=k, seed=4)[0]]
+           for k in (1, 2, 5, 8)}
+    assert few[8][:5] == few[5]
+    assert few[5][:2] == few[2]
+    assert len(set(few[8])) == 8
+    assert few[8] != [i.path.name for i in load_dataset(drawn, "tiles", shots=8, seed=5)[0]]
+
+
+def test_fingerprint_knows_contents_and_names(drawn, tmp_path):
+    shutil.copytree(drawn / "tiles", tmp_path / "tiles")
+    before = fingerprint(*load_dataset(tmp_path, "tiles"))
+    file = tmp_path / "tiles" / "train" / "good" / "003.png"
+    picture(file, (256, 256))
+    changed = fingerprint(*load_dataset(tmp_path, "tiles"))
+    file.rename(file.with_name("900.png"))
+    assert len({before, changed, fingerprint(*load_dataset(tmp_path, "tiles"))}) == 3
+
+
+def test_synthetic_is_drawn_where_datasets_live(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.synthetic.write_category, "__kwdefaults__",
+                        data.synthetic.write_category.__kwdefaults__ | dict(
+                            train=2, good=1, per_defect=1))
+    monkeypatch.setenv("INDAD_DATASETS", str(tmp_path / "here"))
+    train, _ = load_dataset("synthetic", "weave")
+    assert train[0].path == tmp_path / "here/synthetic/weave/train/good/000.png"
+    load_dataset("synthetic", "weave", datasets=tmp_path / "there")
+    assert (tmp_path / "there/synthetic/weave/train/good/001.png").is_file()
+
+
+@pytest.mark.parametrize("source, category, message", [
+    ("mvtec_at", None, "did you mean mvtec_ad"),
+    ("mvtec_ad", "screw", "download it from https://www.mvtec.com"),
+    ("no/such/folder", None, "no such folder"),
+    ("synthetic", "wood_", "did you mean wood"),
+    ("synthetic", None, "has several categories"),
+])
+def test_names_that_are_wrong(source, category, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_dataset(source, category)
+
+
+def test_folders_that_are_wrong(drawn, tmp_path):
+    with pytest.raises(InputError, match="expected train/good"):
+        load_dataset(tmp_path)
+    (tmp_path / "empty" / "good").mkdir(parents=True)
+    with pytest.raises(InputError, match="no good images"):
+        load_dataset(tmp_path / "empty")
+    (tmp_path / "file.png").write_bytes(b"")
+    with pytest.raises(InputError, match="is a file"):
+        load_dataset(tmp_path / "file.png")
+    with pytest.raises(InputError, match="did you mean tiles"):
+        load_dataset(drawn, "tile")
+    with pytest.raises(InputError, match="did you mean grouped"):
+        load_dataset(drawn, "tiles", split="groups")
+    for shots in (0, 9):
+        with pytest.raises(InputError, match=f"shots is {shots}; tiles has 8"):
+            load_dataset(drawn, "tiles", shots=shots)
+
+
+def test_a_mask_of_another_size_is_named(drawn, tmp_path):
+    shutil.copytree(drawn / "tiles", tmp_path / "tiles")
+    picture(tmp_path / "tiles" / "ground_truth" / "crack" / "000_mask.png", (100, 50))
+    with pytest.raises(InputError, match=r"000_mask.png: the mask is 50x100, .* is 256x256"):
+        load_dataset(tmp_path, "tiles")

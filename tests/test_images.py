@@ -1,0 +1,149 @@
+"""Reading pictures of every kind, and the way into the model's frame and back."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from indad.errors import InputError
+from indad.images import Frame, ImageTransform, as_rgb, image_size, read_image, read_mask, to_photo
+
+
+def gradient(height=12, width=20):
+    """`(h, w)` uint8 that grows to the right and downwards."""
+    y, x = np.mgrid[:height, :width]
+    return (x * 10 + y * 2).astype(np.uint8)
+
+
+def test_grayscale_palette_and_rgb_agree(tmp_path):
+    grey = gradient()
+    Image.fromarray(grey).save(tmp_path / "l.png")
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "rgb.png")
+    Image.fromarray(grey).convert("P").save(tmp_path / "p.png")
+    for name in ("l", "rgb", "p"):
+        pixels = np.asarray(read_image(tmp_path / f"{name}.png"))
+        assert pixels.shape == (12, 20, 3)
+        np.testing.assert_array_equal(pixels, np.stack([grey] * 3, 2), err_msg=name)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    grey = gradient()
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.tif")
+    for name in ("16.png", "16.tif"):
+        np.testing.assert_array_equal(np.asarray(read_image(tmp_path / name))[..., 1], grey)
+
+
+@pytest.mark.parametrize("full", [1.0, 255.0])
+def test_float_tiffs(tmp_path, full):
+    grey = gradient()
+    Image.fromarray((grey / 255 * full).astype(np.float32)).save(tmp_path / "f.tif")
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "f.tif"))[..., 0], grey)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[..., 0], pixels[:, 2:, 3] = 200, 255  # red everywhere, opaque on the right only
+    Image.fromarray(pixels).save(tmp_path / "rgba.png")
+    image = np.asarray(read_image(tmp_path / "rgba.png"))
+    assert image[0, 3].tolist() == [200, 0, 0]
+    assert image[0, 0].tolist() == [255, 255, 255]
+
+
+def test_exif_rotation_is_undone(tmp_path):
+    upright = gradient()
+    turned = Image.fromarray(np.rot90(upright))  # as a camera on its side stores it
+    exif = turned.getexif()
+    exif[0x0112] = 6  # "turn me 90 degrees clockwise"
+    turned.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "turned.png"))[..., 0], upright)
+    assert image_size(tmp_path / "turned.png") == upright.shape
+
+
+def test_corrupt_missing_and_empty_files_are_named(tmp_path):
+    Image.fromarray(gradient(200, 200)).save(tmp_path / "whole.png")
+    data = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[:len(data) // 2])
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name in ("cut.png", "text.png", "empty.png", "missing.png"):
+        with pytest.raises(InputError, match=name):
+            read_image(tmp_path / name)
+
+
+def test_what_people_have_in_hand(tmp_path):
+    grey = gradient()
+    rgb = np.stack([grey] * 3, 2)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    sources = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(rgb), rgb, grey,
+               grey[..., None], rgb / 255, grey.astype(np.uint16) * 257,
+               torch.from_numpy(rgb).permute(2, 0, 1),
+               torch.from_numpy(rgb).permute(2, 0, 1).float() / 255]
+    for source in sources:
+        np.testing.assert_array_equal(np.asarray(as_rgb(source)), rgb)
+
+
+@pytest.mark.parametrize("source", [7, None, np.zeros((2, 3, 4, 5)), np.zeros((4, 4, 7)), [1]])
+def test_what_is_no_image_is_refused(source):
+    with pytest.raises(InputError, match="cannot read an image"):
+        as_rgb(source)
+
+
+def test_masks_are_true_above_a_level(tmp_path):
+    Image.fromarray(np.array([[0, 1, 127, 128, 255]], np.uint8)).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png").tolist() == [[False, True, True, True, True]]
+    assert read_mask(tmp_path / "m.png", above=127)[0].tolist() == [False] * 3 + [True] * 2
+
+
+def test_transform_equals_torchvision():
+    from torchvision import transforms
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (97, 140, 3), np.uint8))
+    ours = ImageTransform(resize=64, crop=48)
+    theirs = transforms.Compose([
+        transforms.Resize(64), transforms.CenterCrop(48), transforms.ToTensor(),
+        transforms.Normalize(ours.mean, ours.std)])
+    torch.testing.assert_close(ours(image), theirs(image))
+
+
+def test_one_number_without_a_crop_is_a_square():
+    assert ImageTransform(resize=32).frame((50, 100)).size == (32, 32)
+    assert ImageTransform(resize=32, crop=32).frame((50, 100)).resized == (32, 64)
+
+
+def test_masks_shrink_without_losing_their_rim():
+    mask = np.zeros((256, 256), bool)
+    mask[64:128, 64:128] = True
+    seen = ImageTransform(resize=128, crop=112).mask(mask)
+    assert seen.shape == (112, 112)
+    assert seen.sum() == 32 * 32
+    assert seen[24:56, 24:56].all()
+
+
+@pytest.mark.parametrize("size", [(256, 256), (300, 200), (90, 160)])
+@pytest.mark.parametrize("transform", [ImageTransform(resize=128, crop=112),
+                                       ImageTransform(resize=(96, 128))])
+def test_a_spot_comes_back_to_its_place(size, transform):
+    """Photo -> frame -> photo: the brightest pixel of the map is where the spot was."""
+    photo = np.zeros((*size, 3), np.uint8)
+    y, x = size[0] * 5 // 12, size[1] * 7 // 12
+    photo[y - 4:y + 5, x - 4:x + 5] = 255
+    seen = transform(Image.fromarray(photo)).mean(0).numpy()
+    back = to_photo(seen, transform.frame(size))
+    assert back.shape == size
+    weights = np.clip(back - back.mean(), 0, None) ** 2
+    found = [float((weights.sum(1 - axis) * np.arange(size[axis])).sum() / weights.sum())
+             for axis in (0, 1)]
+    assert found == pytest.approx([y, x], abs=1.5)
+
+
+def test_what_the_crop_cut_away_gets_no_evidence():
+    frame = Frame((100, 100), (100, 100), 10, 10, (80, 80))
+    back = to_photo(np.full((80, 80), 3.0, np.float32) + np.eye(80, dtype=np.float32), frame)
+    assert back[:10].max() == back.min() == 3.0
+    assert back[10, 10] == 4.0
+
+
+def test_a_crop_larger_than_the_picture_is_refused():
+    with pytest.raises(InputError, match="crop 64 is larger"):
+        ImageTransform(resize=(32, 32), crop=64).frame((10, 10))

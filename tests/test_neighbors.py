@@ -1,0 +1,70 @@
+"""Nearest neighbours against brute force in double precision."""
+
+import pytest
+import torch
+
+from indad import neighbors
+from indad.neighbors import nearest
+
+
+def brute_force(queries, bank, k):
+    distances = (queries.double()[:, None] - bank.double()).norm(dim=2)
+    return distances.topk(k, dim=1, largest=False)
+
+
+@pytest.mark.parametrize("method", ["matmul", "faiss", "auto"])
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("offset", [0.0, 100.0])  # far from the origin the product cancels
+def test_equals_brute_force(method, k, offset):
+    generator = torch.Generator().manual_seed(0)
+    bank = torch.randn(700, 24, generator=generator) + offset
+    queries = torch.randn(90, 24, generator=generator) + offset
+    distances, indices = nearest(queries, bank, k, method=method)
+    expected, places = brute_force(queries, bank, k)
+    assert indices.tolist() == places.tolist()
+    torch.testing.assert_close(distances.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["matmul", "faiss"])
+def test_a_point_of_the_bank_is_at_distance_exactly_zero(method):
+    bank = torch.randn(300, 64, generator=torch.Generator().manual_seed(1)) * 30 + 50
+    distances, indices = nearest(bank, bank, 1, method=method)
+    assert torch.equal(distances, torch.zeros(300, 1))
+    assert indices[:, 0].tolist() == list(range(300))
+
+
+def test_chunks_change_nothing(monkeypatch):
+    bank = torch.randn(200, 8, generator=torch.Generator().manual_seed(2))
+    queries = torch.randn(50, 8, generator=torch.Generator().manual_seed(3))
+    whole = nearest(queries, bank, 3, method="matmul")
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 4 * 200 * 7)  # seven queries at a time
+    pieces = nearest(queries, bank, 3, method="matmul")
+    assert torch.equal(whole[1], pieces[1])
+    torch.testing.assert_close(whole[0], pieces[0])
+
+
+def test_a_larger_bank_never_raises_a_distance():
+    generator = torch.Generator().manual_seed(4)
+    bank = torch.randn(400, 16, generator=generator)
+    queries = torch.randn(64, 16, generator=generator)
+    before, _ = nearest(queries, bank[:150])
+    after, _ = nearest(queries, bank)
+    assert (after <= before + 1e-6).all()
+    assert (after < before).any()
+
+
+def test_whole_bank_as_neighbours():
+    bank = torch.randn(6, 3, generator=torch.Generator().manual_seed(5))
+    _, indices = nearest(bank[:2], bank, 6)
+    assert [sorted(row) for row in indices.tolist()] == [list(range(6))] * 2
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_k_out_of_range(k):
+    with pytest.raises(ValueError, match="3 rows"):
+        nearest(torch.zeros(1, 2), torch.zeros(3, 2), k)
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="annoy"):
+        nearest(torch.zeros(1, 2), torch.zeros(3, 2), method="annoy")

@@ -1,0 +1,327 @@
+"""From the command line to files on disk, and back to one clear line when something is wrong."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import indad
+from indad import results
+from indad.cli import main
+from indad.experiment import run
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KEYS = {"image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
+        "aupro_30", "aupro_5"}
+
+
+@pytest.fixture
+def tiles(drawn, tmp_path) -> Path:
+    """A private copy of one small category, free to damage."""
+    shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
+    return tmp_path / "set" / "tiles"
+
+
+def command(*words):
+    return main([str(word) for word in ("run", *words)])
+
+
+def read_csv(file: Path) -> list[dict]:
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def only_run(output: Path) -> Path:
+    (file,) = output.glob("*/*/*/metrics.json")
+    return file.parent
+
+
+def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
+    assert command("--dataset", drawn, "--output", tmp_path, "--overlays", 4) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["category", "image", "AUROC", "pixel", "AUROC", "AUPRO", "F1-max",
+                              "seconds"]
+    assert [line.split()[0] for line in out[1:4]] == ["capsule", "tiles", "mean"]
+
+    folder = next((tmp_path / drawn.name / "tiles").iterdir())
+    assert folder.name == f"efficientnet_lite0-{folder.name[-8:]}"
+    record = json.loads((folder / "metrics.json").read_text())
+    assert set(record) == {"metrics", "counts", "decision", "timings", "memory_bank",
+                           "peak_memory_mb", "config", "environment", "data_fingerprint"}
+    assert set(record["metrics"]) == KEYS
+    assert all(0 < value <= 1 for value in record["metrics"].values())
+    assert record["counts"] == {"train": 8, "test_good": 3, "test_defective": 5, "test_masks": 5,
+                                "unreadable": 0}
+    assert set(record["timings"]) == {"extract_s", "coreset_s", "fit_s", "predict_s",
+                                      "images_per_s"}
+    assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4}
+    assert results.config_hash(record["config"]) == folder.name[-8:]
+
+    rows = read_csv(folder / "scores.csv")
+    assert len(rows) == 8
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert {row["verdict"] for row in rows} <= {"good", "defective"}
+    assert all((float(row["score"]) > float(row["threshold"])) == (row["verdict"] == "defective")
+               for row in rows)
+    assert rows[0]["image"].startswith("tiles/test/")
+    decision = record["decision"]
+    assert decision["misses"] == sum(row["verdict"] == "good" and row["label"] == "1"
+                                     for row in rows)
+
+    pictures = list((folder / "overlays").iterdir())
+    assert len(pictures) == 4
+    for picture in pictures:
+        panels = 2 if picture.name.startswith("good") else 3
+        assert Image.open(picture).size == (256 * panels, 280)
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [row["category"] for row in summary] == ["capsule", "tiles"]
+    assert summary[1]["aupro_30"] == record["metrics"]["aupro_30"]
+    assert len(read_csv(tmp_path / "summary.csv")) == 2
+    assert (tmp_path / "summary.md").read_text().count("\n") == 4
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_same_run_twice_gives_the_same_scores(drawn, tmp_path):
+    texts = []
+    for name in ("a", "b"):
+        assert command("--dataset", drawn / "tiles", "--output", tmp_path / name) == 0
+        texts.append((only_run(tmp_path / name) / "scores.csv").read_text())
+    assert texts[0] == texts[1]
+
+
+def test_other_settings_go_to_another_folder_and_skip_existing_knows(drawn, tmp_path, monkeypatch):
+    base = ("--dataset", drawn / "tiles", "--output", tmp_path, "--overlays", 0)
+    assert command(*base) == 0
+    first = only_run(tmp_path)
+    stamp = (first / "metrics.json").stat().st_mtime_ns
+    assert command(*base, "--skip-existing", "--batch-size", 3) == 0  # same numbers, same run
+    assert (first / "metrics.json").stat().st_mtime_ns == stamp
+    assert command(*base, "--skip-existing", "--coreset-ratio", 0.05) == 0
+    assert len(list(tmp_path.glob("*/*/*/metrics.json"))) == 2
+    (first / "metrics.json").write_text('{"metrics": ')  # a file cut short is no result
+    assert results.read_record(first) is None
+    assert command(*base, "--skip-existing") == 0
+    assert results.read_record(first)["metrics"]["image_auroc"] > 0
+
+
+def test_skip_existing_notices_other_data(tiles, tmp_path):
+    base = ("--dataset", tiles, "--output", tmp_path / "out", "--skip-existing", "--overlays", 0)
+    assert command(*base) == 0
+    (tiles / "train" / "good" / "000.png").unlink()
+    assert command(*base) == 0
+    record = results.read_record(only_run(tmp_path / "out"))
+    assert record["counts"]["train"] == 7
+
+
+def test_no_masks_and_no_defects_give_null_and_n_a(tiles, tmp_path, capsys):
+    shutil.rmtree(tiles / "ground_truth")
+    assert command("--dataset", tiles, "--output", tmp_path / "a") == 0
+    metrics = results.read_record(only_run(tmp_path / "a"))["metrics"]
+    assert metrics["image_auroc"] > 0.5
+    assert metrics["pixel_auroc"] is metrics["aupro_30"] is None
+    assert "n/a" in capsys.readouterr().out
+    for folder in (tiles / "test").iterdir():
+        if folder.name != "good":
+            shutil.rmtree(folder)
+    assert command("--dataset", tiles, "--output", tmp_path / "b") == 0
+    assert set(results.read_record(only_run(tmp_path / "b"))["metrics"].values()) == {None}
+    assert "nan" not in (tmp_path / "b" / "summary.json").read_text().lower()
+
+
+def test_a_corrupt_image_is_named_and_left_out(tiles, tmp_path, capsys):
+    (tiles / "train" / "good" / "002.png").write_bytes(b"\x89PNG cut short")
+    (tiles / "test" / "crack" / "000.png").write_bytes(b"")
+    assert command("--dataset", tiles, "--output", tmp_path / "out") == 0
+    errors = capsys.readouterr().err
+    assert "002.png: not a readable image" in errors
+    assert "crack/000.png: not a readable image" in errors.replace(os.sep, "/")
+    record = results.read_record(only_run(tmp_path / "out"))
+    assert record["counts"]["unreadable"] == 2
+    assert record["counts"]["train"] == 7
+    assert command("--dataset", tiles, "--output", tmp_path / "strict", "--strict") == 2
+    assert "002.png" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "strict").rglob("metrics.json"))
+
+
+def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_path, monkeypatch,
+                                                                  capsys):
+    def pull_the_plug(*arguments, **options):
+        raise KeyboardInterrupt
+
+    base = ("--dataset", drawn / "tiles", "--output", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("indad.experiment._write_overlays", pull_the_plug)
+        assert command(*base) == 130
+    assert not list(tmp_path.rglob("metrics.json"))
+    # A power cut cannot even clean up: plant what it would leave, half a metrics.json included.
+    assert command(*base) == 0
+    whole = only_run(tmp_path)
+    partial = whole.with_name(f".{whole.name}.0a1b2c3d.partial")
+    partial.mkdir()
+    (partial / "metrics.json").write_text('{"metrics": {"image_auroc": 0.1')
+    assert len(results.read_all(tmp_path)) == 1
+    capsys.readouterr()
+    assert command(*base) == 0
+    assert "left by an interrupted run" in capsys.readouterr().err
+    assert not partial.exists()
+    assert len(results.read_all(tmp_path)) == 1
+
+
+def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
+    base = ("--dataset", drawn / "tiles", "--output", tmp_path)
+    assert command(*base) == 0
+    before = (only_run(tmp_path) / "metrics.json").read_text()
+    monkeypatch.setattr("indad.experiment._write_overlays",
+                        lambda *a, **o: (_ for _ in ()).throw(OSError(28, "No space left")))
+    assert command(*base) == 2
+    assert (only_run(tmp_path) / "metrics.json").read_text() == before
+
+
+def test_shots_and_one_training_image(drawn, tmp_path):
+    assert command("--dataset", drawn / "tiles", "--output", tmp_path, "--shots", 1) == 0
+    record = results.read_record(only_run(tmp_path))
+    assert record["counts"]["train"] == 1
+    assert record["decision"]["threshold"] is None
+    rows = read_csv(only_run(tmp_path) / "scores.csv")
+    assert {row["verdict"] for row in rows} == {"n/a"}
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--dataset", "DRAWN", "--category", "tile"], "did you mean tiles"),
+    (["--dataset", "mvtec"], "did you mean mvtec_ad"),
+    (["--dataset", "EMPTY"], "expected train/good"),
+    (["--dataset", "NOGOOD"], "no good images"),
+    (["--dataset", "missing/folder"], "no such folder"),
+    (["--dataset", "DRAWN", "--backbone", "wide_resnet_50"], "did you mean wide_resnet50_2"),
+    (["--dataset", "DRAWN", "--preset", "amazone"], "did you mean amazon"),
+    (["--dataset", "DRAWN", "--coreset-ratio", "0"], "in (0, 1]"),
+    (["--dataset", "DRAWN", "--coreset-ratio", "1.1"], "in (0, 1]"),
+    (["--dataset", "DRAWN", "--coreset-ratio", "ten"], "invalid float value: 'ten'"),
+    (["--dataset", "DRAWN", "--false-alarm-rate", "2"], "false_alarm_rate is 2.0"),
+    (["--dataset", "DRAWN", "--output", "BLOCKED"], "choose another folder with --output"),
+    (["--dataset", "DRAWN", "--device", "tpu"], "choose auto, cpu or cuda"),
+    (["--dataset", "DRAWN", "--shots", "99"], "shots is 99"),
+    (["--dataset", "BADMASK"], "000_mask.png: the mask is 10x10, but its image is 256x256"),
+    (["--speed", "11"], "unrecognized arguments: --speed 11"),
+])
+def test_bad_input_gets_status_2_and_one_line(words, message, drawn, tmp_path, capsys,
+                                              monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = {"DRAWN": drawn, "EMPTY": tmp_path / "empty", "NOGOOD": tmp_path / "nogood",
+              "BLOCKED": tmp_path / "file" / "out", "BADMASK": tmp_path / "badmask"}
+    places["EMPTY"].mkdir()
+    (places["NOGOOD"] / "train" / "good").mkdir(parents=True)
+    (tmp_path / "file").write_text("in the way")
+    shutil.copytree(drawn / "tiles", places["BADMASK"])
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(
+        places["BADMASK"] / "ground_truth" / "crack" / "000_mask.png")
+    try:
+        status = command(*[places.get(word, word) for word in words])
+    except SystemExit as exit:  # argparse leaves this way
+        status = exit.code
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines()
+             if line.startswith("indad:") or "Traceback" in line]
+    assert status == 2
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(indad.cli.InputError):
+        command("--dataset", tmp_path, "--debug")
+
+
+def test_list_names_everything(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in (*indad.CATALOG, *indad.BACKBONES, *indad.PRESETS, "zipper", "Apache-2.0"):
+        assert name in out
+
+
+def test_list_is_quick_because_it_needs_no_torch():
+    code = ("import sys; from indad.cli import main; main(['list']); "
+            "sys.exit('torch' in sys.modules and 3)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY,
+                          stdout=subprocess.DEVNULL).returncode in (0, 3)
+
+
+def test_a_person_at_a_terminal_chooses(monkeypatch, capsys):
+    chosen = {}
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    answers = iter(["nonsense", "weave", "1"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    monkeypatch.setattr("indad.cli._run", lambda options: chosen.update(vars(options)) or 0)
+    assert main([]) == 0
+    assert (chosen["category"], chosen["backbone"]) == ("weave", "efficientnet_lite0")
+    assert "type a number" in capsys.readouterr().out
+
+
+def test_without_a_terminal_the_defaults_run(monkeypatch):
+    chosen = {}
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr("indad.cli._run", lambda options: chosen.update(vars(options)) or 0)
+    assert main([]) == 0
+    assert (chosen["dataset"], chosen["category"]) == ("synthetic", "all")
+
+
+def test_the_library_never_prints(drawn, tmp_path, capsys):
+    run(str(drawn), "tiles", output=tmp_path, overlays=2)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_importing_does_nothing():
+    code = ("import sys, os; before = set(os.listdir()); import indad, indad.data, indad.cli; "
+            "heavy = {'matplotlib', 'ipywidgets', 'timm', 'faiss', 'sklearn'} & set(sys.modules); "
+            "assert not heavy, heavy; assert set(os.listdir()) == before")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
+                              text=True, cwd=REPOSITORY / "tests")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == ""
+
+
+def test_floors_import_only_downwards():
+    """The corridor of the README: a file imports only from the floors below it."""
+    import ast
+
+    floors = ["errors catalog presets parts",
+              "images features coreset neighbors metrics plots thresholds parts_textures "
+              "parts_objects",
+              "backbones scores projections batches synthetic",
+              "patchcore data results", "experiment", "cli", "__init__ __main__"]
+    floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
+    assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
+    for file in (REPOSITORY / "indad").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                names = [node.module] if node.module else [a.name for a in node.names]
+                for name in set(names) & set(floor_of):
+                    assert floor_of[name] < floor_of[file.stem], f"{file.stem} <- {name}"
+
+
+@pytest.mark.slow
+def test_the_readme_command(tmp_path):
+    """`python -m indad run`, as a newcomer types it, in a folder of its own."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    environment.pop("INDAD_DATASETS", None)
+    finished = subprocess.run([sys.executable, "-m", "indad", "run"], cwd=tmp_path,
+                              env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    rows = {line.split()[0]: [float(x) for x in line.split()[1:]]
+            for line in finished.stdout.splitlines()[1:8]}
+    assert set(rows) == {"board", "capsule", "gear", "tiles", "weave", "wood", "mean"}
+    image_auroc = {name: values[0] for name, values in rows.items()}
+    assert sum(value > 0.99 for value in image_auroc.values()) >= 3  # easy ones
+    assert sum(0.75 <= image_auroc[name] <= 0.95 for name in ("board", "wood")) == 2  # hard ones
+    assert len(list((tmp_path / "results" / "runs").glob("synthetic/*/*/overlays/*.png"))) == 72
