@@ -9,7 +9,7 @@ __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:
-    """Import on first use: `indad list` should not wait for torch."""
+    """Import on first use: nothing waits for torch that does not need it."""
     if name in _HOMES:
         from importlib import import_module
 

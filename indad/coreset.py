@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 8192
+CHUNK_ROWS = 2048  # rows times a block of picks stay in the processor's cache
 
 
 @dataclass(frozen=True)

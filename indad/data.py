@@ -164,7 +164,7 @@ def _locate(source: str | Path, datasets: str | Path | None) -> tuple[Path, str,
         if folder.exists():
             raise InputError(f"{folder} is a file; give a folder of images")
         if len(folder.parts) == 1:
-            raise unknown("dataset", source, CATALOG)
+            raise unknown("dataset or folder", source, CATALOG)
         raise InputError(f"{folder}: no such folder")
     layout = _layout(folder)
     # A path to one category inside a folder of categories is called after both.

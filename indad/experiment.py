@@ -178,16 +178,18 @@ def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[
 def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model: PatchCore,
                     decision: dict, limit: int, progress: Progress | None) -> None:
     level = decision["map_threshold"] or float(prediction.model_maps.max())
-    floor = float(np.median(model.good_peaks_)) / 2 if len(model.good_peaks_) else 0.0
-    scale = ColourScale(low=floor, high=max(2 * level - floor, floor))
+    # Heat begins near what good images reach, so that a good image shows as itself.
+    floor = 0.8 * float(np.median(model.good_peaks_)) if len(model.good_peaks_) else 0.0
+    scale = ColourScale(low=floor, high=max(2.5 * level - 1.5 * floor, floor))
     chosen = _worth_showing(prediction, test, decision["threshold"], limit)
     for done, position in enumerate(chosen):
         item, score = test[prediction.indices[position]], float(prediction.scores[position])
         verdict = _verdict(score, decision["threshold"])
         known = f" (limit {decision['threshold']:.3g})" if decision["threshold"] else ""
+        name = f"{item.defect_type}/{item.path.stem}"
         picture = overlay(
             read_image(item.path), prediction.maps[position], scale=scale,
-            title=f"{item.defect_type}/{item.path.stem}: score {score:.3g}{known}, {verdict}",
+            title=f"{name}: score {score:.3g}{known}, verdict {verdict}",
             outline_above=decision["map_threshold"], mask=item.mask() if item.label else None)
         # Photos hardly repeat: Huffman coding alone is quick and costs little size.
         picture.save(folder / f"{item.defect_type}_{item.path.stem}.png", compress_level=1,

@@ -20,7 +20,7 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1, *,
         queries: `(n, d)` float32.
         bank: `(m, d)` float32 on the same device, `m >= k`.
         method: "matmul" runs anywhere; "faiss" is `IndexFlatL2` and runs on the CPU; "auto"
-            takes faiss there, about twice as fast, and the matrix product on a GPU.
+            takes faiss there, about twice as fast here, and the matrix product on a GPU.
 
     Returns:
         Euclidean distances `(n, k)` float32, ascending, and indices `(n, k)` int64.

@@ -289,3 +289,5 @@ class PatchCore(nn.Module):
         for name in ("num_neighbors", "reweight_neighbors", "batch_size", "map_kernel_size"):
             if o[name] < 1:
                 raise InputError(f"{name} is {o[name]}; it must be at least 1")
+        if o["map_kernel_size"] % 2 == 0:
+            raise InputError(f"map_kernel_size is {o['map_kernel_size']}; it must be odd")

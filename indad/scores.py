@@ -51,6 +51,8 @@ def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
     The exponents become nearly equal, so the weight is close to 1 - 1/(b - 1) for every image.
     """
     worst, q, around = _worst_patch(patches, features, indices, bank, b)
+    if around.shape[1] == 1:
+        return worst
     scale = features.shape[2] ** 0.5
     to_others = torch.linalg.vector_norm(q[:, None] - around[:, 1:], dim=2)  # (n, b - 1)
     return (1 - torch.exp(worst / scale - torch.logsumexp(to_others / scale, 1))) * worst

@@ -58,7 +58,7 @@ def test_the_peak_of_the_map_lies_on_the_defect(prediction, capsules):
 
 
 def test_fit_twice_gives_the_same_bank_to_the_bit(model, capsules):
-    again = PatchCore(seed=1).fit(capsules[0])
+    again = PatchCore(seed=1).fit(list(capsules[0])[:3]).fit(capsules[0])  # forgets the first fit
     assert torch.equal(again.memory_bank_, model.memory_bank_)
     assert torch.equal(again.coreset_indices_, model.coreset_indices_)
     other = PatchCore(seed=2).fit(capsules[0])
@@ -187,6 +187,7 @@ def test_unreadable_images_stop_or_are_listed(model, capsules, tmp_path):
     (dict(patch_features="concat"), "did you mean concatenate"),
     (dict(projection="gaussian"), "unknown projection"),
     (dict(num_neighbors=0), "num_neighbors is 0"),
+    (dict(map_kernel_size=16), "map_kernel_size is 16; it must be odd"),
     (dict(backbone="resnet81"), "did you mean resnet18"),
     (dict(patch_features="adaptive"), "balance_layers"),
     (dict(crop=300), "crop 300 is larger"),

@@ -248,13 +248,6 @@ def test_list_names_everything(capsys):
         assert name in out
 
 
-def test_list_is_quick_because_it_needs_no_torch():
-    code = ("import sys; from indad.cli import main; main(['list']); "
-            "sys.exit('torch' in sys.modules and 3)")
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY,
-                          stdout=subprocess.DEVNULL).returncode in (0, 3)
-
-
 def test_a_person_at_a_terminal_chooses(monkeypatch, capsys):
     chosen = {}
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())

@@ -48,9 +48,10 @@ def test_reweighting_lies_between_its_bounds(b):
         assert (share < 1).all()
 
 
-def test_reweighted_with_one_neighbour_is_the_maximum():
+@pytest.mark.parametrize("score", [reweighted, ind_knn_ad])
+def test_with_one_neighbour_the_score_is_the_maximum(score):
     arguments = case()
-    assert torch.equal(reweighted(*arguments, 1), maximum(*arguments, 1))
+    assert torch.equal(score(*arguments, 1), maximum(*arguments, 1))
 
 
 def test_reweighted_survives_huge_distances():
