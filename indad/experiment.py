@@ -191,9 +191,11 @@ def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model:
             read_image(item.path), prediction.maps[position], scale=scale,
             title=f"{name}: score {score:.3g}{known}, verdict {verdict}",
             outline_above=decision["map_threshold"], mask=item.mask() if item.label else None)
+        file = folder / f"{item.defect_type}_{item.path.stem}.png"
+        if file.exists():  # a.jpg beside a.png
+            file = folder / f"{item.defect_type}_{item.path.name}.png"
         # Photos hardly repeat: Huffman coding alone is quick and costs little size.
-        picture.save(folder / f"{item.defect_type}_{item.path.stem}.png", compress_level=1,
-                     compress_type=zlib.Z_HUFFMAN_ONLY)
+        picture.save(file, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
         if progress:
             progress("drawing overlays", done + 1, len(chosen))
 

@@ -6,6 +6,7 @@ good twin, and the mask is where the two differ.
 """
 
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +116,8 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     jobs = list(_jobs(category, train, good, per_defect))
-    pool = ThreadPoolExecutor()  # most of the time goes to NumPy and zlib, outside the GIL
+    # NumPy and zlib leave the GIL for most of the time; more threads than cores only fight over it.
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
         written = pool.map(lambda job: _write_one(partial, category, *job, seed), jobs)
         for done, _ in enumerate(written, start=1):

@@ -186,6 +186,14 @@ def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
     assert (only_run(tmp_path) / "metrics.json").read_text() == before
 
 
+def test_overlays_of_one_stem_do_not_overwrite_each_other(tiles, tmp_path):
+    crack = tiles / "test" / "crack" / "000.png"
+    Image.open(crack).save(crack.with_suffix(".bmp"))
+    shutil.rmtree(tiles / "ground_truth")
+    assert command("--dataset", tiles, "--output", tmp_path / "out", "--overlays", 99) == 0
+    assert len(list((only_run(tmp_path / "out") / "overlays").iterdir())) == 9
+
+
 def test_shots_and_one_training_image(drawn, tmp_path):
     assert command("--dataset", drawn / "tiles", "--output", tmp_path, "--shots", 1) == 0
     record = results.read_record(only_run(tmp_path))
