@@ -135,3 +135,29 @@ def test_bad_values_are_refused():
         aupro([np.ones((3, 3))], [mask], 0)
     with pytest.raises(ValueError, match="2 maps"):
         pixel_metrics([np.ones((3, 3))] * 2, [mask])
+
+
+def test_memory_is_bounded_by_the_chunk_not_by_the_maps(monkeypatch):
+    """Maps that are made when asked for, 32 MB in all, are evaluated within a few MB."""
+    import tracemalloc
+
+    class Lazy:
+        def __len__(self):
+            return 128
+
+        def __getitem__(self, index):
+            if index >= len(self):
+                raise IndexError
+            values = np.random.default_rng(index).random((256, 256), dtype=np.float32)
+            values[:8, :8] += 0.5
+            return values
+
+    masks = np.zeros((128, 256, 256), bool)
+    masks[:, :8, :8] = True
+    monkeypatch.setattr(metrics, "CHUNK_PIXELS", 1 << 18)
+    tracemalloc.start()
+    found = pixel_metrics(Lazy(), masks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.85 < found["pixel_auroc"] < 0.9
+    assert peak < 8e6
