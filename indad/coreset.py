@@ -1,7 +1,7 @@
 """Which patches the memory bank keeps: greedy k-center selection (farthest-first), exact and fast.
 
 `greedy_coreset_one_at_a_time` is the algorithm as every paper prints it. `greedy_coreset` makes
-the same picks with matrix products instead of one pass over all features for each pick.
+the same picks, but looks again at a point only when it could be the next pick.
 `random_coreset` is the honest baseline.
 """
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 2048  # rows times a block of picks stay in the processor's cache
+CHUNK_ROWS = 2048  # rows times as many picks: a product that stays in the processor's cache
+CELLS, NEAR_CELLS = 128, 6  # change speed, never a pick
+WORKING_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class CoresetSelection:
     def first(self, size: int) -> "CoresetSelection":
         """The coreset of a smaller size; it costs nothing."""
         return CoresetSelection(self.indices[:size], self.radii[:size])
+
+
+class CoresetInterrupted(KeyboardInterrupt):
+    """Ctrl-C while selecting; `selection` holds the picks made before it, a coreset like any."""
+
+    def __init__(self, selection: CoresetSelection):
+        super().__init__(f"interrupted after {len(selection.indices)} picks")
+        self.selection = selection
 
 
 def random_start(count: int, seed: int) -> int:
@@ -63,52 +73,87 @@ def greedy_coreset_one_at_a_time(features: Tensor, size: int, *, start: int | No
 
 
 def greedy_coreset(features: Tensor, size: int, *, start: int | None = None, seed: int = 0,
-                   distances: Tensor | None = None, block: int = 2048,
+                   distances: Tensor | None = None, block: int = 1024,
                    progress: Callable[[int, int], None] | None = None) -> CoresetSelection:
-    """Farthest-first selection in blocks: the picks of the literal loop, at matrix speed.
+    """Farthest-first selection that is lazy and exact: the literal loop's picks, far sooner.
 
-    Distances to the nearest pick only ever fall. So take the `block` points with the largest
-    distance as candidates, and let `tau` be the largest distance outside them. As long as the
-    best candidate, updated with each new pick, is at least `tau`, no point outside can beat it:
-    it *is* the global pick. When it falls below, one matrix product brings the distances of all
-    points up to date with the whole block of picks. (Ties aside, and ties within float rounding.)
+    A point's distance to its nearest pick only ever falls, so one that is out of date, or that
+    counts only some of the picks, is an upper *bound*. Three nested sets use this:
+
+    1. The working set: the points with the largest bounds, some ten blocks of them. `level` is
+       the largest bound outside. Bounds in the set are lowered with the picks of nearby cells
+       of space, where a point's nearest pick most likely is: a few percent of all picks.
+    2. The candidates: the `block` points of the working set with the largest bounds. `tau` is
+       the largest bound of all other points. Now their distances are made exact, against all
+       picks; those that fall below `tau` are dropped as soon as they do.
+    3. The picks: farthest-first among the candidates, whose distances alone are updated, as long
+       as the best is at least `tau`. Each *is* the pick of the literal loop: all points outside
+       have bounds, hence distances, of at most `tau`, and inside all distances are exact.
+
+    When no candidate is left, the next ones are taken (2); when the working set is below `level`,
+    the next one is (1). Ties aside, and ties within float rounding, nothing is approximate: cells
+    and sizes of sets decide what is computed when, not what is picked.
 
     Args:
-        features: `(n, d)` float32.
+        features: `(n, d)` float32, or float16 (distances are float32 all the same); may lie in a
+            memory-mapped file, of which no more than a working set is held.
         size: how many to pick, 1 to n.
         start: the row to pick first; a random one from `seed` if None.
         distances: `(n,)` float32, distances that count as known before the first pick (instead
             of a start): the amazon preset begins with mean distances to ten random points.
         progress: called as `progress(picked, size)`.
 
-    Raises `ValueError` when size, start or block are out of range.
+    Raises `ValueError` when size or start are out of range or features are not finite, and
+    `CoresetInterrupted`, which holds the picks so far, on Ctrl-C.
     """
     distances, first = _begin(features, size, start, seed, distances)
-    origin = features.mean(0)
-    half_norms = _half_norms(features, origin)
-    costs = distances.square() / 2  # half squared distances: what the matrix product gives
-    indices, radii = [], []
-
-    def cover(picks: list[int]) -> None:
-        _lower(costs, features, half_norms, origin, picks)
-        costs[picks] = -1
-        indices.extend(picks)
-        if progress:
-            progress(len(indices), size)
-
-    if first is not None:
-        cover([first])
-    while len(indices) < size:
-        largest = costs.topk(min(block + 1, len(features)))
-        tau = float(largest.values[-1]) if len(features) > block else -1.0
-        candidates = largest.indices[:block]
-        picks, heights = _pick_among(candidates, largest.values[:block], tau,
-                                     size - len(indices), features, origin)
-        # The height of each pick is the covering radius after the pick before it.
-        radii.extend(heights if indices else heights[1:])
-        cover(candidates[picks].tolist())
-    radii.append(float(costs.max().clamp_min(0)))
-    return CoresetSelection(torch.tensor(indices), torch.tensor(radii).mul(2).sqrt())
+    goal = min(size + 1, len(features))  # the height of one pick more is the last radius
+    points = _Points(features)
+    picks = _Picks(goal, points)
+    try:
+        if first is not None:
+            row = torch.tensor([first], device=features.device)
+            picks.add(row, points.read(row), points.half_norms[row], [torch.inf])
+        # Bounds are half squared distances, which is what a matrix product gives; -1 if picked.
+        bounds = distances.square().div_(2)
+        for part in points.parts() if picks.count else ():
+            bounds[part] = bounds[part].minimum(
+                picks.costs(points.read(part), points.half_norms[part], slice(0, 1)))
+        bounds[picks.rows[:picks.count]] = -1
+        exact = torch.full_like(points.cells, picks.count)  # with respect to so many picks
+        near = exact.clone()  # lowered with the nearby ones of so many picks
+        width = 16 * block
+        while picks.count < goal:
+            rows, level = _largest(bounds, width)
+            rows = rows[points.cells[rows].argsort()]
+            work = _WorkingSet(points.read(rows), points.half_norms[rows], bounds[rows],
+                               exact[rows])
+            _lower_with_near_picks(work, points.cells[rows], near[rows], picks)
+            near[rows] = picks.count
+            left = int((work.bounds >= level).sum())
+            while picks.count < goal:
+                candidates, tau = _largest(work.bounds, block)
+                tau = max(tau, level, 0.0)
+                candidates = candidates[work.bounds[candidates] >= tau]
+                if not len(candidates):
+                    break
+                candidates = _make_exact(work, candidates, tau, picks)
+                chosen, heights = _pick_among(work, candidates, tau, goal - picks.count)
+                picks.add(rows[chosen], work.points[chosen], work.half_norms[chosen], heights)
+                work.bounds[chosen] = -1
+                if progress:
+                    progress(min(picks.count, size), size)
+            bounds[rows], exact[rows] = work.bounds, work.exact
+            if left < 4 * block:  # too small a set comes back too often
+                width = width * 5 // 4
+            elif left > 8 * block:  # too large a one goes stale
+                width = width * 4 // 5
+            width = min(max(width, 2 * block), points.most_at_once)
+    except KeyboardInterrupt:
+        if picks.count < 2:
+            raise
+        raise CoresetInterrupted(picks.selection(picks.count - 1)) from None
+    return picks.selection(size)
 
 
 def _begin(features: Tensor, size: int, start: int | None, seed: int,
@@ -120,47 +165,147 @@ def _begin(features: Tensor, size: int, start: int | None, seed: int,
     if start is not None and not 0 <= start < count:
         raise ValueError(f"start is {start}, but there are {count} features")
     if distances is not None:
-        return distances.to(features).clone(), start
+        return distances.to(features.device, torch.float32, copy=True), start
     infinite = torch.full((count,), torch.inf, device=features.device)
     return infinite, random_start(count, seed) if start is None else start
 
 
-def _half_norms(features: Tensor, origin: Tensor) -> Tensor:
-    return torch.cat([(part - origin).square().sum(1) / 2 for part in features.split(CHUNK_ROWS)])
+class _Points:
+    """The features around their mean, where a product keeps more digits, and cells of space.
 
-
-def _lower(costs: Tensor, features: Tensor, half_norms: Tensor, origin: Tensor,
-           picks: list[int]) -> None:
-    """Bring `costs` up to date, in place, with new picks: one matrix product, chunk by chunk."""
-    # Around the mean the product keeps more digits; |x-c|^2/2 = |x|^2/2 + (|c|^2/2 - xc).
-    centers = features[picks] - origin
-    shifts = half_norms[picks]
-    for start in range(0, len(features), CHUNK_ROWS):
-        part = slice(start, start + CHUNK_ROWS)
-        nearest = torch.addmm(shifts, features[part] - origin, centers.T, alpha=-1).amin(1)
-        nearest.add_(half_norms[part]).clamp_min_(0)
-        torch.minimum(costs[part], nearest, out=costs[part])
-
-
-def _pick_among(candidates: Tensor, values: Tensor, tau: float, limit: int, features: Tensor,
-                origin: Tensor) -> tuple[list[int], list[float]]:
-    """Farthest-first among the candidates while the best is at least `tau`.
-
-    Returns positions in `candidates` and the cost each had when it was picked. NumPy, because
-    the loop is thousands of tiny steps and its calls cost least.
+    A cell is what is closest to one of some points drawn at random.
     """
-    points = features[candidates] - origin
-    norms = points.square().sum(1) / 2
+
+    def __init__(self, features: Tensor):
+        self.features, count, dim = features, len(features), features.shape[1]
+        self.most_at_once = max(WORKING_BYTES // (4 * dim), CHUNK_ROWS)
+        total = sum(features[part].double().sum(0) for part in self.parts())
+        if not total.isfinite().all():
+            raise ValueError("features are not finite: they hold NaN or infinity")
+        self.origin = (total / count).float()
+        cells = min(CELLS, count // 512 + 1)
+        seeds = self.read(random_coreset(count, cells).to(features.device))
+        self.half_norms = torch.empty(count, device=features.device)
+        self.cells = torch.empty(count, dtype=torch.int64, device=features.device)
+        self.centers = torch.zeros_like(seeds)
+        shifts = seeds.square().sum(1) / 2
+        for part in self.parts():
+            points = self.read(part)
+            self.half_norms[part] = points.square().sum(1) / 2
+            self.cells[part] = torch.addmm(shifts, points, seeds.T, alpha=-1).argmin(1)
+            self.centers.index_add_(0, self.cells[part], points)
+        self.centers /= self.cells.bincount(minlength=cells)[:, None].clamp_min(1)
+
+    def parts(self) -> list[slice]:
+        return [slice(i, i + CHUNK_ROWS) for i in range(0, len(self.features), CHUNK_ROWS)]
+
+    def read(self, rows: Tensor | slice) -> Tensor:
+        """`(k, d)` float32."""
+        return self.features[rows].float() - self.origin
+
+
+@dataclass
+class _WorkingSet:
+    points: Tensor  # (w, d)
+    half_norms: Tensor  # (w,)
+    bounds: Tensor  # (w,)
+    exact: Tensor  # (w,) the bound is the distance to the first so many picks, or below it
+
+
+class _Picks:
+    """The picks so far, in order, and which cells each of them is near to."""
+
+    def __init__(self, most: int, points: _Points):
+        device, (cells, dim) = points.features.device, points.centers.shape
+        self.count = 0
+        self.rows = torch.empty(most, dtype=torch.int64, device=device)
+        self.heights = torch.empty(most)  # cost of a pick before it was picked
+        self.points = torch.empty(most, dim, device=device)
+        self.half_norms = torch.empty(most, device=device)
+        self.near = torch.zeros(most, cells, dtype=torch.bool, device=device)
+        self._centers = points.centers
+
+    def add(self, rows: Tensor, points: Tensor, half_norms: Tensor, heights: list[float]) -> None:
+        new = slice(self.count, self.count + len(rows))
+        self.rows[new], self.points[new], self.half_norms[new] = rows, points, half_norms
+        self.heights[new] = torch.tensor(heights)
+        order = torch.cdist(points, self._centers).argsort(1)
+        self.near[new].scatter_(1, order[:, :NEAR_CELLS], True)
+        self.count += len(rows)
+
+    def costs(self, points: Tensor, half_norms: Tensor, some: slice | Tensor) -> Tensor:
+        """`(k,)`: half the squared distance of each point to the nearest of some picks."""
+        # |x-c|^2/2 = |x|^2/2 + (|c|^2/2 - xc)
+        nearest = torch.addmm(self.half_norms[some], points, self.points[some].T, alpha=-1).amin(1)
+        return nearest.add_(half_norms).clamp_min_(0)
+
+    def selection(self, size: int) -> CoresetSelection:
+        """The first `size` picks; the height of a pick is the radius after the one before it."""
+        radii = torch.zeros(size)  # 0 when every point is picked
+        known = self.heights[1:size + 1][:max(self.count - 1, 0)]
+        radii[:len(known)] = known.mul(2).sqrt()
+        return CoresetSelection(self.rows[:size].clone(), radii)
+
+
+def _largest(bounds: Tensor, count: int) -> tuple[Tensor, float]:
+    """Where the `count` largest bounds are, and the largest of the others (-1: there are none)."""
+    if count >= len(bounds):
+        return torch.arange(len(bounds), device=bounds.device), -1.0
+    top = bounds.topk(count + 1)
+    return top.indices[:-1], float(top.values[-1])
+
+
+def _lower_with_near_picks(work: _WorkingSet, cells: Tensor, near: Tensor, picks: _Picks) -> None:
+    """Lower bounds, sorted by cell, with those picks near their cell that they do not know."""
+    known = near.maximum(work.exact)
+    ends = cells.bincount(minlength=picks.near.shape[1]).cumsum(0).tolist()
+    for cell, (begin, end) in enumerate(zip([0, *ends], ends)):  # noqa: B905
+        since = int(known[begin:end].min()) if begin < end else picks.count
+        unknown = picks.near[since:picks.count, cell].nonzero()[:, 0] + since
+        if len(unknown):
+            part = slice(begin, end)
+            work.bounds[part] = work.bounds[part].minimum(
+                picks.costs(work.points[part], work.half_norms[part], unknown))
+
+
+def _make_exact(work: _WorkingSet, candidates: Tensor, tau: float, picks: _Picks) -> Tensor:
+    """Bring candidates up to date with all picks; returns those that stay at `tau` or above."""
+    candidates = candidates[work.exact[candidates].argsort()]
+    points, half_norms = work.points[candidates], work.half_norms[candidates]
+    bounds, exact = work.bounds[candidates], work.exact[candidates]
+    alive = torch.arange(len(candidates), device=bounds.device)
+    oldest, end = int(exact[0]), picks.count
+    while end > oldest and len(alive):
+        begin = max(oldest, end - CHUNK_ROWS)  # the newest first: no bound knows them yet
+        for rows in alive[exact[alive] < end].split(CHUNK_ROWS // 2):
+            since = slice(max(begin, int(exact[rows[0]])), end)
+            bounds[rows] = bounds[rows].minimum(
+                picks.costs(points[rows], half_norms[rows], since))
+        alive = alive[bounds[alive] >= tau]
+        end = begin
+    work.bounds[candidates] = bounds
+    work.exact[candidates[alive]] = picks.count
+    return candidates[alive]
+
+
+def _pick_among(work: _WorkingSet, candidates: Tensor, tau: float,
+                limit: int) -> tuple[Tensor, list[float]]:
+    """Farthest-first among candidates with exact bounds while the best is at least `tau`.
+
+    Returns the picks and the bound each had when it was picked. NumPy, because the loop is
+    thousands of tiny steps and its calls cost least.
+    """
+    points, norms = work.points[candidates], work.half_norms[candidates]
     between = (norms[:, None] + norms - points @ points.T).clamp_min_(0).cpu().numpy()
-    costs = values.cpu().numpy().copy()
-    picks: list[int] = []
+    costs = work.bounds[candidates].cpu().numpy()
+    chosen: list[int] = []
     heights: list[float] = []
-    while len(picks) < limit:
+    while len(chosen) < min(limit, len(costs)):
         best = int(costs.argmax())
-        if picks and costs[best] < tau or costs[best] < 0:
+        if costs[best] < tau:
             break
-        picks.append(best)
+        chosen.append(best)
         heights.append(float(costs[best]))
         np.minimum(costs, between[best], out=costs)
         costs[best] = -1
-    return picks, heights
+    return candidates[chosen], heights
