@@ -65,7 +65,10 @@ def _parser() -> Parser:
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
     add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
     add("--device", default="auto", help="auto, cpu or cuda")
+    add("--precision", help="of the backbone: float32, or float16 for mixed precision on a GPU")
     add("--batch-size", type=int, default=16, help="images at a time; changes no score")
+    add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
+        "(half of the free memory if not given)")
     add("--datasets", help="folder of datasets; INDAD_DATASETS or ./datasets if not given")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")
@@ -85,7 +88,9 @@ def _run(options: argparse.Namespace) -> int:
     from .data import list_categories
     from .experiment import run
 
-    chosen = {name: getattr(options, name) for name in ("coreset_ratio", "image_score", "resize")
+    chosen = {name: getattr(options, name)
+              for name in ("coreset_ratio", "image_score", "resize", "precision",
+                           "memory_budget")
               if getattr(options, name) is not None}
     chosen |= {name: getattr(options, name)
                for name in ("backbone", "seed", "device", "batch_size")}
@@ -101,7 +106,8 @@ def _run(options: argparse.Namespace) -> int:
                 false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
-                progress=bars.of(category))
+                progress=bars.of(category),
+                on_plan=lambda plan, category=category: bars.note(f"{category}: {plan}"))
             bars.close()
             rows.append(results.summary_row(result.record, str(result.folder)))
             warnings += [f"{category}: {warning}" for warning in result.warnings]
@@ -141,6 +147,11 @@ class Bars:
             self._bar.update(done - self._bar.n)
 
         return progress
+
+    def note(self, line: str) -> None:
+        """A line on standard error, not through a bar."""
+        self.close()
+        print(line, file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -4,6 +4,7 @@ import platform
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from . import results
 from .data import ImageSet, Item, fingerprint, load_dataset
 from .errors import InputError, unknown
 from .images import read_image
+from .memory import FitPlan
 from .metrics import image_metrics, pixel_metrics
 from .patchcore import PatchCore, Prediction, Progress
 from .plots import ColourScale, overlay
@@ -73,7 +75,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         frame: str = "model", false_alarm_rate: float = 0.05, overlays: int = 12,
         datasets: str | Path | None = None, output: str | Path = "results/runs",
         skip_existing: bool = False, strict: bool = False,
-        progress: Progress | None = None) -> RunResult:
+        progress: Progress | None = None,
+        on_plan: Callable[[FitPlan], None] | None = None) -> RunResult:
     """Run one category from photos to result files.
 
     Args:
@@ -83,6 +86,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         overlays: at most so many pictures: the mistakes first, then a spread over all images.
         skip_existing: keep a complete result of exactly this configuration and data.
         strict: stop at an unreadable image instead of going on without it.
+        on_plan: called before fitting with what it will take.
 
     Raises `InputError` for anything wrong with what was given.
     """
@@ -106,6 +110,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
                 for leftover in results.clear_interrupted(folder)]
 
+    if on_plan:
+        on_plan(model.plan(train))
     model.fit(train, strict=strict, progress=progress)
     began = time.perf_counter()
     prediction = model.predict(test, strict=strict, progress=progress)
@@ -121,7 +127,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         "timings": {**model.timings_, "predict_s": predict_s,
                     "images_per_s": len(prediction.scores) / predict_s},
         "memory_bank": {"patches": len(bank), "dim": bank.shape[1],
-                        "bytes": bank.numel() * bank.element_size()},
+                        "bytes": bank.numel() * bank.element_size(),
+                        "selected_from": model.selected_from_},
         "peak_memory_mb": peak_memory_mb(),
         "config": config, "environment": environment(model.device_), "data_fingerprint": data,
     }

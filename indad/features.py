@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ADAPTIVE_DIM = 1024
+CHUNK_ROWS = 8192
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
@@ -45,7 +46,12 @@ def layer_scales(features: Tensor, channels: Sequence[int]) -> Tensor:
     40 channels against 112. Scaled, the total variance of the `(n, d)` features is d, of which
     each of the layers, `channels` wide, has an equal share.
     """
-    total = torch.stack([part.sum() for part in features.var(0).split(list(channels))])
+    # In parts and in double precision: features may be half precision numbers in a large file.
+    count = len(features)
+    mean = sum(part.double().sum(0) for part in features.split(CHUNK_ROWS)) / count
+    squares = sum((part - mean).square().sum(0) for part in features.split(CHUNK_ROWS))
+    variance = (squares / max(count - 1, 1)).float()
+    total = torch.stack([part.sum() for part in variance.split(list(channels))])
     share = features.shape[1] / len(channels)
     return (share / total.clamp_min(1e-12)).sqrt().repeat_interleave(
         torch.tensor(channels, device=features.device))

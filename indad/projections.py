@@ -23,7 +23,7 @@ def linear(features: Tensor, seed: int, dim: int = 128) -> Tensor:
     bound = features.shape[1] ** -0.5  # the default initialisation of nn.Linear
     generator = torch.Generator().manual_seed(seed)
     weight = torch.empty(features.shape[1], dim).uniform_(-bound, bound, generator=generator)
-    return features @ weight.to(features)
+    return _project(features, weight)
 
 
 def sparse(features: Tensor, seed: int, eps: float = 0.9) -> Tensor:
@@ -38,8 +38,7 @@ def sparse(features: Tensor, seed: int, eps: float = 0.9) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # more dimensions than before: said above
         projection.fit(features[:1].cpu().numpy())
-    weight = torch.from_numpy(projection.components_.toarray().T).to(features)  # (d, dim)
-    return torch.cat([part @ weight for part in features.split(CHUNK_ROWS)])
+    return _project(features, torch.from_numpy(projection.components_.toarray().T))  # (d, dim)
 
 
 def sparse_if_smaller(features: Tensor, seed: int, eps: float = 0.9) -> Tensor:
@@ -53,8 +52,19 @@ def sparse_if_smaller(features: Tensor, seed: int, eps: float = 0.9) -> Tensor:
 def mean_distances(features: Tensor, seed: int, count: int = 10) -> Tensor:
     """`(n,)` mean distances to ten random rows: where amazon's approximate greedy loop begins."""
     rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:count]
-    return torch.cat([torch.cdist(part, features[rows]).mean(1)
+    some = features[rows].float()
+    return torch.cat([torch.cdist(part.float(), some).mean(1)
                       for part in features.split(CHUNK_ROWS)])
+
+
+def _project(features: Tensor, weight: Tensor) -> Tensor:
+    """In parts, and in the precision of the features: they may lie in a large file."""
+    weight = weight.to(features.device, torch.float32)
+    projected = features.new_empty(len(features), weight.shape[1])
+    for start in range(0, len(features), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
+        projected[part] = features[part].float() @ weight
+    return projected
 
 
 PROJECTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from indad import neighbors
-from indad.neighbors import nearest
+from indad.neighbors import METHODS, MemoryIndex, nearest
 
 
 def brute_force(queries, bank, k):
@@ -12,7 +12,7 @@ def brute_force(queries, bank, k):
     return distances.topk(k, dim=1, largest=False)
 
 
-@pytest.mark.parametrize("method", ["matmul", "faiss", "auto"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("offset", [0.0, 100.0])  # far from the origin the product cancels
 def test_equals_brute_force(method, k, offset):
@@ -25,7 +25,7 @@ def test_equals_brute_force(method, k, offset):
     torch.testing.assert_close(distances.double(), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["matmul", "faiss"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_point_of_the_bank_is_at_distance_exactly_zero(method):
     bank = torch.randn(300, 64, generator=torch.Generator().manual_seed(1)) * 30 + 50
     distances, indices = nearest(bank, bank, 1, method=method)
@@ -68,3 +68,51 @@ def test_k_out_of_range(k):
 def test_unknown_method():
     with pytest.raises(ValueError, match="annoy"):
         nearest(torch.zeros(1, 2), torch.zeros(3, 2), method="annoy")
+
+
+@pytest.mark.parametrize("method", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_bound_on_rounding_holds(method, scale):
+    """No block's true smallest cost lies farther from the coarse one than the bound says."""
+    generator = torch.Generator().manual_seed(6)
+    spread = torch.logspace(-2, 2, 40)  # a few directions carry nearly everything, as in features
+    bank = (torch.randn(1700, 40, generator=generator) * spread + 3) * scale
+    queries = (torch.randn(300, 40, generator=generator) * spread + 3) * scale
+    index = MemoryIndex(bank)
+    index._prepare(getattr(torch, method))
+    smallest, error = index._block_costs(queries)
+    points, rows = (queries - index._origin).double(), (bank - index._origin).double()
+    costs = rows.square().sum(1) / 2 - points @ rows.T
+    true = torch.stack([block.amin(1) for block in costs.split(neighbors.BLOCK, dim=1)], 1)
+    assert ((smallest - true).abs() <= error).all()
+    if method == "bfloat16":  # and is not so wide that it says nothing
+        assert ((smallest - true).abs() > 0.02 * error).any()
+
+
+def test_queries_are_split_without_a_trace(monkeypatch):
+    bank = torch.randn(1200, 8, generator=torch.Generator().manual_seed(7))
+    queries = torch.randn(900, 8, generator=torch.Generator().manual_seed(8))
+    whole = MemoryIndex(bank, method="float32").search(queries)
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(neighbors, "TILE", (64, 1024))
+    pieces = MemoryIndex(bank, method="float32").search(queries)
+    assert torch.equal(whole[0], pieces[0]) and torch.equal(whole[1], pieces[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_index_without_some_rows(method):
+    bank = torch.randn(1500, 12, generator=torch.Generator().manual_seed(9))
+    queries = bank[:100]
+    index = MemoryIndex(bank, method=method)
+    index.search(queries)  # whatever it prepares is there
+    left_out = torch.arange(1500) < 100
+    distances, indices = index.without(left_out).search(queries)
+    expected, places = brute_force(queries, bank[100:], 1)
+    assert indices.tolist() == places.tolist()
+    torch.testing.assert_close(distances.double(), expected, rtol=1e-4, atol=1e-4)
+    assert (index.search(queries)[0] == 0).all()  # the whole one is as it was
+
+
+def test_no_queries():
+    distances, indices = nearest(torch.zeros(0, 2), torch.zeros(3, 2))
+    assert distances.shape == indices.shape == (0, 1)

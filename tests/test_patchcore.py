@@ -260,3 +260,35 @@ def test_conformal_threshold_keeps_its_promise():
     for scores, rate in (([], 0.1), ([1.0], 0), ([1.0], 1)):
         with pytest.raises(ValueError):
             conformal_threshold(np.array(scores), rate)
+
+
+def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):
+    from indad.batches import load_batches
+    from indad.images import ImageTransform
+
+    paths = []
+    for i in range(23):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("RGB", (8, 8), (10 * i, 0, 0)).save(paths[-1])
+    paths[9].write_bytes(b"not a picture")
+    transform = ImageTransform(8, None, (0, 0, 0), (1, 1, 1))
+    batches = list(load_batches(paths, transform, batch_size=4, strict=False))
+    assert [len(batch.indices) for batch in batches] == [4, 4, 3, 4, 4, 3]
+    reds = torch.cat([batch.pixels[:, 0, 0, 0] for batch in batches]) * 255
+    assert reds.round().tolist() == [10 * i for i in range(23) if i != 9]
+    assert [index for batch in batches for index, _ in batch.skipped] == [9]
+    reading = load_batches(paths, transform, batch_size=4, strict=True)
+    next(reading), next(reading)
+    with pytest.raises(InputError, match="9.png"):
+        next(reading)
+    assert list(load_batches([], transform, batch_size=4, strict=True)) == []
+
+
+def test_mixed_precision_of_the_backbone_changes_scores_little(model, capsules):
+    exact = model.predict(capsules[1]).scores
+    half = PatchCore(seed=1)
+    half.__dict__.update(model.__dict__)
+    half.options = model.options | {"precision": "float16"}
+    coarse = half.predict(capsules[1]).scores
+    assert not np.array_equal(coarse, exact)  # it did compute in half precision
+    np.testing.assert_allclose(coarse, exact, rtol=1.5e-3)

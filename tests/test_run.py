@@ -61,7 +61,8 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                                 "unreadable": 0}
     assert set(record["timings"]) == {"extract_s", "coreset_s", "fit_s", "predict_s",
                                       "images_per_s"}
-    assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4}
+    assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4,
+                                     "selected_from": "float32"}
     assert results.config_hash(record["config"]) == folder.name[-8:]
 
     rows = read_csv(folder / "scores.csv")
@@ -297,7 +298,7 @@ def test_floors_import_only_downwards():
     import ast
 
     floors = ["errors catalog presets parts",
-              "images features coreset neighbors metrics plots thresholds parts_textures "
+              "images features coreset neighbors memory metrics plots thresholds parts_textures "
               "parts_objects",
               "backbones scores projections batches synthetic",
               "patchcore data results", "experiment", "cli", "__init__ __main__"]
