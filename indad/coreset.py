@@ -123,7 +123,7 @@ def greedy_coreset(features: Tensor, size: int, *, start: int | None = None, see
         bounds[picks.rows[:picks.count]] = -1
         exact = torch.full_like(points.cells, picks.count)  # with respect to so many picks
         near = exact.clone()  # lowered with the nearby ones of so many picks
-        width = 16 * block
+        width = min(16 * block, points.most_at_once)
         while picks.count < goal:
             rows, level = _largest(bounds, width)
             rows = rows[points.cells[rows].argsort()]
@@ -196,29 +196,27 @@ class _Points:
     def __init__(self, features: Tensor):
         self.features, count, dim = features, len(features), features.shape[1]
         self.most_at_once = max(WORKING_BYTES // (4 * dim), CHUNK_ROWS)
-        total = sum(features[part].double().sum(0) for part in self.parts())
+        total = sum(features[part].float().sum(0).double() for part in self.parts())
         if not total.isfinite().all():
             raise ValueError("features are not finite: they hold NaN or infinity")
         self.origin = (total / count).float()
         cells = min(CELLS, count // 512 + 1)
-        seeds = self.read(random_coreset(count, cells).to(features.device))
+        self.centers = self.read(random_coreset(count, cells).to(features.device))
+        shifts = self.centers.square().sum(1) / 2
         self.half_norms = torch.empty(count, device=features.device)
         self.cells = torch.empty(count, dtype=torch.int64, device=features.device)
-        self.centers = torch.zeros_like(seeds)
-        shifts = seeds.square().sum(1) / 2
         for part in self.parts():
             points = self.read(part)
             self.half_norms[part] = points.square().sum(1) / 2
-            self.cells[part] = torch.addmm(shifts, points, seeds.T, alpha=-1).argmin(1)
-            self.centers.index_add_(0, self.cells[part], points)
-        self.centers /= self.cells.bincount(minlength=cells)[:, None].clamp_min(1)
+            self.cells[part] = torch.addmm(shifts, points, self.centers.T, alpha=-1).argmin(1)
 
     def parts(self) -> list[slice]:
         return [slice(i, i + CHUNK_ROWS) for i in range(0, len(self.features), CHUNK_ROWS)]
 
     def read(self, rows: Tensor | slice) -> Tensor:
         """`(k, d)` float32."""
-        return self.features[rows].float() - self.origin
+        points = self.features[rows].float()
+        return points - self.origin if isinstance(rows, slice) else points.sub_(self.origin)
 
 
 @dataclass
@@ -239,15 +237,16 @@ class _Picks:
         self.heights = torch.empty(most)  # cost of a pick before it was picked
         self.points = torch.empty(most, dim, device=device)
         self.half_norms = torch.empty(most, device=device)
-        self.near = torch.zeros(most, cells, dtype=torch.bool, device=device)
+        self.near = torch.zeros(cells, most, dtype=torch.bool, device=device)
         self._centers = points.centers
 
     def add(self, rows: Tensor, points: Tensor, half_norms: Tensor, heights: list[float]) -> None:
         new = slice(self.count, self.count + len(rows))
         self.rows[new], self.points[new], self.half_norms[new] = rows, points, half_norms
         self.heights[new] = torch.tensor(heights)
-        order = torch.cdist(points, self._centers).argsort(1)
-        self.near[new].scatter_(1, order[:, :NEAR_CELLS], True)
+        count = min(NEAR_CELLS, len(self._centers))
+        closest = torch.cdist(points, self._centers).topk(count, largest=False).indices
+        self.near[:, new].scatter_(0, closest.T, True)
         self.count += len(rows)
 
     def costs(self, points: Tensor, half_norms: Tensor, some: slice | Tensor) -> Tensor:
@@ -268,17 +267,19 @@ def _largest(bounds: Tensor, count: int) -> tuple[Tensor, float]:
     """Where the `count` largest bounds are, and the largest of the others (-1: there are none)."""
     if count >= len(bounds):
         return torch.arange(len(bounds), device=bounds.device), -1.0
-    top = bounds.topk(count + 1)
-    return top.indices[:-1], float(top.values[-1])
+    top = bounds.topk(count + 1, sorted=False)
+    least = int(top.values.argmin())
+    top.indices[least] = top.indices[-1]
+    return top.indices[:-1], float(top.values[least])
 
 
 def _lower_with_near_picks(work: _WorkingSet, cells: Tensor, near: Tensor, picks: _Picks) -> None:
     """Lower bounds, sorted by cell, with those picks near their cell that they do not know."""
     known = near.maximum(work.exact)
-    ends = cells.bincount(minlength=picks.near.shape[1]).cumsum(0).tolist()
+    ends = cells.bincount(minlength=len(picks.near)).cumsum(0).tolist()
     for cell, (begin, end) in enumerate(zip([0, *ends], ends)):  # noqa: B905
         since = int(known[begin:end].min()) if begin < end else picks.count
-        unknown = picks.near[since:picks.count, cell].nonzero()[:, 0] + since
+        unknown = picks.near[cell, since:picks.count].nonzero()[:, 0] + since
         if len(unknown):
             part = slice(begin, end)
             work.bounds[part] = work.bounds[part].minimum(

@@ -144,9 +144,10 @@ class ImageTransform:
         """RGB picture -> `(3, h, w)` float32, normalised."""
         frame = self.frame((image.height, image.width))
         image = self._cut(image, frame, Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return (pixels - mean) / std
+        # NumPy, because this runs in reading threads, where torch would start threads of its own.
+        mean, std = np.float32(self.mean), np.float32(self.std)
+        pixels = (np.asarray(image, np.float32) / 255 - mean) / std
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """`(h, w)` bool mask of the photo -> the mask in the model's frame.

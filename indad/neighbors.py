@@ -120,18 +120,19 @@ class MemoryIndex:
         # Blocks first, so that what is found comes out sorted by block.
         blocks, rows = (smallest - error <= limit[:, None]).T.nonzero(as_tuple=True)
         ends = blocks.bincount(minlength=smallest.shape[1]).cumsum(0).tolist()
-        best = torch.full((len(queries),), torch.inf)
-        found = torch.zeros(len(queries), dtype=torch.int64)
-        points = queries - self._origin
+        costs, places = torch.empty(len(rows)), torch.empty(len(rows), dtype=torch.int64)
+        points = (queries - self._origin)[rows]
         for block, (begin, end) in enumerate(zip([0, *ends], ends)):  # noqa: B905
             if begin < end:
-                some, part = rows[begin:end], slice(block * BLOCK, (block + 1) * BLOCK)
-                costs, places = torch.addmm(
-                    self._half_norms[part], points[some],
-                    (self.bank[part] - self._origin).T, alpha=-1).min(1)
-                better = costs < best[some]
-                best[some] = torch.where(better, costs, best[some])
-                found[some] = torch.where(better, places + part.start, found[some])
+                part, pairs = slice(block * BLOCK, (block + 1) * BLOCK), slice(begin, end)
+                costs[pairs], places[pairs] = torch.addmm(
+                    self._half_norms[part], points[pairs], (self.bank[part] - self._origin).T,
+                    alpha=-1).min(1)
+                places[pairs] += part.start
+        best = torch.full((len(queries),), torch.inf).scatter_reduce(0, rows, costs, "amin")
+        wins = costs == best[rows]
+        found = torch.empty(len(queries), dtype=torch.int64)
+        found[rows[wins]] = places[wins]
         return found
 
     def _block_costs(self, queries: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from indad import coreset
 from indad.coreset import (
     CoresetInterrupted,
     greedy_coreset,
@@ -89,6 +90,22 @@ def test_a_memory_mapped_file_gives_the_selection_of_memory(tmp_path):
     in_memory, on_disk = (greedy_coreset(f, 300) for f in (features, torch.from_numpy(mapped)))
     assert torch.equal(in_memory.indices, on_disk.indices)
     assert torch.equal(in_memory.radii, on_disk.radii)
+
+
+def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
+    """What bounds the memory when the features themselves lie in a file."""
+    read, sizes = coreset._Points.read, []
+
+    def recorded(self, rows):
+        sizes.append(len(read(self, rows)))
+        return read(self, rows)
+
+    features = points(20000, 16, seed=13)
+    whole = greedy_coreset(features, 1500)
+    monkeypatch.setattr(coreset._Points, "read", recorded)
+    monkeypatch.setattr(coreset, "WORKING_BYTES", 4 * 16 * 3000)
+    assert_same_selection(greedy_coreset(features, 1500), whole)
+    assert max(sizes) == 3000
 
 
 def test_ctrl_c_leaves_the_picks_made_so_far():

@@ -327,3 +327,17 @@ def test_the_readme_command(tmp_path):
     assert sum(value > 0.99 for value in image_auroc.values()) >= 3  # easy ones
     assert sum(0.75 <= image_auroc[name] <= 0.95 for name in ("board", "wood")) == 2  # hard ones
     assert len(list((tmp_path / "results" / "runs").glob("synthetic/*/*/overlays/*.png"))) == 72
+
+
+def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_path, capsys):
+    arguments = ["run", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio", "0.02",
+                 "--overlays", "0", "--output", str(tmp_path)]
+    assert main([*arguments, "--memory-budget", "1MB"]) == 0
+    told = capsys.readouterr().err
+    assert ("tiles: 8 images, 8,192 patches x 152 = 2.49 MB float16 in a temporary file "
+            "(budget 1 MB), 163 to keep; about ") in told
+    record = json.loads(next(tmp_path.glob("*/*/*/metrics.json")).read_text())
+    assert record["memory_bank"]["selected_from"] == "float16"
+    assert main([*arguments, "--memory-budget", "plenty"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == ["indad: error: memory_budget is 'plenty'; write bytes, or like 300MB or 2GB"]
