@@ -15,7 +15,7 @@ from torch import Tensor
 
 CHUNK_ROWS = 2048  # rows times as many picks: a product that stays in the processor's cache
 CELLS, NEAR_CELLS = 128, 6  # change speed, never a pick
-WORKING_BYTES = 64 << 20  # of features read at a time
+WORKING_BYTES = 48 << 20  # of features read at a time
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,14 @@ def greedy_coreset(features: Tensor, size: int, *, start: int | None = None, see
             row = torch.tensor([first], device=features.device)
             picks.add(row, points.read(row), points.half_norms[row], [torch.inf])
         # Bounds are half squared distances, which is what a matrix product gives; -1 if picked.
-        bounds = distances.square().div_(2)
+        bounds = distances.square_().div_(2)
         for part in points.parts() if picks.count else ():
             bounds[part] = bounds[part].minimum(
                 picks.costs(points.read(part), points.half_norms[part], slice(0, 1)))
         bounds[picks.rows[:picks.count]] = -1
-        exact = torch.full_like(points.cells, picks.count)  # with respect to so many picks
-        near = exact.clone()  # lowered with the nearby ones of so many picks
+        # How many picks a bound is exact for, and how many it was lowered with if they are near.
+        exact = torch.full_like(points.cells, picks.count, dtype=torch.int32)
+        near = exact.clone()
         width = min(16 * block, points.most_at_once)
         while picks.count < goal:
             rows, level = _largest(bounds, width)
@@ -145,6 +146,7 @@ def greedy_coreset(features: Tensor, size: int, *, start: int | None = None, see
                 if progress:
                     progress(min(picks.count, size), size)
             bounds[rows], exact[rows] = work.bounds, work.exact
+            del work  # before the next one is read
             if left < 4 * block:  # too small a set comes back too often
                 width = width * 5 // 4
             elif left > 8 * block:  # too large a one goes stale
@@ -280,10 +282,10 @@ def _lower_with_near_picks(work: _WorkingSet, cells: Tensor, near: Tensor, picks
     for cell, (begin, end) in enumerate(zip([0, *ends], ends)):  # noqa: B905
         since = int(known[begin:end].min()) if begin < end else picks.count
         unknown = picks.near[cell, since:picks.count].nonzero()[:, 0] + since
-        if len(unknown):
-            part = slice(begin, end)
+        part = slice(begin, end)
+        for some in unknown.split(CHUNK_ROWS) if len(unknown) else ():
             work.bounds[part] = work.bounds[part].minimum(
-                picks.costs(work.points[part], work.half_norms[part], unknown))
+                picks.costs(work.points[part], work.half_norms[part], some))
 
 
 def _make_exact(work: _WorkingSet, candidates: Tensor, tau: float, picks: _Picks) -> Tensor:

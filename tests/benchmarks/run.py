@@ -208,6 +208,9 @@ def draw_scaling(curves: dict[str, list], file: Path) -> None:
                           ha="center", fontsize=8)
         axes.set(xlabel=titles[name], ylabel="seconds" if name == "patches" else "",
                  title=f"grows as {name}$^{{{slope:.1f}}}$")
+        axes.set_xticks(x, [f"{value:.0%}" if value < 1 else f"{value / 1000:.0f}k"
+                            if value > 2000 else f"{value:.0f}" for value in x])
+        axes.minorticks_off()
         axes.margins(0.12, 0.2)
         axes.grid(True, which="major", alpha=0.3)
     figure.savefig(file, dpi=110)
