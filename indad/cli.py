@@ -11,6 +11,8 @@ from typing import NoReturn
 from . import __version__
 from .errors import InputError
 
+COMMANDS = ("run", "list", "download", "check")
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake costs one line instead of a page of usage."""
@@ -20,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
     def _command(self) -> str:
         words = self.prog.split()
-        return f"{words[-1]} " if words[-1] in ("run", "list") else ""
+        return f"{words[-1]} " if words[-1] in COMMANDS else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"indad: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nindad: interrupted; what was complete is kept, nothing else", file=sys.stderr)
+        print("\nindad: interrupted; what was complete is kept, and a download goes on where "
+              "it stopped", file=sys.stderr)
         return 130
 
 
@@ -69,16 +72,40 @@ def _parser() -> Parser:
     add("--batch-size", type=int, default=16, help="images at a time; changes no score")
     add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
         "(half of the free memory if not given)")
-    add("--datasets", help="folder of datasets; INDAD_DATASETS or ./datasets if not given")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")
     add("--strict", action="store_true", help="stop at the first unreadable image")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    _shared(run)
 
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command=_list)
-    show.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    show.add_argument("--installed", action="store_true",
+                      help="only the datasets on this machine, with their counts")
+    _shared(show)
+
+    get = commands.add_parser("download", help="bring a dataset onto this machine")
+    get.set_defaults(command=_download)
+    get.add_argument("dataset", help="a name that `list` shows")
+    get.add_argument("category", nargs="*", help="all of them if not given")
+    get.add_argument("--archives", help="folder of archives to look in first and to keep a copy "
+                     "in, on Google Drive for instance; INDAD_ARCHIVES if not given")
+    get.add_argument("--url", help="an address of your own for the archive, http or Google Drive")
+    _shared(get)
+
+    check = commands.add_parser("check", help="look for faults in a folder of images",
+                                description="Exit status 0: no faults; 1: faults; 2: bad input.")
+    check.set_defaults(command=_check)
+    check.add_argument("folder", help="a folder of images, or a name that `list` shows")
+    check.add_argument("--category", default="all", help="one category, or all")
+    check.add_argument("--json", action="store_true", help="for programs")
+    _shared(check)
     return parser
+
+
+def _shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--datasets",
+                        help="folder of datasets; INDAD_DATASETS or ./datasets if not given")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -135,15 +162,16 @@ class Bars:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def of(self, category: str):
-        """A progress callback for one category."""
+    def of(self, category: str, **style: object):
+        """A progress callback for one category; `style` is of tqdm."""
         from tqdm import tqdm
 
         def progress(what: str, done: int, total: int) -> None:
             if what != self._what:
                 self.close()
                 self._what = what
-                self._bar = tqdm(desc=f"{category}: {what}", total=total, leave=False)
+                self._bar = tqdm(desc=f"{category}: {what}", total=total or None, leave=False,
+                                 **style)
             self._bar.update(done - self._bar.n)
 
         return progress
@@ -159,7 +187,52 @@ class Bars:
         self._bar = self._what = None
 
 
+def _download(options: argparse.Namespace) -> int:
+    from .catalog import CATALOG
+    from .download import download_dataset
+
+    with Bars() as bars:
+        folder = download_dataset(
+            options.dataset, options.category, datasets=options.datasets,
+            archives=options.archives, url=options.url,
+            progress=bars.of(options.dataset, unit="B", unit_scale=True), note=bars.note)
+    print(f"{options.dataset} is in {folder} ({CATALOG[options.dataset].licence})")
+    return _list_installed(options, only=options.dataset)
+
+
+def _check(options: argparse.Namespace) -> int:
+    import json
+
+    from .checks import audit
+
+    category = None if options.category == "all" else options.category
+    with Bars() as bars:
+        found = audit(options.folder, category, datasets=options.datasets,
+                      progress=bars.of(options.folder))
+    print(json.dumps(found.as_dict(), indent=1) if options.json else found)
+    return 1 if found.faults else 0
+
+
+def _list_installed(options: argparse.Namespace, only: str | None = None) -> int:
+    from .data import datasets_folder
+    from .download import list_installed
+
+    rows = [row for row in list_installed(options.datasets) if only in (None, row.dataset)]
+    if not rows:
+        print(f"no dataset in {datasets_folder(options.datasets)}; see: python -m indad download "
+              "--help")
+        return 0
+    print(f"{'dataset':<14}{'category':<22}{'train':>7}{'good':>7}{'defective':>11}")
+    for row in rows:
+        train, good, defective = row.counts
+        problem = f"  not whole: {row.problem}" if row.problem else ""
+        print(f"{row.dataset:<14}{row.category:<22}{train:>7}{good:>7}{defective:>11}{problem}")
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
+    if options.installed:
+        return _list_installed(options)
     from .backbones import BACKBONES
     from .catalog import CATALOG
     from .presets import PRESETS

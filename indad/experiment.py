@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from . import results
-from .data import ImageSet, Item, fingerprint, load_dataset
+from .data import ImageSet, fingerprint, load_dataset
 from .errors import InputError, unknown
+from .files import check_writable, clear_interrupted, complete_folder
 from .images import read_image
+from .layouts import Item
 from .memory import FitPlan
 from .metrics import image_metrics, pixel_metrics
 from .patchcore import PatchCore, Prediction, Progress
@@ -96,7 +98,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
     model = PatchCore(**PRESETS[preset] | (options or {}))
     model.check_options()
-    results.check_writable(Path(output))
+    check_writable(Path(output), "--output")
     train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
                                seed=model.options["seed"], progress=progress)
     config = {"dataset": train.dataset, "category": train.category, "preset": preset,
@@ -108,7 +110,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     if record and record["data_fingerprint"] == data:
         return RunResult(folder, record, reused=True)
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
-                for leftover in results.clear_interrupted(folder)]
+                for leftover in clear_interrupted(folder)]
 
     if on_plan:
         on_plan(model.plan(train))
@@ -132,7 +134,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         "peak_memory_mb": peak_memory_mb(),
         "config": config, "environment": environment(model.device_), "data_fingerprint": data,
     }
-    with results.complete_folder(folder) as partial:
+    with complete_folder(folder) as partial:
         results.write_json(partial / "metrics.json", record)
         results.write_scores(partial / "scores.csv", _score_rows(prediction, test, decision))
         (partial / "overlays").mkdir()

@@ -5,7 +5,6 @@ well as memory, up to the rounding of the numbers it holds: 5e-4 of each.
 """
 
 import re
-import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .files import check_space, in_units
 
 SAFE_SHARE = 0.5  # of the memory that is free
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -67,12 +67,9 @@ def feature_store(rows: int, dim: int, budget: int) -> Tensor:
     if fits(rows, dim, budget):
         return torch.empty(rows, dim)
     folder, size = tempfile.gettempdir(), 2 * rows * dim
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise InputError(
-            f"{rows:,} features need a file of {in_units(size)}, but {folder} has only "
-            f"{in_units(free)} free; set TMPDIR to a larger disk, raise the memory budget, or use "
-            "fewer or smaller images")
+    check_space(folder, size, f"a file of {rows:,} features",
+                "set TMPDIR to a larger disk, raise the memory budget, or use fewer or smaller "
+                "images")
     with tempfile.TemporaryFile(dir=folder) as file:
         return torch.from_numpy(np.memmap(file, np.float16, "w+", shape=(rows, dim)))
 
@@ -103,12 +100,3 @@ def available_memory() -> int:
             continue
         free = min(free, max(left[0] - left[1], 0))
     return free
-
-
-def in_units(size: float) -> str:
-    """1234567 -> "1.2 MB"."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"

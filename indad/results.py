@@ -1,21 +1,12 @@
-"""Result files, in and out. A file or folder with its final name is always whole.
-
-Everything is written beside its place under a name that starts with a dot and ends in `.partial`,
-and renamed when complete.
-"""
+"""Result files, in and out: what a run leaves, and the summary of all runs."""
 
 import csv
 import hashlib
 import io
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import InputError
+from .files import write_text
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
            "aupro_30", "aupro_5")
@@ -36,50 +27,6 @@ def run_folder(output: Path, config: dict) -> Path:
     """Where a run of `config` belongs: output/dataset/category/backbone-hash."""
     return (output / config["dataset"] / config["category"]
             / f"{config['backbone']}-{config_hash(config)}")
-
-
-def check_writable(folder: Path) -> None:
-    """Raise `InputError` now rather than after an hour of work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}.partial"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror}); "
-                         "choose another folder with --output") from error
-
-
-def clear_interrupted(folder: Path) -> list[Path]:
-    """Remove what interrupted runs of this folder's configuration left behind; says what."""
-    leftovers = sorted(folder.parent.glob(f".{folder.name}.*.partial"))
-    for leftover in leftovers:
-        shutil.rmtree(leftover, ignore_errors=True)
-    return leftovers
-
-
-@contextmanager
-def complete_folder(folder: Path) -> Iterator[Path]:
-    """Yield a fresh folder to write into; it takes the place of `folder` if all goes well."""
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a text file so that it is never seen half-written."""
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_json(file: Path, value: object) -> None:

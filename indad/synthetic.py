@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import unknown
+from .files import locked
 from .parts import noise, photograph
 from .parts_objects import draw_board, draw_capsule, draw_gear
 from .parts_textures import draw_tiles, draw_weave, draw_wood
@@ -110,12 +111,20 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
     """
     folder = Path(folder)
     wanted = _description(category, seed, train, good, per_defect)
-    if is_complete(folder, category, seed=seed, train=train, good=good, per_defect=per_defect):
+    if _drawn(folder) == wanted:
         return folder
-    _refuse_foreign(folder)
+    with locked(folder):
+        if _drawn(folder) != wanted:  # another process may have drawn it meanwhile
+            _refuse_foreign(folder)
+            _draw_all(folder, wanted, progress)
+    return folder
+
+
+def _draw_all(folder: Path, wanted: dict, progress: Progress | None) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    jobs = list(_jobs(category, train, good, per_defect))
+    category, seed = wanted["category"], wanted["seed"]
+    jobs = list(_jobs(category, **wanted["counts"]))
     # NumPy and zlib leave the GIL for most of the time; more threads than cores only fight over it.
     pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
@@ -128,17 +137,20 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
     (partial / "synthetic.json").write_text(json.dumps(wanted, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    return folder
 
 
 def is_complete(folder: str | Path, category: str, *, seed: int = 0, train: int = 32,
                 good: int = 16, per_defect: int = 5) -> bool:
     """True if the folder holds exactly this drawing: same version, seed, category and counts."""
-    wanted = _description(category, seed, train, good, per_defect)
+    return _drawn(Path(folder)) == _description(category, seed, train, good, per_defect)
+
+
+def _drawn(folder: Path) -> dict | None:
+    """What a folder says was drawn there."""
     try:
-        return json.loads((Path(folder) / "synthetic.json").read_text()) == wanted
+        return json.loads((folder / "synthetic.json").read_text())
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def _refuse_foreign(folder: Path) -> None:

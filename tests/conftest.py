@@ -5,23 +5,37 @@ import socket
 from pathlib import Path
 
 import pytest
+from loopback import Loopback
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+HERE = ("", "localhost", "127.0.0.1", "::1", None)
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """The default run must not need one: connections leave this machine in no test."""
-    connect = socket.socket.connect
+    connect, lookup = socket.socket.connect, socket.getaddrinfo
 
-    def guarded(self, address):
+    def guarded_connect(self, address):
         host = address[0] if isinstance(address, tuple) else ""
-        if host not in ("", "localhost", "127.0.0.1", "::1"):
-            raise AssertionError(f"a test tried to reach {address}")
+        assert host in HERE, f"a test tried to reach {address}"
         return connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    def guarded_lookup(host, *arguments, **options):
+        assert host in HERE, f"a test tried to look up {host}"
+        return lookup(host, *arguments, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_lookup)
+
+
+@pytest.fixture
+def server():
+    with Loopback() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

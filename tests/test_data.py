@@ -1,12 +1,13 @@
 """Every layout on disk, its labels, masks and splits; and the errors of each."""
 
 import shutil
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from indad import data
+from indad import data, layouts
 from indad.data import fingerprint, list_categories, load_dataset
 from indad.errors import InputError
 
@@ -98,6 +99,94 @@ def test_visa_layout(tmp_path):
     assert [i.mask().sum() for i in test if i.label] == [4]
 
 
+def test_btad_layout(tmp_path):
+    """ok and ko; bmp images; masks named as their images."""
+    for n in range(3):
+        picture(tmp_path / "01/train/ok" / f"{n:04d}.bmp")
+    picture(tmp_path / "01/test/ok/0000.bmp")
+    picture(tmp_path / "01/test/ko/0000.bmp")
+    picture(tmp_path / "01/ground_truth/ko/0000.png", value=255)
+    assert list_categories(tmp_path) == ["01"]
+    train, test = load_dataset(tmp_path)
+    assert (counts(train), counts(test)) == ({"good": 3}, {"good": 1, "ko": 1})
+    assert [i.mask().all() for i in test if i.label] == [True]
+
+
+def test_mvtec_ad_2_layout(tmp_path):
+    """Only the public test images have labels; their masks lie among them."""
+    for folder, number in (("train/good", 3), ("validation/good", 2), ("test_public/good", 2),
+                           ("test_public/bad", 1), ("test_private", 4), ("test_private_mixed", 4)):
+        for n in range(number):
+            picture(tmp_path / "vial" / folder / f"{n:03d}_regular.png")
+    picture(tmp_path / "vial/test_public/ground_truth/bad/000_regular_mask.png", value=255)
+    train, test = load_dataset(tmp_path, "vial")
+    assert (counts(train), counts(test)) == ({"good": 3}, {"bad": 1, "good": 2})
+    assert [i.mask().all() for i in test if i.label] == [True]
+
+
+def test_mvtec_loco_layout(tmp_path):
+    """A folder of masks for each image: the defect is their union."""
+    for folder, number in (("train/good", 3), ("validation/good", 1), ("test/good", 1),
+                           ("test/logical_anomalies", 1)):
+        for n in range(number):
+            picture(tmp_path / "pushpins" / folder / f"{n:03d}.png")
+    for n, rows in enumerate((slice(0, 2), slice(8, 11))):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[rows] = 240 + n
+        file = tmp_path / f"pushpins/ground_truth/logical_anomalies/000/{n:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(file)
+    train, test = load_dataset(tmp_path, "pushpins")
+    assert (counts(train), counts(test)) == ({"good": 3}, {"good": 1, "logical_anomalies": 1})
+    assert [i.mask().sum() for i in test if i.label] == [5 * 16]
+    before = fingerprint(train, test)
+    file.unlink()
+    assert fingerprint(*load_dataset(tmp_path, "pushpins")) != before
+
+
+@pytest.fixture
+def large(tmp_path):
+    """70 training images, and 15 and 4 test images of two types."""
+    for folder, number in (("train/good", 70), ("test/good", 15), ("test/hole", 4)):
+        for n in range(number):
+            picture(tmp_path / "nuts" / folder / f"{n:03d}.png")
+    return tmp_path
+
+
+def test_a_reduced_category_follows_its_rule(large):
+    train, test = load_dataset(large, "nuts_reduced")
+    assert (train.category, test.category) == ("nuts_reduced", "nuts_reduced")
+    assert (counts(train), counts(test)) == ({"good": 50}, {"good": 10, "hole": 4})
+    # The rule of the docstring, word by word: this set is the same everywhere, for ever.
+    seed = [zlib.crc32(b"nuts"), zlib.crc32(b"train")]
+    chosen = sorted(np.random.default_rng(seed).permutation(70)[:50])
+    assert [number_of(item) for item in train] == chosen
+    assert [number_of(item) for item in test][:10] == [2, 5, 6, 7, 8, 9, 10, 11, 13, 14]
+    # No seed of an experiment changes it, and no other group does.
+    again = load_dataset(large, "nuts_reduced", seed=5)
+    assert fingerprint(*again) == fingerprint(train, test)
+    (large / "nuts" / "test" / "hole" / "000.png").unlink()
+    assert [i.path for i in load_dataset(large, "nuts_reduced")[0]] == [i.path for i in train]
+
+
+def test_smaller_reduced_sets_are_parts_of_larger_ones(large):
+    train, test = load_dataset(large, "nuts")
+    small = data.reduced(train, test, "nuts", n_train=5, n_test=2)
+    larger = data.reduced(train, test, "nuts", n_train=20, n_test=6)
+    for few, more in zip(small, larger, strict=True):
+        assert {item.path for item in few} < {item.path for item in more}
+
+
+def test_a_folder_named_reduced_is_taken_as_it_is(large):
+    shutil.copytree(large / "nuts", large / "nuts_reduced")
+    assert counts(load_dataset(large, "nuts_reduced")[0]) == {"good": 70}
+    assert list_categories(large) == ["nuts", "nuts_reduced"]
+
+
+def number_of(item):
+    return int(item.path.stem)
+
+
 @pytest.fixture
 def tiles_of_mtd(tmp_path):
     """MTD's layout: 20 tiles of six exposures each, and two defects."""
@@ -151,7 +240,7 @@ def test_real_mtd(mtd):
     grouped = load_dataset(mtd, split="grouped")
     held_out = {number(i) for i in grouped[1] if not i.label}
     trained = np.array([number(i) for i in grouped[0]])
-    assert min(np.abs(trained - n).min() for n in held_out) > data.MTD_GAP
+    assert min(np.abs(trained - n).min() for n in held_out) > layouts.MTD_GAP
 
 
 def test_shots_are_nested_and_seeded(drawn):
@@ -186,7 +275,8 @@ def test_synthetic_is_drawn_where_datasets_live(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("source, category, message", [
     ("mvtec_at", None, "did you mean mvtec_ad"),
-    ("mvtec_ad", "screw", "download it from https://www.mvtec.com"),
+    ("mvtec_ad", "screw_reduced", "get it with: python -m indad download mvtec_ad screw "),
+    ("mvtec_ad", "screw", "get it with: python -m indad download mvtec_ad screw"),
     ("no/such/folder", None, "no such folder"),
     ("synthetic", "wood_", "did you mean wood"),
     ("synthetic", None, "has several categories"),

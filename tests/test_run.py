@@ -298,10 +298,11 @@ def test_floors_import_only_downwards():
     import ast
 
     floors = ["errors catalog presets parts",
-              "images features coreset neighbors memory metrics plots thresholds parts_textures "
-              "parts_objects",
-              "backbones scores projections batches synthetic",
-              "patchcore data results", "experiment", "cli", "__init__ __main__"]
+              "images features coreset neighbors metrics plots thresholds files lookalikes "
+              "parts_textures parts_objects",
+              "backbones scores projections batches memory synthetic layouts fetch unpack",
+              "patchcore data results", "experiment download checks", "cli",
+              "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
     assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
     for file in (REPOSITORY / "indad").glob("*.py"):
@@ -312,11 +313,50 @@ def test_floors_import_only_downwards():
                     assert floor_of[name] < floor_of[file.stem], f"{file.stem} <- {name}"
 
 
+# Read by Python when it starts, before anything of ours: whoever reaches out is stopped and named.
+NO_SOCKETS = """
+import socket
+
+def allow(host):
+    if host not in ("", "localhost", "127.0.0.1", "::1", None):
+        raise SystemExit(f"OFFLINE BROKEN: {host}")
+
+class Guarded(socket.socket):
+    def connect(self, address):
+        allow(address[0] if isinstance(address, tuple) else "")
+        return super().connect(address)
+
+    connect_ex = connect
+
+socket.socket = Guarded
+lookup = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: allow(host) or lookup(host, *rest, **more)
+"""
+
+
+def offline(tmp_path):
+    """An environment in which sockets lead to loopback only, and no setting says so."""
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "sitecustomize.py").write_text(NO_SOCKETS)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "guard"), str(REPOSITORY)])}
+    for name in ("INDAD_DATASETS", "INDAD_ARCHIVES", "HF_HUB_OFFLINE"):
+        environment.pop(name, None)
+    return environment
+
+
+def test_the_guard_of_the_offline_test_stops_a_connection(tmp_path):
+    code = "import urllib.request; urllib.request.urlopen('http://192.0.2.1/')"
+    finished = subprocess.run([sys.executable, "-c", code], env=offline(tmp_path),
+                              capture_output=True, text=True)
+    assert finished.returncode != 0
+    assert "OFFLINE BROKEN: 192.0.2.1" in finished.stderr
+
+
 @pytest.mark.slow
-def test_the_readme_command(tmp_path):
+def test_the_readme_command_without_a_network(tmp_path):
     """`python -m indad run`, as a newcomer types it, in a folder of its own."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    environment.pop("INDAD_DATASETS", None)
+    environment = offline(tmp_path)
     finished = subprocess.run([sys.executable, "-m", "indad", "run"], cwd=tmp_path,
                               env=environment, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr

@@ -94,7 +94,7 @@ def test_folder_has_the_layout_of_mvtec_ad(tmp_path, name):
     wanted |= {f"test/{defect}/000.png" for defect in defects}
     wanted |= {f"ground_truth/{defect}/000_mask.png" for defect in defects}
     assert files_below(folder) == sorted(wanted)
-    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert {entry.name for entry in tmp_path.iterdir()} == {name, f".{name}.lock"}
     assert json.loads((folder / "synthetic.json").read_text()) == {
         "version": synthetic.VERSION, "seed": 1, "category": name, "counts": FEW}
 
@@ -141,7 +141,7 @@ def test_a_stale_partial_folder_is_removed_and_never_read(tmp_path):
     assert not is_complete(tmp_path / "weave", "weave", **FEW)
     folder = write_category(tmp_path / "weave", "weave", **FEW)
     assert not (folder / "train/good/999.png").exists()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["weave"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"weave", ".weave.lock"}
 
 
 def test_an_interrupted_drawing_leaves_no_folder_and_can_be_repeated(tmp_path):
@@ -155,7 +155,7 @@ def test_an_interrupted_drawing_leaves_no_folder_and_can_be_repeated(tmp_path):
     assert not is_complete(tmp_path / "weave", "weave", **FEW)
     folder = write_category(tmp_path / "weave", "weave", **FEW)
     assert is_complete(folder, "weave", **FEW)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["weave"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"weave", ".weave.lock"}
 
 
 def test_an_interrupted_redrawing_keeps_the_old_folder(tmp_path):

@@ -1,0 +1,49 @@
+"""Which pictures are one and the same shot: saved again, resized, brightened, turned or mirrored?
+
+Two photos of two good parts look alike to any coarse fingerprint, for that is what good parts do.
+What they do not share is the fine detail: grain, scratches, a shift by a pixel. So detail is
+compared, by correlation.
+"""
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+SIDE = 64  # pixels: small enough to forgive compression, large enough to hold detail
+BLUR = 2.0  # pixels of standard deviation; what is smoother than that is not detail
+# Copies correlate at 0.98 and more, different shots at 0.945 at most on the synthetic parts (all
+# six categories) and on hazelnuts; two exposures of one magnetic tile reach 0.99.
+ALIKE = 0.98
+ROWS = 512
+
+
+def fine_detail(image: Image.Image) -> np.ndarray:
+    """`(4096,)` float32 of length 1: the detail of a picture, whatever its size and brightness.
+
+    A picture of one colour has none: it gives zeros, and is like no other.
+    """
+    grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    pixels = np.asarray(grey, dtype=np.float32)
+    detail = (pixels - gaussian_filter(pixels, BLUR)).ravel()
+    detail -= detail.mean()
+    length = float(np.linalg.norm(detail))
+    return detail / length if length > 1e-3 * SIDE else np.zeros_like(detail)
+
+
+def alike(details: np.ndarray, *, threshold: float = ALIKE) -> list[tuple[int, int, bool]]:
+    """Pairs i < j of `(n, 4096)` details that correlate above `threshold`, in any orientation.
+
+    The third entry says that one of the two is turned by a quarter or half, or mirrored.
+    """
+    pairs: dict[tuple[int, int], bool] = {}
+    squares = details.reshape(-1, SIDE, SIDE)
+    for mirrored in (False, True):
+        for quarters in range(4):
+            seen = np.rot90(squares[:, :, ::-1] if mirrored else squares, quarters, axes=(1, 2))
+            seen = np.ascontiguousarray(seen).reshape(len(details), -1)
+            for first in range(0, len(details), ROWS):
+                found = np.argwhere(details[first:first + ROWS] @ seen.T > threshold)
+                for i, j in (found + (first, 0)).tolist():
+                    if i != j:
+                        pairs.setdefault((min(i, j), max(i, j)), mirrored or quarters > 0)
+    return sorted((i, j, turned) for (i, j), turned in pairs.items())
