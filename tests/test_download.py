@@ -272,6 +272,7 @@ def test_a_hostile_archive_leaves_nothing(toy, get, server, monkeypatch):
         get("toy")
 
 
+@pytest.mark.slow
 def test_two_processes_get_it_once(server, whole, tmp_path):
     """The second one starts while the first one downloads, waits, and finds it done."""
     started, both = threading.Event(), threading.Event()

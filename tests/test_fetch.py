@@ -65,6 +65,7 @@ def test_a_transfer_that_never_ends_whole_is_given_up(server, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_points_and_resumed(server, tmp_path):
     """50 MB; each process is killed where the server has sent so many bytes, whatever the time."""
     generator = np.random.default_rng(7)

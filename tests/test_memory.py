@@ -62,6 +62,7 @@ def capsules(drawn):
     return load_dataset(drawn, "capsule")
 
 
+@pytest.mark.slow
 def test_fitting_from_a_file_scores_as_from_memory(capsules):
     train, test = capsules
     options = dict(coreset_ratio=0.02, seed=1)
@@ -101,6 +102,7 @@ def test_a_plan_needs_an_image(tmp_path):
         PatchCore().plan([])
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_selection_leaves_a_model_that_predicts(capsules):
     train, test = capsules
 

@@ -57,6 +57,7 @@ def test_the_peak_of_the_map_lies_on_the_defect(prediction, capsules):
     assert hits >= 5  # of 6
 
 
+@pytest.mark.slow
 def test_fit_twice_gives_the_same_bank_to_the_bit(model, capsules):
     again = PatchCore(seed=1).fit(list(capsules[0])[:3]).fit(capsules[0])  # forgets the first fit
     assert torch.equal(again.memory_bank_, model.memory_bank_)
@@ -65,6 +66,7 @@ def test_fit_twice_gives_the_same_bank_to_the_bit(model, capsules):
     assert not torch.equal(other.coreset_indices_, model.coreset_indices_)
 
 
+@pytest.mark.slow
 def test_batch_size_and_threads_do_not_change_a_score(capsules, prediction):
     threads = torch.get_num_threads()
     try:
@@ -92,6 +94,7 @@ def test_an_image_against_its_own_full_bank_scores_zero(capsules):
     np.testing.assert_allclose(found.model_maps, 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_larger_bank_never_raises_a_patch_distance(capsules):
     train, test = capsules
     small = PatchCore(coreset_ratio=0.02, map_sigma=0, map_upsampling="nearest").fit(train)

@@ -91,6 +91,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_scores(drawn, tmp_path):
     texts = []
     for name in ("a", "b"):
@@ -99,6 +100,7 @@ def test_the_same_run_twice_gives_the_same_scores(drawn, tmp_path):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_other_settings_go_to_another_folder_and_skip_existing_knows(drawn, tmp_path, monkeypatch):
     base = ("--dataset", drawn / "tiles", "--output", tmp_path, "--overlays", 0)
     assert command(*base) == 0
@@ -114,6 +116,7 @@ def test_other_settings_go_to_another_folder_and_skip_existing_knows(drawn, tmp_
     assert results.read_record(first)["metrics"]["image_auroc"] > 0
 
 
+@pytest.mark.slow
 def test_skip_existing_notices_other_data(tiles, tmp_path):
     base = ("--dataset", tiles, "--output", tmp_path / "out", "--skip-existing", "--overlays", 0)
     assert command(*base) == 0
@@ -123,6 +126,7 @@ def test_skip_existing_notices_other_data(tiles, tmp_path):
     assert record["counts"]["train"] == 7
 
 
+@pytest.mark.slow
 def test_no_masks_and_no_defects_give_null_and_n_a(tiles, tmp_path, capsys):
     shutil.rmtree(tiles / "ground_truth")
     assert command("--dataset", tiles, "--output", tmp_path / "a") == 0
@@ -138,6 +142,7 @@ def test_no_masks_and_no_defects_give_null_and_n_a(tiles, tmp_path, capsys):
     assert "nan" not in (tmp_path / "b" / "summary.json").read_text().lower()
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_named_and_left_out(tiles, tmp_path, capsys):
     (tiles / "train" / "good" / "002.png").write_bytes(b"\x89PNG cut short")
     (tiles / "test" / "crack" / "000.png").write_bytes(b"")
@@ -153,6 +158,7 @@ def test_a_corrupt_image_is_named_and_left_out(tiles, tmp_path, capsys):
     assert not list((tmp_path / "strict").rglob("metrics.json"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_path, monkeypatch,
                                                                   capsys):
     def pull_the_plug(*arguments, **options):
@@ -177,6 +183,7 @@ def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_pat
     assert len(results.read_all(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
     base = ("--dataset", drawn / "tiles", "--output", tmp_path)
     assert command(*base) == 0
@@ -187,6 +194,7 @@ def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
     assert (only_run(tmp_path) / "metrics.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_overlays_of_one_stem_do_not_overwrite_each_other(tiles, tmp_path):
     crack = tiles / "test" / "crack" / "000.png"
     Image.open(crack).save(crack.with_suffix(".bmp"))
