@@ -103,7 +103,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
          "pcb3": (905, 101, 100), "pcb4": (904, 101, 100), "pipe_fryum": (450, 50, 100)},
         "take the VisA_20220922.tar that its README links"),
     DatasetInfo(
-        "mtd", "Magnetic Tile Defects: 952 good and 392 defective images",
+        "mtd", "Magnetic Tile Defects: 952 good and 392 defective images, 60 MB",
         ("mtd",), "https://github.com/abin24/Magnetic-tile-defect-datasets.",
         "free for research, with citation", "mtd",
         # GitHub packs this zip anew when asked for it, so it has no checksum that lasts.

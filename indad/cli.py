@@ -86,7 +86,7 @@ def _parser() -> Parser:
     get = commands.add_parser("download", help="bring a dataset onto this machine")
     get.set_defaults(command=_download)
     get.add_argument("dataset", help="a name that `list` shows")
-    get.add_argument("category", nargs="*", help="all of them if not given")
+    get.add_argument("category", nargs="*", default=[], help="all of them if not given")
     get.add_argument("--archives", help="folder of archives to look in first and to keep a copy "
                      "in, on Google Drive for instance; INDAD_ARCHIVES if not given")
     get.add_argument("--url", help="an address of your own for the archive, http or Google Drive")

@@ -173,7 +173,7 @@ class _Getter:
             archive = self._at_hand(source) or self._fetched(source)
             self._install(source, archive)
         except InputError as error:
-            self.tell(f"{error}; falling back on the archive of all categories")
+            self.tell(f"{error}: now the archive of all categories")
         if archive:
             self._put_away(archive)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .errors import InputError
 from .files import check_space, explain_full_disk, sha256_of, write_text
@@ -65,14 +66,15 @@ def fetch(urls: Sequence[str], file: Path, *, sha256: str | None = None, size: i
         try:
             _fetch_from(url, part, sha256, size, patience, progress)
         except Refused as refusal:
-            reasons.append(f"{url}: {refusal}")
+            reasons.append(f"{urlsplit(url).hostname or url}: {refusal}")
             if note:
-                note(reasons[-1])
+                note(f"{url}: {refusal}")
             continue
         os.replace(part, file)
-        _origin_of(part).unlink(missing_ok=True)
+        _forget_origin(part)
         return file
-    raise InputError(f"{file.name} could not be downloaded ({'; '.join(reasons)})")
+    raise InputError(f"{file.name} could not be downloaded "
+                     f"({'; '.join(dict.fromkeys(reasons))})")
 
 
 def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, patience: Patience,
@@ -91,7 +93,7 @@ def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, pati
         if found == sha256:
             return
         part.unlink()
-        _origin_of(part).unlink(missing_ok=True)
+        _forget_origin(part)
         if not resumed:
             raise Refused(f"wrong checksum: {found[:12]}... instead of {sha256[:12]}...")
         # The first half, from an earlier session, may be what is wrong: once more from the start.
@@ -145,12 +147,13 @@ def _transfer(url: str, part: Path, sha256: str | None, size: int | None, patien
             raise Broken("cannot resume there")
         start, total = _check_answer(response, have, size)
         check_space(part.parent, max(total - start, 0), f"downloading {part.stem}", FULL)
-        write_text(_origin_of(part), json.dumps(
-            {"url": url, "sha256": sha256, "etag": _strong_etag(response)}))
+        origin = {"url": url, "sha256": sha256, "etag": _strong_etag(response)}
+        if origin != _read_origin(part):
+            write_text(_origin_of(part), json.dumps(origin))
         with explain_full_disk(str(part), FULL), \
                 open(part, "ab" if start else "wb", buffering=0) as out:
             done = _pour(response.raw, out, start, total, patience, progress)
-        if total and done != total:
+        if total and done != total:  # urllib3 tells first, most of the time
             raise Broken(f"cut off after {done:,} of {total:,} bytes")
 
 
@@ -253,6 +256,12 @@ def _read_origin(part: Path) -> dict:
         return {name: origin[name] for name in ("url", "sha256", "etag")}
     except (OSError, ValueError, KeyError, TypeError):
         return {"url": None, "sha256": None, "etag": None}
+
+
+def _forget_origin(part: Path) -> None:
+    origin = _origin_of(part)
+    for note in (origin, *origin.parent.glob(f".{origin.name}.*.partial")):
+        note.unlink(missing_ok=True)  # the others are of sessions killed while they wrote it
 
 
 def _part_of(file: Path) -> Path:

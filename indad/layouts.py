@@ -97,7 +97,7 @@ def _read_one(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
     test, masks = ((public, public / "ground_truth") if public.is_dir()
                    else (folder / "test", folder / "ground_truth"))
     return train, [_with_mask(path, kind.name, masks / kind.name) for kind in folders_in(test)
-                   if kind != masks for path in images_in(kind)]
+                   for path in images_in(kind)]
 
 
 def _read_plain(folder: Path, category: str, split: str, seed: int) -> "TwoLists":

@@ -222,6 +222,13 @@ def test_lookalikes_tell_copies_from_twins(drawn):
             1: False, 2: False, 3: True, 4: True}
 
 
+def test_a_part_that_moved_by_two_pixels_is_another_shot(drawn):
+    """Parts on a fixture differ by no more than that, so it must not count as a copy."""
+    image = read_image(drawn / "capsule" / "train" / "good" / "000.png")
+    moved = image.crop((2, 2, 256, 256))
+    assert alike(np.stack([fine_detail(image), fine_detail(moved)])) == []
+
+
 def test_a_blank_picture_is_like_no_other():
     blank = fine_detail(Image.new("RGB", (99, 50), "red"))
     assert not blank.any()
@@ -246,6 +253,7 @@ def test_real_magnetic_tiles_have_known_faults(mtd):
     found = audit(mtd)
     kinds = [fault.kind for fault in found.faults]
     assert kinds.count("mask_empty") == 4
+    assert len(kinds) == 14  # as the README says
     assert set(kinds) == {"mask_empty", "near_duplicate", "train_test_leak"}
     assert ("MT_Crack/Imgs/exp2_num_85846.jpg", "MT_Crack/Imgs/exp2_num_86854.jpg") in {
         fault.paths for fault in found.faults}

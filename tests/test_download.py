@@ -129,7 +129,7 @@ def test_a_dead_category_link_falls_back_on_the_whole_set(toy, get, server, beha
     assert set(paths(server)) == {"/tiles.tar.xz", "/toy.tar.xz"}
     assert (root / "tiles").is_dir()
     assert not (root / "capsule").exists()  # only what was asked for
-    assert any("falling back on the archive of all" in line for line in get.told)
+    assert any(": now the archive of all categories" in line for line in get.told)
     assert any("the other categories unpack from it" in line for line in get.told)
     server.requests.clear()
     get("toy", ["capsule"])
@@ -149,6 +149,7 @@ def test_what_is_there_is_left_alone(toy, get, drawn):
     root = get("toy", ["tiles"])
     file = root / "tiles" / "train" / "good" / "000.png"
     shutil.copy(root / "tiles" / "train" / "good" / "001.png", file)  # mine now
+    (root / "license.txt").write_text("with my notes")
     before = snapshot(root)
     get("toy")
     after = snapshot(root)
@@ -242,6 +243,11 @@ def test_a_damaged_archive_on_the_drive_is_kept_and_told(toy, get, server, whole
     get("toy", archives=drive)
     assert any("not used, its checksum" in line for line in get.told)
     assert (drive / "toy.tar.xz").read_bytes() == b"x" * len(whole)
+    shutil.rmtree(tmp_path / "datasets")
+    server.script["/toy.tar.xz"] = [status(404)]
+    with pytest.raises(InputError, match="HTTP 404"):
+        get("toy", archives=drive)
+    assert not list((tmp_path / "datasets" / ".downloads").iterdir())  # no copy of what is damaged
 
 
 def test_an_interrupted_unpacking_leaves_nothing_that_reads_as_whole(toy, get, monkeypatch):

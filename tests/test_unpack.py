@@ -120,6 +120,13 @@ def test_links_that_lead_out(link, kind, inside, tmp_path):
             "out of the folder")
 
 
+def test_an_absolute_link_is_not_read_as_one_inside(inside, tmp_path):
+    refused(tar_of(tmp_path / "a.tar", [
+        ("set/etc/passwd", b"decoy"),
+        ("set/link", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"})]), inside,
+        "out of the folder")
+
+
 def test_writing_through_a_link(inside, tmp_path):
     """First a link to the outside, then a file through it: the classic."""
     refused(tar_of(tmp_path / "a.tar", [
