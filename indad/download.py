@@ -39,7 +39,7 @@ class Installed:
     problem: str | None = None
 
 
-def download_dataset(name: str, categories: Sequence[str] = (), *,
+def download_dataset(name: str, categories: str | Sequence[str] = (), *,
                      datasets: str | Path | None = None, archives: str | Path | None = None,
                      url: str | None = None, patience: Patience | None = None,
                      progress: Progress | None = None,
@@ -47,7 +47,7 @@ def download_dataset(name: str, categories: Sequence[str] = (), *,
     """Bring categories of a dataset onto the disk, and return the dataset's folder.
 
     Args:
-        name, categories: of the catalogue; no categories means all of them.
+        name, categories: of the catalogue; one category, or several, or (none) all of them.
         datasets: folder of datasets, see `data.datasets_folder`. An archive that you put there by
             hand is recognised by its checksum (by its name, where none is known), and kept.
         archives: a folder to look for archives in first, and to keep a copy in: one on Google
@@ -61,10 +61,11 @@ def download_dataset(name: str, categories: Sequence[str] = (), *,
     `fetch.fetch` or `unpack.unpack` refuses.
 
     Example:
-        >>> folder = download_dataset("mvtec_ad", ["screw"])
+        >>> folder = download_dataset("mvtec_ad", "screw")
         >>> train, test = load_dataset(folder, "screw")
     """
     row, tell = _known(name), note or (lambda line: None)
+    categories = [categories] if isinstance(categories, str) else categories
     wanted = list(dict.fromkeys(_category(row, category) for category in categories))
     wanted = wanted or list(row.categories)
     root = datasets_folder(datasets) / name
@@ -75,9 +76,9 @@ def download_dataset(name: str, categories: Sequence[str] = (), *,
              "better: --archives there, and --datasets on the local disk")
     with locked(root, waiting=lambda: tell(f"another process is getting {name}: waiting")):
         clear_interrupted(root)
-        sources = list(row.archives)
-        if url:  # for the archive of the whole set
-            sources[0] = replace(sources[0], urls=(url, *sources[0].urls))
+        sources = row.archives
+        if url:  # of the archive of the whole set, so nothing else is tried before it
+            sources = (replace(sources[0], urls=(url, *sources[0].urls)),)
         get = _Getter(row, root, Path(archives) if archives else None, patience, progress, tell)
         get.missing = [category for category in wanted if not is_installed(name, category, root)]
         if get.missing:

@@ -215,6 +215,10 @@ def test_an_address_of_ones_own_comes_first_and_is_held_to_the_checksum(toy, get
     server.requests.clear()
     get("toy", url=mine)
     assert paths(server) == ["/mine", "/toy.tar.xz"]
+    shutil.rmtree(get("toy"))
+    server.requests.clear()
+    get("toy", "tiles", url=mine)  # even where a category has an archive of its own
+    assert paths(server) == ["/mine", "/toy.tar.xz"]
 
 
 def test_archives_on_a_drive_are_copied_once(toy, get, server, whole, tmp_path, monkeypatch):
