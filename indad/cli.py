@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import InputError
+from .terminal import Bars, choose
 
-COMMANDS = ("run", "list", "download", "check")
+COMMANDS = ("run", "benchmark", "list", "download", "check")
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,32 +51,44 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"indad {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    run = commands.add_parser("run", help="fit on good images, score test images, keep results",
-                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    run = commands.add_parser("run", formatter_class=defaults,
+                              help="fit on good images, score test images, keep results")
     run.set_defaults(command=_run)
     add = run.add_argument
-    add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
     add("--category", default="all", help="one category, or all")
-    add("--backbone", default="efficientnet_lite0", help="a name that `list` shows")
+    add("--backbone", default="efficientnet_lite0",
+        help="a name that `list` shows, a tag of timm, or several joined by +")
     add("--preset", default="default", help="a name that `list` shows")
     add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
     add("--image-score", help="max, reweighted, top or ind_knn_ad")
-    add("--resize", type=int, help="side of the square that images are resized to")
     add("--shots", type=int, help="train on so many good images only")
     add("--seed", type=int, default=0, help="of everything that is drawn at random")
-    add("--split", default="paper", help="for MTD: paper, or grouped by tile")
-    add("--frame", default="model", help="pixels that metrics count: model or original")
-    add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
+    add("--augmentation", help="of the training images: none, rotations, flips, santos...")
     add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
-    add("--device", default="auto", help="auto, cpu or cuda")
-    add("--precision", help="of the backbone: float32, or float16 for mixed precision on a GPU")
-    add("--batch-size", type=int, default=16, help="images at a time; changes no score")
-    add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
-        "(half of the free memory if not given)")
-    add("--output", default="results/runs", help="folder for the results")
-    add("--skip-existing", action="store_true", help="keep complete results of the same run")
     add("--strict", action="store_true", help="stop at the first unreadable image")
-    _shared(run)
+    _of_runs(run)
+
+    sweep = commands.add_parser(
+        "benchmark", formatter_class=defaults,
+        help="many runs: categories x backbones x presets x ratios x shots x seeds",
+        description="Killed and started again, it goes on where it was.")
+    sweep.set_defaults(command=_benchmark)
+    add = sweep.add_argument
+    add("--category", nargs="+", default=["all"], help="categories, or all")
+    add("--backbone", nargs="+", default=["efficientnet_lite0"], help="as for run, several")
+    add("--preset", nargs="+", default=["default"], help="names that `list` shows")
+    add("--coreset-ratio", nargs="+", type=float, help="several; one selection serves all")
+    add("--image-score", nargs="+", help="max, reweighted, top, ind_knn_ad")
+    add("--shots", nargs="+", default=["all"], help="numbers of training images, and all")
+    add("--seeds", type=int, default=1, help="so many: 0, 1, 2, ...")
+    add("--augmentation", nargs="+", help="none, rotations, flips, santos, santos-visa")
+    add("--experiment", help="a published table, by the name that `list` shows; its own choices "
+        "take the place of these")
+    add("--quick", action="store_true", help="of an experiment: a minute on synthetic parts")
+    add("--parallel", default="1", help="processes here, or a cluster: ray, ray://HOST:PORT, "
+        "dask, tcp://HOST:PORT")
+    _of_runs(sweep)
 
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command=_list)
@@ -102,6 +115,40 @@ def _parser() -> Parser:
     return parser
 
 
+def _of_runs(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `benchmark` both take, for all their runs alike."""
+    add = parser.add_argument
+    add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
+    add("--weights", help="a checkpoint of your own for the backbone")
+    add("--layers", type=int, nargs="+", help="feature maps, as timm's out_indices")
+    add("--resize", type=int, help="side of the square that images are resized to")
+    add("--crop", type=int, help="side of the square cut from the middle after that")
+    add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
+    add("--split", default="paper", help="for MTD: paper, or grouped by tile")
+    add("--frame", default="model", help="pixels that metrics count: model or original")
+    add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
+    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--precision", help="of the backbone: float32, or float16 for mixed precision on a GPU")
+    add("--batch-size", type=int, default=16, help="images at a time; changes no score")
+    add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
+        "(half of the free memory if not given)")
+    add("--output", default="results/runs", help="folder for the results")
+    add("--skip-existing", action="store_true", help="keep complete results of the same run")
+    _shared(parser)
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict:
+    """The options that were given, for a preset to be overridden by nothing else."""
+    return {name: getattr(options, name) for name in names
+            if getattr(options, name) is not None}
+
+
+def _model_options(options: argparse.Namespace) -> dict:
+    chosen = _given(options, "weights", "resize", "crop", "precision", "memory_budget", "device",
+                    "batch_size")
+    return chosen | ({"layers": tuple(options.layers)} if options.layers else {})
+
+
 def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--datasets",
                         help="folder of datasets; INDAD_DATASETS or ./datasets if not given")
@@ -115,12 +162,8 @@ def _run(options: argparse.Namespace) -> int:
     from .data import list_categories
     from .experiment import run
 
-    chosen = {name: getattr(options, name)
-              for name in ("coreset_ratio", "image_score", "resize", "precision",
-                           "memory_budget")
-              if getattr(options, name) is not None}
-    chosen |= {name: getattr(options, name)
-               for name in ("backbone", "seed", "device", "batch_size")}
+    chosen = _model_options(options) | _given(
+        options, "coreset_ratio", "image_score", "augmentation", "backbone", "seed")
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
@@ -129,7 +172,8 @@ def _run(options: argparse.Namespace) -> int:
         for category in categories:
             result = run(
                 options.dataset, category, preset=options.preset, options=chosen,
-                split=options.split, shots=options.shots, frame=options.frame,
+                split=options.split, shots=options.shots, protocol=options.protocol,
+                frame=options.frame,
                 false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
@@ -150,41 +194,58 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-class Bars:
-    """tqdm bars for a library that only reports (what, done, total)."""
+def _benchmark(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+    from pathlib import Path
 
-    def __init__(self):
-        self._bar, self._what = None, None
+    from . import results, tables
+    from .data import list_categories
+    from .experiments import EXPERIMENTS
+    from .plans import expand, expand_experiment
+    from .sweep import run_sweep
 
-    def __enter__(self) -> "Bars":
-        return self
+    heading = {}
+    if options.experiment:
+        plans = expand_experiment(options.experiment, quick=options.quick,
+                                  datasets=options.datasets)
+        plans = [replace(plan, options=plan.options | {"device": options.device})
+                 for plan in plans]
+        row = EXPERIMENTS[options.experiment]
+        heading = {"title": row.title, "note": row.note, "published": row.published}
+    else:
+        categories = options.category
+        if categories == ["all"]:
+            categories = list_categories(options.dataset, datasets=options.datasets)
+        plans = expand(
+            options.dataset, categories, presets=options.preset, seeds=range(options.seeds),
+            shots=_shots(options.shots), options=_model_options(options),
+            choices=_given(options, "backbone", "coreset_ratio", "image_score", "augmentation"),
+            split=options.split, protocol=options.protocol, frame=options.frame,
+            false_alarm_rate=options.false_alarm_rate)
+    with Bars() as bars:
+        tell = bars.of("benchmark", unit="run")
+        outcomes = run_sweep(
+            plans, datasets=options.datasets, output=options.output,
+            skip_existing=options.skip_existing, parallel=options.parallel,
+            on_run=lambda outcome, done, total: tell("runs", done, total))
+    output = Path(options.output)
+    rows = [results.summary_row(results.read_record(outcome.folder),
+                                outcome.folder.relative_to(output).as_posix())
+            for outcome in outcomes]
+    written = tables.write_tables(output, rows, **heading)
+    print(written.read_text(encoding="utf-8"))
+    reused = sum(outcome.reused for outcome in outcomes)
+    print(f"{len(outcomes)} runs, {reused} of them kept from before; tables: {written.parent}")
+    return 0
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
-    def of(self, category: str, **style: object):
-        """A progress callback for one category; `style` is of tqdm."""
-        from tqdm import tqdm
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what != self._what:
-                self.close()
-                self._what = what
-                self._bar = tqdm(desc=f"{category}: {what}", total=total or None, leave=False,
-                                 **style)
-            self._bar.update(done - self._bar.n)
-
-        return progress
-
-    def note(self, line: str) -> None:
-        """A line on standard error, not through a bar."""
-        self.close()
-        print(line, file=sys.stderr)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = self._what = None
+def _shots(words: Sequence[str]) -> list[int | None]:
+    """"1,2,4", "1 2 4" and "all" -> numbers, None for all."""
+    counts = [word for given in words for word in given.replace(",", " ").split()]
+    for word in counts:
+        if word != "all" and not word.isdecimal():
+            raise InputError(f"shots is {word!r}; give numbers of images, or all")
+    return [None if word == "all" else int(word) for word in counts]
 
 
 def _download(options: argparse.Namespace) -> int:
@@ -235,6 +296,7 @@ def _list(options: argparse.Namespace) -> int:
         return _list_installed(options)
     from .backbones import BACKBONES
     from .catalog import CATALOG
+    from .experiments import EXPERIMENTS
     from .presets import PRESETS
 
     print("datasets (or give a folder)")
@@ -244,6 +306,9 @@ def _list(options: argparse.Namespace) -> int:
     for row in BACKBONES.values():
         where = "installed" if row.package else "downloaded on first use"
         print(f"  {row.name:<20}{row.family}, {row.weights_mb} MB, {row.licence}, {where}")
+    print("\nexperiments")
+    for row in EXPERIMENTS.values():
+        print(f"  {row.name:<20}  {row.title} ({row.dataset})")
     print("\npresets")
     for name, preset in PRESETS.items():
         settings = ", ".join(f"{key}={value}" for key, value in preset.items())
@@ -256,21 +321,6 @@ def _ask() -> list[str]:
     from .backbones import BACKBONES, OFFLINE
     from .data import list_categories
 
-    category = _choose("category of synthetic parts", ["all", *list_categories("synthetic")])
-    backbone = _choose("backbone", sorted(BACKBONES, key=lambda name: name != OFFLINE))
+    category = choose("category of synthetic parts", ["all", *list_categories("synthetic")])
+    backbone = choose("backbone", sorted(BACKBONES, key=lambda name: name != OFFLINE))
     return ["run", "--category", category, "--backbone", backbone]
-
-
-def _choose(what: str, names: list[str]) -> str:
-    for number, name in enumerate(names, 1):
-        print(f"  {number}  {name}")
-    while True:
-        try:
-            answer = input(f"{what} [1]: ").strip() or "1"
-        except EOFError:
-            return names[0]
-        if answer in names:
-            return answer
-        if answer.isdecimal() and 1 <= int(answer) <= len(names):
-            return names[int(answer) - 1]
-        print(f"  type a number from 1 to {len(names)}, or a name")

@@ -4,6 +4,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from .images import image_size
 from .layouts import READERS, Item, categories_in, layout_of
 
 SPLITS = ("paper", "grouped")
+PROTOCOLS = ("random", "anomalydino")
 # `<category>_reduced` is a category small enough for a lesson: so many good training images, and
 # so many test images of each type, good among them.
 REDUCED_TRAIN, REDUCED_TEST = 50, 10
@@ -60,7 +62,8 @@ def datasets_folder(folder: str | Path | None = None) -> Path:
 
 def load_dataset(source: str | Path, category: str | None = None, *,
                  datasets: str | Path | None = None, split: str = "paper", seed: int = 0,
-                 shots: int | None = None, progress: Callable[[str, int, int], None] | None = None,
+                 shots: int | None = None, protocol: str = "random",
+                 progress: Callable[[str, int, int], None] | None = None,
                  ) -> tuple[ImageSet, ImageSet]:
     """Read one category: good training images, and test images with labels and masks.
 
@@ -73,7 +76,7 @@ def load_dataset(source: str | Path, category: str | None = None, *,
         split: for MTD only: "paper" holds out 20 % of the good images at random, "grouped" keeps
             all exposures of one tile on the same side.
         seed: of the splits that are drawn (MTD, plain folders) and of `shots`.
-        shots: train on so many images only; the k of one seed are among its k + 1.
+        shots, protocol: train on so many images only, see `choose_shots`.
 
     Raises `InputError` for unknown names, missing or empty folders, and masks of a wrong size.
 
@@ -95,14 +98,37 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     if base != category:
         train, test = reduced(train, test, base)
     if shots is not None:
-        if not 1 <= shots <= len(train):
-            raise InputError(f"shots is {shots}; {category} has {len(train)} training images")
-        order = np.random.default_rng(seed).permutation(len(train))
-        train = [train[i] for i in order[:shots]]
+        train = [train[i] for i in choose_shots(len(train), shots, category=category, seed=seed,
+                                                protocol=protocol)]
     sets = [ImageSet(items, dataset=name, category=category, folder=folder)
             for items in (train, test)]
     _check_masks(test)
     return sets[0], sets[1]
+
+
+def choose_shots(count: int, shots: int, *, category: str, seed: int,
+                 protocol: str = "random") -> list[int]:
+    """Which of `count` training images, in order of their names, a few-shot run may see.
+
+    Args:
+        protocol: "random": drawn without replacement, by a generator seeded with the seed and the
+            CRC-32 of the category's name, so that the k shots of a seed are among its k + 1 and no
+            category depends on another. "anomalydino": images seed * shots to (seed + 1) * shots,
+            as in that project's tables (arXiv 2405.14529); these are not nested.
+
+    Raises `InputError` for a number of shots that the category does not have.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    if not 1 <= shots <= count:
+        raise InputError(f"shots is {shots}; {category} has {count} training images")
+    if protocol == "random":
+        order = np.random.default_rng([seed, zlib.crc32(category.encode())]).permutation(count)
+        return order[:shots].tolist()
+    if (seed + 1) * shots > count:
+        raise InputError(f"shots is {shots} and seed {seed}: protocol anomalydino takes images "
+                         f"{seed * shots} to {(seed + 1) * shots - 1}, but {category} has {count}")
+    return list(range(seed * shots, (seed + 1) * shots))
 
 
 def reduced(train: Sequence[Item], test: Sequence[Item], category: str, *,
@@ -159,8 +185,15 @@ def fingerprint(*sets: ImageSet) -> str:
         for item in items:
             digest.update(f"{items.name_of(item)}\0{item.defect_type}\0".encode())
             for path in (item.path, *item.mask_paths):
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                stat = path.stat()
+                digest.update(_digest(path, stat.st_size, stat.st_mtime_ns))
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: Path, size: int, modified: int) -> bytes:
+    """SHA-256 of a file, read once a process unless it changes: sweeps ask again and again."""
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def how_to_get(name: str, category: str | None = None) -> str:

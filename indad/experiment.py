@@ -20,8 +20,9 @@ from .images import read_image
 from .layouts import Item
 from .memory import FitPlan
 from .metrics import image_metrics, pixel_metrics
-from .patchcore import PatchCore, Prediction, Progress
+from .patchcore import PatchCore, Progress
 from .plots import ColourScale, overlay
+from .prediction import Prediction
 from .presets import PRESETS
 from .thresholds import conformal_threshold
 
@@ -74,15 +75,15 @@ def _mask_in_frame(item: Item, prediction: Prediction, index: int,
 
 def run(dataset: str, category: str | None = None, *, preset: str = "default",
         options: dict | None = None, split: str = "paper", shots: int | None = None,
-        frame: str = "model", false_alarm_rate: float = 0.05, overlays: int = 12,
-        datasets: str | Path | None = None, output: str | Path = "results/runs",
-        skip_existing: bool = False, strict: bool = False,
+        protocol: str = "random", frame: str = "model", false_alarm_rate: float = 0.05,
+        overlays: int = 12, datasets: str | Path | None = None,
+        output: str | Path = "results/runs", skip_existing: bool = False, strict: bool = False,
         progress: Progress | None = None,
         on_plan: Callable[[FitPlan], None] | None = None) -> RunResult:
     """Run one category from photos to result files.
 
     Args:
-        dataset, category, split, shots, datasets: see `data.load_dataset`.
+        dataset, category, split, shots, protocol, datasets: see `data.load_dataset`.
         preset, options: arguments of `PatchCore`; options override the preset.
         false_alarm_rate: of the verdicts, see `thresholds.conformal_threshold`.
         overlays: at most so many pictures: the mistakes first, then a spread over all images.
@@ -92,22 +93,17 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
 
     Raises `InputError` for anything wrong with what was given.
     """
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    if not 0 < false_alarm_rate < 1:
-        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
-    model = PatchCore(**PRESETS[preset] | (options or {}))
-    model.check_options()
+    model = make_model(preset, options)
+    check_run(frame, false_alarm_rate)
     check_writable(Path(output), "--output")
     train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
-                               seed=model.options["seed"], progress=progress)
-    config = {"dataset": train.dataset, "category": train.category, "preset": preset,
-              "split": split, "shots": shots, "frame": frame,
-              "false_alarm_rate": false_alarm_rate, **model.options}
+                               protocol=protocol, seed=model.options["seed"], progress=progress)
+    config = make_config(train, model, preset=preset, split=split, shots=shots, protocol=protocol,
+                         frame=frame, false_alarm_rate=false_alarm_rate)
     folder = results.run_folder(Path(output), config)
     data = fingerprint(train, test)
-    record = results.read_record(folder) if skip_existing else None
-    if record and record["data_fingerprint"] == data:
+    record = existing(folder, data) if skip_existing else None
+    if record:
         return RunResult(folder, record, reused=True)
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
                 for leftover in clear_interrupted(folder)]
@@ -117,17 +113,52 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     model.fit(train, strict=strict, progress=progress)
     began = time.perf_counter()
     prediction = model.predict(test, strict=strict, progress=progress)
-    predict_s = time.perf_counter() - began
+    timings = {**model.timings_, "predict_s": time.perf_counter() - began}
     warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
+    record = write_run(folder, config, data, model, prediction, train, test, timings=timings,
+                       overlays=overlays, progress=progress)
+    return RunResult(folder, record, tuple(warnings))
 
-    decision = _decide(model, prediction, test, false_alarm_rate)
+
+def make_model(preset: str, options: dict | None) -> PatchCore:
+    """An unfitted model with a preset's options, its own on top; raises `InputError`."""
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    model = PatchCore(**PRESETS[preset] | (options or {}))
+    model.check_options()
+    return model
+
+
+def check_run(frame: str, false_alarm_rate: float) -> None:
+    """Raise `InputError` for what only the evaluation needs, before anything is computed."""
+    if frame not in FRAMES:
+        raise unknown("frame", frame, FRAMES)
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
+
+
+def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
+    """All that a result depends on besides the data: what a run's folder is named after."""
+    return {"dataset": train.dataset, "category": train.category, **choices, **model.options}
+
+
+def existing(folder: Path, data: str) -> dict | None:
+    """The record of a complete run on exactly these data, or None."""
+    record = results.read_record(folder)
+    return record if record and record["data_fingerprint"] == data else None
+
+
+def write_run(folder: Path, config: dict, data: str, model: PatchCore, prediction: Prediction,
+              train: ImageSet, test: ImageSet, *, timings: dict[str, float], overlays: int = 0,
+              progress: Progress | None = None) -> dict:
+    """Evaluate a prediction and write metrics.json, scores.csv and overlays; -> the record."""
+    decision = _decide(model, prediction, test, config["false_alarm_rate"])
     bank = model.memory_bank_
     record = {
-        "metrics": evaluate(prediction, test, frame=frame),
+        "metrics": evaluate(prediction, test, frame=config["frame"]),
         "counts": _counts(train, test, model, prediction),
         "decision": decision,
-        "timings": {**model.timings_, "predict_s": predict_s,
-                    "images_per_s": len(prediction.scores) / predict_s},
+        "timings": {**timings, "images_per_s": len(prediction.scores) / timings["predict_s"]},
         "memory_bank": {"patches": len(bank), "dim": bank.shape[1],
                         "bytes": bank.numel() * bank.element_size(),
                         "selected_from": model.selected_from_},
@@ -140,7 +171,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         (partial / "overlays").mkdir()
         _write_overlays(partial / "overlays", prediction, test, model, decision, overlays,
                         progress)
-    return RunResult(folder, record, tuple(warnings))
+    return record
 
 
 def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,

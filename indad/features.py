@@ -1,10 +1,10 @@
 """From feature maps to patch features: what PatchCore remembers about each place in a picture.
 
-Four recipes, each a function `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted`
-(ours), and three published ones: `concatenate` (anomalib, and the plain reading of the paper),
-`adaptive` (amazon's reference implementation) and `unpadded` (ind_knn_ad). All are linear, so
-pooling and resizing commute, and no recipe has to build the nine-fold unfolded tensor that the
-reference implementation builds.
+Five recipes, each a function `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted`
+(ours), and published ones: `concatenate` (anomalib, and the plain reading of the paper), `adaptive`
+(amazon's reference implementation), `unpadded` (ind_knn_ad) and `tokens` (AnomalyDINO). The first
+four are linear, so pooling and resizing commute, and no recipe has to build the nine-fold unfolded
+tensor that the reference implementation builds.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,6 +111,15 @@ def _to_first_grid(maps: Sequence[Tensor]) -> list[Tensor]:
     return [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
 
 
+def tokens(maps: Sequence[Tensor]) -> Tensor:
+    """Each place by itself and scaled to length 1, as AnomalyDINO compares a transformer's tokens.
+
+    Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`, each layer of length 1. Squared
+    distances are then twice one minus the cosine.
+    """
+    return torch.cat([F.normalize(m, dim=1) for m in _to_first_grid(maps)], 1)
+
+
 def as_rows(features: Tensor) -> Tensor:
     """`(b, d, h, w)` -> `(b * h * w, d)`: one row a patch, image by image, row by row."""
     return features.permute(0, 2, 3, 1).flatten(0, 2)
@@ -121,4 +130,5 @@ RECIPES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "concatenate": concatenate,
     "adaptive": adaptive,
     "unpadded": unpadded,
+    "tokens": tokens,
 }

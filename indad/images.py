@@ -71,9 +71,12 @@ def as_rgb(source: object) -> Image.Image:
     """Accept what people have in hand: a path, a Pillow picture, an array, a tensor or an item.
 
     Arrays are `(h, w)` or `(h, w, 3)`, tensors `(3, h, w)`; integers count to 255 (`uint16` to
-    65535), floats from 0 to 1. Anything with a `path` is read from there.
+    65535), floats from 0 to 1. Anything with a `path` is read from there; what has an `as_rgb()` of
+    its own (a view, see augmentation.py) is asked for it.
     """
     source = getattr(source, "path", source)
+    if hasattr(source, "as_rgb"):
+        return source.as_rgb()
     if isinstance(source, (str, Path)):
         return read_image(source)
     if isinstance(source, Image.Image):

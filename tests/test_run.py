@@ -305,12 +305,13 @@ def test_floors_import_only_downwards():
     """The corridor of the README: a file imports only from the floors below it."""
     import ast
 
-    floors = ["errors catalog presets parts",
-              "images features coreset neighbors metrics plots thresholds files lookalikes "
-              "parts_textures parts_objects",
-              "backbones scores projections batches memory synthetic layouts fetch unpack",
-              "patchcore data results", "experiment download checks", "cli",
-              "__init__ __main__"]
+    floors = ["errors catalog presets experiments parts terminal",
+              "images features coreset neighbors metrics plots thresholds files lookalikes weights "
+              "workers parts_textures parts_objects",
+              "backbones scores projections batches memory synthetic layouts fetch unpack "
+              "augmentation prediction",
+              "extraction data results", "patchcore tables", "experiment download checks",
+              "plans", "sweep", "cli", "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
     assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
     for file in (REPOSITORY / "indad").glob("*.py"):

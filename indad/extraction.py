@@ -1,0 +1,88 @@
+"""Patch features of many images as one table, so that they can be computed once and used often."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .images import Frame
+from .memory import feature_store
+
+
+@dataclass
+class PatchFeatures:
+    """What the backbone says about n images, before any scaling.
+
+    Attributes:
+        rows: `(n * p, d)` float32, or float16 above the memory budget: image by image, and within
+            an image row by row of its grid.
+        grid: patches down and across; p is their product.
+        size: (h, w) in pixels of what the network saw.
+        frames: where that lies in each photo, n of them.
+        indices: positions in the source of the images that could be read, n of them.
+        skipped: (position, reason) of those that could not.
+        views: so many neighbouring images are views of one, see augmentation.py.
+    """
+
+    rows: Tensor
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    frames: list[Frame]
+    indices: list[int]
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image."""
+        return self.grid[0] * self.grid[1]
+
+    def of(self, images: Sequence[int], budget: int) -> "PatchFeatures":
+        """A copy with these images, all their views included, in this order, numbered from 0.
+
+        It lies in memory within `budget` bytes, else in a float16 file.
+        """
+        per_image = self.views * self.patches
+        budget = budget if self.rows.dtype == torch.float32 else 0  # half stays half
+        rows = feature_store(len(images) * per_image, self.rows.shape[1], budget)
+        for place, image in enumerate(images):
+            rows[place * per_image:][:per_image] = self.rows[image * per_image:][:per_image]
+        frames = [frame for i in images for frame in self.frames[i * self.views:][:self.views]]
+        return PatchFeatures(rows, self.grid, self.size, frames, list(range(len(frames))),
+                             views=self.views)
+
+    def split(self, count: int) -> Iterable["PatchFeatures"]:
+        """Parts of `count` images, without a copy."""
+        for first in range(0, len(self), count):
+            rows = self.rows[first * self.patches:(first + count) * self.patches]
+            yield PatchFeatures(rows, self.grid, self.size, self.frames[first:first + count],
+                                self.indices[first:first + count])
+
+
+def gather(parts: Iterable[PatchFeatures], count: int, budget: int) -> PatchFeatures:
+    """Join the parts of `count` images in one table, which is never held twice.
+
+    It lies in memory within `budget` bytes, else in a float16 file, see `memory.feature_store`.
+    Raises `InputError` if no image could be read.
+    """
+    whole, filled = None, 0
+    skipped: list[tuple[int, str]] = []
+    for part in parts:
+        skipped += part.skipped
+        if len(part):
+            if whole is None:
+                rows = feature_store(count * part.patches, part.rows.shape[1], budget)
+                whole = PatchFeatures(rows, part.grid, part.size, [], [])
+            whole.rows[filled:filled + len(part.rows)] = part.rows
+            filled += len(part.rows)
+            whole.frames += part.frames
+            whole.indices += part.indices
+    if whole is None:
+        raise InputError("no readable image" + (f": {skipped[0][1]}" if skipped else ""))
+    whole.rows, whole.skipped = whole.rows[:filled], skipped
+    return whole

@@ -1,0 +1,56 @@
+"""What a person at a terminal sees and answers: progress bars and menus."""
+
+import sys
+
+
+class Bars:
+    """tqdm bars for a library that only reports (what, done, total)."""
+
+    def __init__(self):
+        self._bar, self._what = None, None
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def of(self, category: str, **style: object):
+        """A progress callback for one category; `style` is of tqdm."""
+        from tqdm import tqdm
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what != self._what:
+                self.close()
+                self._what = what
+                self._bar = tqdm(desc=f"{category}: {what}", total=total or None, leave=False,
+                                 **style)
+            self._bar.update(done - self._bar.n)
+
+        return progress
+
+    def note(self, line: str) -> None:
+        """A line on standard error, not through a bar."""
+        self.close()
+        print(line, file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = self._what = None
+
+
+def choose(what: str, names: list[str]) -> str:
+    """Ask until the answer is a number or a name of the list; empty takes the first."""
+    for number, name in enumerate(names, 1):
+        print(f"  {number}  {name}")
+    while True:
+        try:
+            answer = input(f"{what} [1]: ").strip() or "1"
+        except EOFError:
+            return names[0]
+        if answer in names:
+            return answer
+        if answer.isdecimal() and 1 <= int(answer) <= len(names):
+            return names[int(answer) - 1]
+        print(f"  type a number from 1 to {len(names)}, or a name")

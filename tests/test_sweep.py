@@ -1,0 +1,271 @@
+"""Many runs that share their work: the same results as one by one, whatever happens meanwhile."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indad import results, sweep
+from indad.cli import main
+from indad.errors import InputError
+from indad.experiment import run
+from indad.patchcore import PatchCore
+from indad.plans import RunPlan, expand
+from indad.sweep import run_sweep
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+METRICS = results.METRICS
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("indad.experiment._write_overlays", lambda *arguments: None)
+
+
+def scores(folder: Path) -> dict[str, float]:
+    with open(folder / "scores.csv", newline="") as lines:
+        return {row["image"]: float(row["score"]) for row in csv.DictReader(lines)}
+
+
+def same_run(first: Path, second: Path) -> None:
+    """Equal but for timings and the last digits, which depend on how images were batched."""
+    ours, theirs = (results.read_record(folder) for folder in (first, second))
+    for name in ("config", "counts", "data_fingerprint"):
+        assert ours[name] == theirs[name]
+    assert ours["memory_bank"] == theirs["memory_bank"]
+    assert scores(first) == pytest.approx(scores(second), rel=1e-4)
+    for name in METRICS:
+        assert ours["metrics"][name] == pytest.approx(theirs["metrics"][name], abs=1e-4)
+    assert ours["decision"] == pytest.approx(theirs["decision"], rel=1e-4)
+
+
+def plans_for(drawn, **choices):
+    return expand(str(drawn), ["tiles"], choices=choices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [
+    {}, {"preset": "amazon"}, {"preset": "ind_knn_ad", "seed": 1}, {"shots": 3, "seed": 2},
+    {"shots": 2, "protocol": "anomalydino", "augmentation": "flips"},
+    {"coreset": "random", "image_score": "top"}, {"coreset_ratio": 1.0, "num_neighbors": 3}])
+def test_a_run_of_a_sweep_is_the_run_alone(drawn, tmp_path, options):
+    own = {name: options.pop(name) for name in ("preset", "shots", "protocol") if name in options}
+    alone = run(str(drawn), "tiles", options=options, output=tmp_path / "a", overlays=0, **own)
+    (outcome,) = run_sweep([RunPlan(str(drawn), "tiles", options=options, **own)],
+                           output=tmp_path / "b")
+    assert outcome.folder.relative_to(tmp_path / "b") == alone.folder.relative_to(tmp_path / "a")
+    same_run(alone.folder, outcome.folder)
+
+
+def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
+    calls = []
+    extract, select = PatchCore.extract, PatchCore._select
+    monkeypatch.setattr(PatchCore, "extract", lambda self, *arguments, **options: calls.append(
+        "extract") or extract(self, *arguments, **options))
+    monkeypatch.setattr(PatchCore, "_select", lambda self, *arguments: calls.append(
+        "select") or select(self, *arguments))
+    plans = expand(str(drawn), ["tiles"], seeds=(0, 1), shots=(2, None),
+                   choices={"coreset_ratio": [0.01, 0.02, 0.1], "image_score": ["max", "top"]})
+    assert len(plans) == 24
+    outcomes = run_sweep(plans, output=tmp_path)
+    assert calls.count("extract") == 2  # training and test images
+    assert calls.count("select") == 4  # seeds x shots
+    assert [outcome.plan for outcome in outcomes] == plans
+    banks = {(plan.options["coreset_ratio"], plan.shots):
+             results.read_record(outcome.folder)["memory_bank"]["patches"]
+             for plan, outcome in zip(plans, outcomes, strict=True)}
+    assert banks == {(ratio, shots): int((shots or 8) * 1024 * ratio)
+                     for ratio in (0.01, 0.02, 0.1) for shots in (2, None)}
+    assert len(json.loads((tmp_path / "summary.json").read_text())) == 24
+    assert not list(tmp_path.glob(".sweep-*"))
+
+
+def test_skip_existing_keeps_only_the_same_runs(drawn, tmp_path):
+    first = run_sweep(plans_for(drawn, coreset_ratio=[0.01, 0.02]), output=tmp_path)
+    assert [outcome.reused for outcome in first] == [False, False]
+    again = run_sweep(plans_for(drawn, coreset_ratio=[0.01, 0.03]), output=tmp_path,
+                      skip_existing=True)
+    assert [outcome.reused for outcome in again] == [True, False]
+    fresh = run_sweep(plans_for(drawn, coreset_ratio=[0.01, 0.03]), output=tmp_path)
+    assert [outcome.reused for outcome in fresh] == [False, False]
+
+
+def test_a_sweep_goes_on_where_it_stopped(drawn, tmp_path, monkeypatch):
+    plans = plans_for(drawn, coreset_ratio=[0.01, 0.02, 0.05])
+
+    def interrupt(outcome, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(plans, output=tmp_path, on_run=interrupt)
+    (state,) = tmp_path.glob(".sweep-*")
+    monkeypatch.setattr(PatchCore, "extract", None)  # not needed: the features are kept
+    monkeypatch.setattr(PatchCore, "_select", None)
+    outcomes = run_sweep(plans, output=tmp_path)
+    assert sum(outcome.reused for outcome in outcomes) == 2
+    assert not state.exists()
+
+
+def test_data_that_changed_meanwhile_are_noticed(drawn, tmp_path):
+    shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
+    plans = expand(str(tmp_path / "set"), ["tiles"], choices={"coreset_ratio": [0.01, 0.02]})
+
+    def interrupt(outcome, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(plans, output=tmp_path / "out", on_run=interrupt)
+    Image.new("RGB", (256, 256), "red").save(tmp_path / "set/tiles/train/good/000.png")
+    outcomes = run_sweep(plans, output=tmp_path / "out")
+    assert [outcome.reused for outcome in outcomes] == [False, False]
+    alone = run(str(tmp_path / "set"), "tiles", options={"coreset_ratio": 0.01},
+                output=tmp_path / "alone", overlays=0)
+    same_run(alone.folder, outcomes[0].folder)
+
+
+def test_unreadable_images_are_left_out_and_counted(drawn, tmp_path):
+    shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
+    for file in ("train/good/002.png", "test/crack/000.png"):
+        (tmp_path / "set/tiles" / file).write_bytes(b"")
+    shutil.rmtree(tmp_path / "set/tiles/ground_truth/crack")
+    for augmentation in ("none", "flips"):
+        options = {"coreset_ratio": 0.01, "augmentation": augmentation}
+        plan = RunPlan(str(tmp_path / "set"), "tiles", options=options)
+        (outcome,) = run_sweep([plan], output=tmp_path / "out")
+        record = results.read_record(outcome.folder)
+        assert record["counts"] == {"train": 7, "test_good": 3, "test_defective": 4,
+                                    "test_masks": 4, "unreadable": 2}
+        alone = run(plan.dataset, "tiles", options=options, output=tmp_path / "alone", overlays=0)
+        same_run(alone.folder, outcome.folder)
+
+
+SWEEP = """
+import sys
+from indad import sweep
+from indad.plans import expand
+sweep._forget = lambda state: None if {keep} else __import__("shutil").rmtree(state)
+plans = expand({drawn!r}, ["capsule", "tiles"], seeds=(0, 1), shots=(2, None),
+                     choices={{"coreset_ratio": [0.01, 0.05]}})
+sweep.run_sweep(plans, output={output!r}, on_run=lambda *what: print(what[1], flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_five_random_moments(drawn, tmp_path):
+    """Nothing is computed twice but the run in hand, and the summary is that of a calm sweep."""
+    def start(output, keep=False):
+        code = SWEEP.format(drawn=str(drawn), output=str(tmp_path / output), keep=keep)
+        return subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, text=True,
+                                stdout=subprocess.PIPE, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+    generator, lines = np.random.default_rng(3), 0
+    for _ in range(5):
+        with start("disturbed") as process:
+            for _ in range(int(generator.integers(0, 4))):
+                process.stdout.readline()
+            process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+            process.wait(60)
+    with start("disturbed", keep=True) as process:
+        lines = len(process.stdout.read().split())
+        assert process.wait(120) == 0
+    assert lines == 16
+    (state,) = (tmp_path / "disturbed").glob(".sweep-*")
+    journal = (state / "journal.jsonl").read_text().splitlines()
+    assert len(journal) == len(set(journal))
+    events = [json.loads(line)["event"] for line in journal]
+    assert (events.count("run"), events.count("features")) == (16, 4)
+    assert events.count("selection") == 8
+    with start("calm") as process:
+        process.communicate(timeout=120)
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text())
+                 for name in ("disturbed", "calm")]
+    for rows in summaries:
+        for row in rows:
+            del row["seconds"], row["ms_per_image"]
+    assert summaries[0] == summaries[1]
+
+
+@pytest.mark.slow
+def test_processes_give_the_same(drawn, tmp_path):
+    plans = expand(str(drawn), ["capsule", "tiles"], choices={"coreset_ratio": [0.01, 0.05]})
+    one = run_sweep(plans, output=tmp_path / "one")
+    two = run_sweep(plans, output=tmp_path / "two", parallel=2)
+    assert [outcome.plan for outcome in two] == plans
+    for first, second in zip(one, two, strict=True):
+        same_run(first.folder, second.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster, package", [("ray", "ray"), ("dask", "distributed")])
+def test_clusters_give_the_same(drawn, tmp_path, cluster, package, monkeypatch):
+    """A cluster of this machine's own, of each kind."""
+    pytest.importorskip(package)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    plans = plans_for(drawn, coreset_ratio=[0.01, 0.05])
+    one = run_sweep(plans, output=tmp_path / "one")
+    there = run_sweep(plans, output=tmp_path / "there", parallel=cluster)
+    for first, second in zip(one, there, strict=True):
+        same_run(first.folder, second.folder)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--backbone", "wide_resnet_50"], "did you mean"),
+    (["--preset", "amazone"], "did you mean amazon"),
+    (["--coreset-ratio", "0.1", "2"], "coreset_ratio is 2.0"),
+    (["--shots", "1,99"], "shots is 99; tiles has 8 training images"),
+    (["--shots", "some"], "shots is 'some'; give numbers of images, or all"),
+    (["--shots", "4", "--seeds", "3", "--protocol", "anomalydino"], "takes images 8 to 11"),
+    (["--augmentation", "rotation"], "did you mean rotations"),
+    (["--parallel", "many"], "parallel is 'many'"),
+    (["--seeds", "0"], "a sweep without a single run"),
+    (["--false-alarm-rate", "7"], "false_alarm_rate is 7.0"),
+    (["--category", "tile"], "did you mean tiles"),
+])
+def test_bad_input_is_said_before_the_first_run(words, message, drawn, tmp_path, capsys):
+    base = ["benchmark", "--dataset", str(drawn), "--output", str(tmp_path / "out")]
+    if "--category" not in words:
+        base += ["--category", "tiles"]
+    assert main([*base, *words]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_the_command_writes_tables(drawn, tmp_path, capsys):
+    assert main(["benchmark", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio",
+                 "0.01", "0.05", "--seeds", "2", "--shots", "2,all",
+                 "--output", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "8 runs, 0 of them kept from before" in out
+    assert (tmp_path / "benchmark.md").read_text() in out
+    rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    assert [(row["coreset_ratio"], row["shots"], row["image_auroc"]["n"]) for row in rows] == [
+        (0.01, 2, 2), (0.01, None, 2), (0.05, 2, 2), (0.05, None, 2)]
+
+
+def test_shots_of_a_sweep_are_nested_and_do_not_depend_on_other_categories(drawn, tmp_path):
+    plans = expand(str(drawn), ["capsule", "tiles"], shots=(1, 2, 4), seeds=(0, 1))
+    chosen = {}
+    for plan in plans:
+        train, _ = sweep.load_dataset(plan.dataset, plan.category, shots=plan.shots,
+                                      seed=plan.options["seed"])
+        key = (plan.category, plan.options["seed"])
+        names = [item.path.name for item in train]
+        assert names[:len(chosen.get(key, []))] == chosen.get(key, [])
+        chosen[key] = names
+    assert len({tuple(names) for names in chosen.values()}) == 4
+
+
+def test_an_empty_sweep(tmp_path):
+    with pytest.raises(InputError, match="without a single run"):
+        run_sweep([], output=tmp_path)

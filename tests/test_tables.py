@@ -1,0 +1,111 @@
+"""Means, spreads and paired comparisons, against numbers worked out by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from indad import tables
+from indad.errors import InputError
+from indad.results import METRICS, VARIANT
+from indad.tables import aggregate, compare, comparisons, spread, write_tables
+
+
+def row(category="screw", seed=0, image_auroc=0.9, **more):
+    base = dict.fromkeys(VARIANT) | dict.fromkeys(METRICS, 0.5) | {
+        "dataset": "mvtec_ad", "backbone": "a", "preset": "default", "coreset_ratio": 0.1,
+        "category": category, "seed": seed, "seconds": 1.0, "ms_per_image": 10.0,
+        "bank_mb": 2.0, "image_auroc": image_auroc}
+    return base | more
+
+
+def test_spread_is_that_of_numpy():
+    values = [0.9, 0.95, 0.7, 0.85]
+    found = spread(values)
+    assert (found.mean, found.std) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert (found.min, found.max, found.n) == (0.7, 0.95, 4)
+    assert spread([0.5]).std is None
+    assert str(spread([0.5])) == "0.5000"
+    assert str(spread([0.4, 0.6])) == "0.5000 ± 0.1414"
+
+
+def test_the_mean_over_categories_is_taken_seed_by_seed():
+    rows = [row("screw", 0, 0.8), row("screw", 1, 0.9), row("pill", 0, 1.0), row("pill", 1, 0.7)]
+    by_category = {one["category"]: one for one in aggregate(rows)}
+    assert by_category["screw"]["image_auroc"].mean == pytest.approx(0.85)
+    mean = by_category["mean"]["image_auroc"]
+    assert (mean.mean, mean.min, mean.max, mean.n) == pytest.approx((0.85, 0.8, 0.9, 2))
+    assert mean.std == pytest.approx(np.std([0.9, 0.8], ddof=1))
+
+
+def test_only_seeds_that_all_categories_have_count_for_the_mean():
+    rows = [row("screw", 0, 0.8), row("screw", 1, 0.9), row("pill", 0, 1.0)]
+    mean = {one["category"]: one for one in aggregate(rows)}["mean"]["image_auroc"]
+    assert (mean.mean, mean.n) == (pytest.approx(0.9), 1)
+
+
+def test_a_missing_metric_is_missing_in_the_mean_too():
+    rows = [row("screw", pixel_auroc=None), row("pill", pixel_auroc=0.9)]
+    by_category = {one["category"]: one for one in aggregate(rows)}
+    assert by_category["pill"]["pixel_auroc"].mean == 0.9
+    assert by_category["mean"]["pixel_auroc"] is None
+
+
+def test_variants_are_kept_apart():
+    rows = [row(coreset_ratio=0.1), row(coreset_ratio=0.01), row(shots=4)]
+    assert len(aggregate(rows)) == 3
+
+
+def test_a_paired_comparison_is_the_t_interval_over_pairs():
+    generator = np.random.default_rng(0)
+    a = [row(category, seed, generator.uniform(0.7, 0.9))
+         for category in ("screw", "pill") for seed in range(3)]
+    b = [{**one, "backbone": "b", "image_auroc": one["image_auroc"] + generator.normal(0.02, 0.01)}
+         for one in a]
+    found = compare([*a, *b, row(seed=9)], "backbone", "a", "b")  # seed 9 has no partner
+    differences = [y["image_auroc"] - x["image_auroc"] for x, y in zip(a, b, strict=True)]
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert found.n == 6
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (np.mean(differences), expected.low, expected.high))
+    back = compare([*a, *b], "backbone", "b", "a")
+    assert back.mean == pytest.approx(-found.mean)
+
+
+def test_runs_that_differ_in_more_than_one_thing_are_no_pair():
+    rows = [row(backbone="a", coreset_ratio=0.1), row(backbone="b", coreset_ratio=0.01)]
+    assert compare(rows, "backbone", "a", "b") is None
+    assert comparisons(rows) == []
+    (one,) = comparisons([row(backbone="a"), row(backbone="b", image_auroc=0.95)])
+    assert (one.mean, one.low, one.n) == (pytest.approx(0.05), None, 1)
+
+
+def test_what_is_written(tmp_path):
+    rows = [row(category, seed, 0.9 + seed / 100, backbone=backbone, pixel_auroc=None)
+            for backbone in ("wide_resnet50_2", "resnet18") for category in ("screw", "pill")
+            for seed in (0, 1)]
+    file = write_tables(tmp_path, rows, published=["paper-1"])
+    text = file.read_text()
+    assert "| wide_resnet50_2 | 2 | 0.9050 ± 0.0071 | n/a |" in text
+    assert "| backbone | resnet18 - wide_resnet50_2 | +0.0000 |" in text
+    # Published: screw 96.4 image AUROC at 1 %; ours is 90.5.
+    assert "| screw | 90.50 | 96.4 | -5.90 | n/a |" in text
+    record = json.loads((tmp_path / "benchmark.json").read_text())
+    assert record["rows"][0]["image_auroc"] == {
+        "mean": pytest.approx(0.905), "std": pytest.approx(0.00707, rel=1e-3), "min": 0.9,
+        "max": 0.91, "n": 2}
+    with open(tmp_path / "benchmark.csv", newline="") as lines:
+        table = list(csv.DictReader(lines))
+    assert len(table) == 6
+    assert table[0]["image_auroc_max"] == "0.91"
+    assert table[0]["pixel_auroc_mean"] == ""
+    latex = (tmp_path / "benchmark.tex").read_text()
+    assert r"wide\_resnet50\_2 & $90.50 \pm 0.71$ & -- &" in latex
+    assert latex.count(r"\\") == 3
+
+
+def test_a_published_table_that_is_not_there():
+    with pytest.raises(InputError, match="did you mean paper-10"):
+        tables.published_table("paper10")
