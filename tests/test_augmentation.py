@@ -75,6 +75,7 @@ def test_santos_stays_close_to_the_picture(picture):
     assert max(abs(mean - array(picture).mean()) for mean in means) < 60
 
 
+@pytest.mark.slow
 def test_views_fill_the_bank_and_none_of_them_judges_its_own_image(drawn):
     train, _ = load_dataset(drawn, "tiles", shots=2)
     model = PatchCore(augmentation="flips", coreset_ratio=1.0)
@@ -118,6 +119,7 @@ def test_shots_of_anomalydino_are_slices_of_the_sorted_names():
         choose_shots(20, 8, category="any", seed=2, protocol="anomalydyno")
 
 
+@pytest.mark.slow
 def test_extraction_is_the_same_in_one_go_and_in_parts(drawn):
     train, test = load_dataset(drawn, "tiles")
     model = PatchCore(coreset_ratio=0.02)

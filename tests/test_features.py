@@ -104,3 +104,16 @@ def test_layer_scales_give_every_layer_an_equal_share_of_the_variance():
 
 def test_layer_scales_survive_a_dead_layer():
     assert torch.isfinite(layer_scales(torch.zeros(10, 4), [2, 2])).all()
+
+
+def test_tokens_compare_by_cosine():
+    """AnomalyDINO: half the squared distance of two tokens is one minus their cosine."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 16, 5, 6, generator=generator)
+    rows = as_rows(RECIPES["tokens"]([maps]))
+    plain = as_rows(maps)
+    cosine = torch.nn.functional.cosine_similarity(plain[0], plain[7], dim=0)
+    assert float((rows[0] - rows[7]).square().sum() / 2) == pytest.approx(float(1 - cosine))
+    two = RECIPES["tokens"]([maps, torch.randn(2, 8, 3, 3, generator=generator)])
+    assert two.shape == (2, 24, 5, 6)
+    assert torch.allclose(two[:, 16:].norm(dim=1), torch.ones(2, 5, 6))

@@ -127,7 +127,8 @@ def test_maps_have_the_pixels_of_the_photos(capsules, resize, crop):
     assert np.asarray(model.predict(photos[:1]).maps).shape == (1, 256, 256)
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+# AnomalyDINO's is for a transformer's tokens, which no package carries: see test_features.py.
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"anomalydino"}))
 def test_presets_run_and_find_defects(preset, capsules):
     train, test = capsules
     model = PatchCore(**PRESETS[preset]).fit(train)

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indad import results, sweep
+from indad import results, sweep, synthetic
+from indad.backbones import BACKBONES
+from indad.catalog import CATALOG
 from indad.cli import main
 from indad.errors import InputError
 from indad.experiment import run
+from indad.experiments import EXPERIMENTS
 from indad.patchcore import PatchCore
-from indad.plans import RunPlan, expand
+from indad.plans import RunPlan, expand, expand_experiment
 from indad.sweep import run_sweep
+from indad.tables import published_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METRICS = results.METRICS
@@ -264,6 +268,44 @@ def test_shots_of_a_sweep_are_nested_and_do_not_depend_on_other_categories(drawn
         assert names[:len(chosen.get(key, []))] == chosen.get(key, [])
         chosen[key] = names
     assert len({tuple(names) for names in chosen.values()}) == 4
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_every_experiment_is_spelt_right(name):
+    """All its names exist, and its plans are valid, on the real set as on the synthetic one."""
+    row = EXPERIMENTS[name]
+    assert {part for backbone in row.choices["backbone"] for part in backbone.split("+")} <= set(
+        BACKBONES)
+    assert all(published_table(table) for table in row.published)
+    categories = [*CATALOG[row.dataset].categories]
+    assert {category.removesuffix("_reduced") for category in row.categories} <= {
+        "all", *categories}
+    whole = expand(row.dataset, categories[:1], presets=row.presets, seeds=range(row.seeds),
+                   shots=row.shots, choices=row.choices, options=row.options,
+                   protocol=row.protocol)
+    quick = expand_experiment(name, quick=True)
+    for plan in (*whole, *quick):
+        plan.model()
+    assert {plan.dataset for plan in quick} == {"synthetic"}
+    assert all(BACKBONES[part].package for plan in quick
+               for part in plan.options["backbone"].split("+"))
+
+
+def test_an_unknown_experiment(capsys):
+    assert main(["benchmark", "--experiment", "papers"]) == 2
+    assert "did you mean paper" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
+    drawing = synthetic.write_category
+    monkeypatch.setattr(drawing, "__kwdefaults__", drawing.__kwdefaults__ | dict(
+        train=8, good=2, per_defect=1))
+    assert main(["benchmark", "--experiment", "few-shot-anomalydino", "--quick",
+                 "--datasets", str(tmp_path / "sets"), "--output", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "# few-shot with DINOv2 tokens" in out
+    assert "| PatchCore | 83.4 |" in out.replace("83.40", "83.4")
 
 
 def test_an_empty_sweep(tmp_path):
