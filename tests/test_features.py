@@ -4,7 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from indad.features import adaptive, as_rows, concatenate, layer_scales, unpadded, weighted
+from indad.features import (
+    adaptive,
+    as_rows,
+    concatenate,
+    layer_scales,
+    tokens,
+    unpadded,
+    weighted,
+)
 
 
 def maps(channels, grids=((9, 7), (5, 4)), batch=2, seed=0):
@@ -110,10 +118,10 @@ def test_tokens_compare_by_cosine():
     """AnomalyDINO: half the squared distance of two tokens is one minus their cosine."""
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 16, 5, 6, generator=generator)
-    rows = as_rows(RECIPES["tokens"]([maps]))
+    rows = as_rows(tokens([maps]))
     plain = as_rows(maps)
     cosine = torch.nn.functional.cosine_similarity(plain[0], plain[7], dim=0)
     assert float((rows[0] - rows[7]).square().sum() / 2) == pytest.approx(float(1 - cosine))
-    two = RECIPES["tokens"]([maps, torch.randn(2, 8, 3, 3, generator=generator)])
+    two = tokens([maps, torch.randn(2, 8, 3, 3, generator=generator)])
     assert two.shape == (2, 24, 5, 6)
     assert torch.allclose(two[:, 16:].norm(dim=1), torch.ones(2, 5, 6))
