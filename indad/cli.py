@@ -198,7 +198,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
-    from . import results, tables
+    from . import figures, results, tables
     from .data import list_categories
     from .experiments import EXPERIMENTS
     from .plans import expand, expand_experiment
@@ -233,9 +233,11 @@ def _benchmark(options: argparse.Namespace) -> int:
                                 outcome.folder.relative_to(output).as_posix())
             for outcome in outcomes]
     written = tables.write_tables(output, rows, **heading)
+    figures.write_figures(output, tables.aggregate(rows), rows)
     print(written.read_text(encoding="utf-8"))
     reused = sum(outcome.reused for outcome in outcomes)
-    print(f"{len(outcomes)} runs, {reused} of them kept from before; tables: {written.parent}")
+    print(f"{len(outcomes)} runs, {reused} of them kept from before; tables and figures: "
+          f"{written.parent}")
     return 0
 
 

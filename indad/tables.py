@@ -146,17 +146,18 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return None if None in values else math.fsum(values) / len(values)
 
 
-def _varied(table: Sequence[dict]) -> list[str]:
+def varied(table: Sequence[dict]) -> list[str]:
     """The columns in which variants differ, or the backbone if there is one variant only."""
     names = [name for name in VARIANT if len({str(row[name]) for row in table}) > 1]
     return names or ["backbone"]
 
 
-def _label(row: dict, names: Sequence[str]) -> str:
+def label(row: dict, names: Sequence[str]) -> str:
+    """A variant's name: its values in the columns that vary."""
     return ", ".join("all" if row[name] is None else str(row[name]) for name in names)
 
 
-def _overall(table: Sequence[dict]) -> list[dict]:
+def overall(table: Sequence[dict]) -> list[dict]:
     """The mean of each variant; its only category where there is but one."""
     means = [row for row in table if row["category"] == "mean"]
     return means or list(table)
@@ -182,12 +183,12 @@ def _csv(table: Sequence[dict]) -> str:
 
 def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, note: str,
               published: Sequence[str]) -> str:
-    names, overall = _varied(table), _overall(table)
+    names, means = varied(table), overall(table)
     lines = [f"# {title}", "", *([note, ""] if note else []),
              "Mean ± standard deviation over seeds; with several categories, of their mean.", "",
              _row([*names, "seeds", *(title for title, _ in SHOWN), "image AUROC min to max",
                    "ms an image", "bank MB"]), "|" + "---|" * (len(names) + len(SHOWN) + 4)]
-    for row in overall:
+    for row in means:
         image = row["image_auroc"]
         lines.append(_row([
             *("all" if row[name] is None else row[name] for name in names),
@@ -199,7 +200,7 @@ def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, no
     if len(categories) > 1:
         lines += ["", "## Image AUROC by category", "",
                   _row([*names, *categories]), "|" + "---|" * (len(names) + len(categories))]
-        for row in overall:
+        for row in means:
             same = {one["category"]: one for one in table
                     if all(one[name] == row[name] for name in VARIANT)}
             lines.append(_row([*("all" if row[name] is None else row[name] for name in names),
@@ -216,20 +217,20 @@ def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, no
     for name in published:
         theirs = published_table(name)
         beside = _beside_methods if "methods" in theirs else _beside_published
-        lines += ["", *beside(table, overall, names, theirs)]
+        lines += ["", *beside(table, means, names, theirs)]
     return "\n".join(lines) + "\n"
 
 
-def _beside_published(table: Sequence[dict], overall: Sequence[dict], names: Sequence[str],
+def _beside_published(table: Sequence[dict], means: Sequence[dict], names: Sequence[str],
                       theirs: dict) -> list[str]:
     """Ours, theirs and the difference in points, category by category, for each variant."""
     lines = [f"## Beside: {theirs['title']}", "",
              f"Source: {theirs['source']['name']} ({theirs['source']['quality']}). In percent.", ""]
-    for row in overall:
+    for row in means:
         same = {one["category"]: one for one in table
                 if all(one[name] == row[name] for name in VARIANT)}
         known = theirs.get("categories", {}) | {"mean": theirs.get("mean", {})}
-        lines += [f"### {_label(row, names)}", "",
+        lines += [f"### {label(row, names)}", "",
                   _row(["category", "image AUROC", "published", "difference", "pixel AUROC",
                         "published", "difference"]), "|" + "---|" * 7]
         for category, one in same.items():
@@ -244,13 +245,13 @@ def _beside_published(table: Sequence[dict], overall: Sequence[dict], names: Seq
     return lines
 
 
-def _beside_methods(table: Sequence[dict], overall: Sequence[dict], names: Sequence[str],
+def _beside_methods(table: Sequence[dict], means: Sequence[dict], names: Sequence[str],
                     theirs: dict) -> list[str]:
     """Image AUROC over shots: ours, and the methods of a published few-shot table."""
     others = [name for name in names if name != "shots"]
     curves: dict[str, dict[str, str]] = defaultdict(dict)
-    for row in overall:
-        curves[f"ours: {_label(row, others)}"][str(row["shots"])] = (
+    for row in means:
+        curves[f"ours: {label(row, others)}"][str(row["shots"])] = (
             f"{100 * row['image_auroc'].mean:.1f}" if row["image_auroc"] else "n/a")
     for method in theirs["methods"]:
         for shots, metrics in method["shots"].items():
@@ -267,11 +268,11 @@ def _beside_methods(table: Sequence[dict], overall: Sequence[dict], names: Seque
 
 def _latex(table: Sequence[dict]) -> str:
     """The table of variants, for booktabs."""
-    names = _varied(table)
+    names = varied(table)
     lines = [r"\begin{tabular}{" + "l" * len(names) + "r" * len(SHOWN) + "}", r"\toprule",
              " & ".join([*(_tex(name) for name in names), *(title for title, _ in SHOWN)])
              + r" \\", r"\midrule"]
-    for row in _overall(table):
+    for row in overall(table):
         cells = [_tex("all" if row[name] is None else row[name]) for name in names]
         for _, key in SHOWN:
             one = row[key]

@@ -311,7 +311,7 @@ def test_floors_import_only_downwards():
               "backbones scores projections batches memory synthetic layouts fetch unpack "
               "augmentation prediction",
               "extraction data results", "patchcore tables", "experiment download checks",
-              "plans", "sweep", "cli", "__init__ __main__"]
+              "plans figures", "sweep", "cli", "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
     assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
     for file in (REPOSITORY / "indad").glob("*.py"):
