@@ -236,7 +236,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     figures.write_figures(output, tables.aggregate(rows), rows)
     print(written.read_text(encoding="utf-8"))
     reused = sum(outcome.reused for outcome in outcomes)
-    print(f"{len(outcomes)} runs, {reused} of them kept from before; tables and figures: "
+    runs = f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}"
+    print(f"{runs}, {reused} of them kept from before; tables and figures: "
           f"{written.parent}")
     return 0
 

@@ -15,7 +15,7 @@ import torch
 from . import results
 from .data import ImageSet, fingerprint, load_dataset
 from .errors import InputError, unknown
-from .files import check_writable, clear_interrupted, complete_folder
+from .files import check_writable, clear_interrupted, complete_folder, sha256_of
 from .images import read_image
 from .layouts import Item
 from .memory import FitPlan
@@ -139,7 +139,14 @@ def check_run(frame: str, false_alarm_rate: float) -> None:
 
 def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
     """All that a result depends on besides the data: what a run's folder is named after."""
-    return {"dataset": train.dataset, "category": train.category, **choices, **model.options}
+    return {"dataset": train.dataset, "category": train.category, **choices, **model.options,
+            **checkpoint_of(model)}
+
+
+def checkpoint_of(model: PatchCore) -> dict[str, str]:
+    """SHA-256 of a checkpoint of one's own: its path alone would not tell when it changes."""
+    weights = model.options["weights"]
+    return {"weights_sha256": sha256_of(Path(weights))} if weights else {}
 
 
 def existing(folder: Path, data: str) -> dict | None:

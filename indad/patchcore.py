@@ -9,6 +9,7 @@ wires them. Left out: saving, export and the approximate (IVFPQ) search of the r
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from .augmentation import augmented, views_per_image
 from .backbones import OFFLINE, load_backbone, pick_device
 from .batches import Batch, as_list, load_batches
+from .calibration import CALIBRATION_IMAGES, leave_one_out
 from .coreset import (
     CHUNK_ROWS,
     CoresetInterrupted,
@@ -35,7 +37,6 @@ from .projections import PROJECTIONS, mean_distances
 from .scores import BORDERS, IMAGE_SCORES, anomaly_maps
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
-CALIBRATION_IMAGES = 100
 LOAD_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device")
 # What patch features depend on; everything else works on extracted ones.
 EXTRACTION_OPTIONS = (*LOAD_OPTIONS, "patch_features", "augmentation", "precision")
@@ -169,7 +170,7 @@ class PatchCore(nn.Module):
             self._keep(rows, stopped.selection)
             raise
         selected = time.perf_counter()
-        self.good_scores_, self.good_peaks_ = self._leave_one_out(rows, progress)
+        self.good_scores_, self.good_peaks_ = self._calibrate(rows, progress)
         self.timings_ = {"extract_s": scaled - began, "coreset_s": selected - scaled,
                          "fit_s": time.perf_counter() - began}
         return self
@@ -325,31 +326,13 @@ class PatchCore(nn.Module):
             distances=known,
             progress=progress and (lambda done, total: progress("selecting coreset", done, total)))
 
-    @torch.inference_mode()
-    def _leave_one_out(self, features: Tensor, progress: Progress | None,
-                       limit: int = CALIBRATION_IMAGES) -> tuple[np.ndarray, np.ndarray]:
-        """How the model scores good images it has not seen, from the training images themselves.
-
-        Each of up to `limit` images, drawn by seed, is scored against the bank without its own
-        patches. Returns image scores and the peaks of the maps, `(k,)` each; empty for one image.
-        """
+    def _calibrate(self, rows: Tensor, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+        """How the model scores good images it has not seen, see calibration.py."""
         patches = self.grid_[0] * self.grid_[1]
-        per_image = patches * self.views_
-        images = len(features) // per_image
-        owners = self.coreset_indices_ // per_image  # the image that each bank entry came from
-        chosen = random_coreset(images, min(images, limit), seed=self.options["seed"]).tolist()
-        scores, peaks, index = [], [], MemoryIndex(self.memory_bank_)
-        for done, image in enumerate(chosen):
-            others = index.without(owners == image)
-            if len(others.bank):
-                rows = features[image * per_image:][:patches]  # (p, d): not its other views
-                rows = rows.to(self.device_, torch.float32)
-                score, maps = self.score(rows, others, self.grid_, self.size_)
-                scores.append(float(score))
-                peaks.append(float(maps.max()))
-            if progress:
-                progress("calibrating", done + 1, len(chosen))
-        return np.array(scores), np.array(peaks)
+        return leave_one_out(
+            rows, MemoryIndex(self.memory_bank_), self.coreset_indices_ // (patches * self.views_),
+            lambda own, others: self.score(own, others, self.grid_, self.size_),
+            patches=patches, views=self.views_, seed=self.options["seed"], progress=progress)
 
     def _batches(self, sources: list, strict: bool) -> Iterator[Batch]:
         return load_batches(sources, self.transform_, batch_size=self.options["batch_size"],
@@ -370,6 +353,8 @@ class PatchCore(nn.Module):
         if o["balance_layers"] and o["patch_features"] == "adaptive":
             raise InputError("balance_layers needs features that are channels of layers; "
                              "'adaptive' ones are not")
+        if o["weights"] and not Path(o["weights"]).is_file():
+            raise InputError(f"{o['weights']}: no such checkpoint")
         views_per_image(o["augmentation"])
         memory_budget(o["memory_budget"])
         for name in ("num_neighbors", "reweight_neighbors", "batch_size", "map_kernel_size"):

@@ -23,7 +23,7 @@ from . import results
 from .coreset import CoresetSelection
 from .data import ImageSet, fingerprint, load_dataset
 from .errors import InputError
-from .experiment import check_run, existing, make_config, write_run
+from .experiment import check_run, checkpoint_of, existing, make_config, write_run
 from .extraction import PatchFeatures
 from .files import check_writable
 from .images import Frame
@@ -240,7 +240,7 @@ def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:
 
 
 def _extraction(model: PatchCore) -> dict:
-    return {name: model.options[name] for name in EXTRACTION_OPTIONS}
+    return {name: model.options[name] for name in EXTRACTION_OPTIONS} | checkpoint_of(model)
 
 
 def _selection_hash(run: _Run) -> str:

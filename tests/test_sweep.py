@@ -270,6 +270,26 @@ def test_shots_of_a_sweep_are_nested_and_do_not_depend_on_other_categories(drawn
     assert len({tuple(names) for names in chosen.values()}) == 4
 
 
+def test_a_checkpoint_that_changes_makes_another_run(drawn, tmp_path, capsys):
+    import timm
+    import torch
+
+    def save(seed):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model(BACKBONES["efficientnet_lite0"].tag).state_dict(), file)
+
+    file = tmp_path / "mine.pth"
+    base = ["benchmark", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio", "0.01",
+            "--weights", str(file), "--skip-existing", "--output", str(tmp_path / "out")]
+    assert main(base) == 2
+    assert "mine.pth: no such checkpoint" in capsys.readouterr().err
+    for seed, kept in ((0, 0), (0, 1), (1, 0)):
+        save(seed)
+        assert main(base) == 0
+        assert f"1 run, {kept} of them kept" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").glob("*/*/*/metrics.json"))) == 2
+
+
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
 def test_every_experiment_is_spelt_right(name):
     """All its names exist, and its plans are valid, on the real set as on the synthetic one."""
