@@ -130,8 +130,7 @@ def test_a_file_of_weights_is_loaded_however_it_is_wrapped(resnet, tmp_path, for
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [
-    "densenet201", "convnext_small", "efficientnet_b4", "resnetaa50", "resnet50_clip",
-    "vit_base_clip", "dino_small_8", "dinov2_small", "dinov3_small"])
+    "densenet201", "efficientnet_b4", "resnet50_clip", "dinov2_small", "dinov3_small"])
 def test_every_kind_of_network_computes_the_same_from_a_file(name, tmp_path):
     """Saved whole, loaded through the file: its features are those of the whole network."""
     import timm
