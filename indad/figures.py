@@ -65,8 +65,10 @@ def tradeoff(table: Sequence[dict], metric: str = "image_auroc"):
                           color=COLOURS[number], marker=MARKERS[number], capsize=2,
                           label=str(value))
         axes.set(xlabel=title, xscale="log")
+        low, high = axes.get_xlim()
+        shown = "123456789" if high < 10 * low else "125"  # or numbers would overlap
         for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            ticks(lambda value, place: f"{value:g}")
+            ticks(lambda value, place, shown=shown: f"{value:g}" * (f"{value:e}"[0] in shown))
     left.set_ylabel(metric.replace("_", " ").replace("auroc", "AUROC"))
     _finish(right, len(series), title=names[0].replace("_", " "))
     return figure
@@ -89,7 +91,8 @@ def recall_bars(variants: dict[str, dict[str, tuple[int, int]]]):
 
     `variants` maps a variant's name to what `recall_by_type` found; None if nothing is known.
     """
-    variants = {name: recall for name, recall in list(variants.items())[:MOST] if recall}
+    variants = {name: recall for name, recall in variants.items() if recall}
+    count, variants = len(variants), dict(list(variants.items())[:MOST])
     kinds = sorted({kind for recall in variants.values() for kind in recall})
     if not kinds:
         return None
@@ -102,7 +105,7 @@ def recall_bars(variants: dict[str, dict[str, tuple[int, int]]]):
     axes.set_xticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=45,
                     ha="right")
     axes.set(ylabel="share found at the run's own threshold", ylim=(0, 1.02))
-    _finish(axes, len(variants))
+    _finish(axes, count)
     return figure
 
 
@@ -113,7 +116,7 @@ def write_figures(output: Path, table: Sequence[dict], rows: Sequence[dict]) -> 
     """
     names = [name for name in varied(overall(table)) if name != "shots"]
     most = max((row["shots"] or float("inf") for row in rows), default=None)
-    runs = defaultdict(list)
+    runs = {label(row, names) or row["backbone"]: [] for row in overall(table)}
     for row in rows:  # with all images, or the most shots: fewer would only crowd the bars
         if (row["shots"] or float("inf")) == most:
             runs[label(row, names) or row["backbone"]].append(output / row["run"])
@@ -144,5 +147,5 @@ def _finish(axes, entries: int, title: str | None = None) -> None:
     axes.legend(title=title, fontsize="small", frameon=False, loc="upper left",
                 bbox_to_anchor=(1.01, 1.0))
     if entries > MOST:
-        axes.annotate(f"first {MOST} of {entries}", (1.0, 0.0), xycoords="axes fraction",
-                      ha="right", va="bottom", fontsize="small")
+        axes.annotate(f"first {MOST} of {entries}", (1.02, 0.0), xycoords="axes fraction",
+                      va="bottom", fontsize="small")
