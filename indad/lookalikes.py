@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 SIDE = 64  # pixels: small enough to forgive compression, large enough to hold detail
 BLUR = 2.0  # pixels of standard deviation; what is smoother than that is not detail
-# Copies correlate at 0.98 and more, different shots at 0.945 at most on the synthetic parts (all
-# six categories) and on hazelnuts; two exposures of one magnetic tile reach 0.99.
+# Copies correlate at 0.98 and more; different shots stay well below on the synthetic parts and on
+# hazelnuts (tests/test_checks.py), while two exposures of one magnetic tile can reach it.
 ALIKE = 0.98
 ROWS = 512
 

@@ -135,11 +135,14 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
     if not waiting:
         return
     # Of all plans, not only of those that wait: a sweep that goes on finds the same tables.
-    model = waiting[0][0].model
+    model = waiting[0][0].plan.model()
+    model.load()
     trained = _table(model, [train for train, _ in sets.values()], state, training=True)
     tested = _table(model, [test for _, test in sets.values()], state, training=False)
     # The largest coreset first: the smaller ones of the same selection are its first picks.
-    for run, mine in sorted(waiting, key=lambda one: -one[0].model.options["coreset_ratio"]):
+    waiting.sort(key=lambda one: one[0].model.options["coreset_ratio"])
+    while waiting:
+        run, mine = waiting.pop()  # and with it, when done, its memory bank
         run.model.load(shared=model)
         _do(run, trained, tested, state)
         _note(state, mine)
@@ -190,7 +193,9 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
     file = state / f"selection-{_selection_hash(run)}.pt"
     known = torch.load(file, weights_only=True) if file.exists() else None
     size = max(1, int(len(train.rows) * run.model.options["coreset_ratio"]))
-    if known and len(known["indices"]) >= size:
+    if size == len(train.rows):  # keeps everything: nothing is selected that others could share
+        run.model.fit_features(train)
+    elif known and len(known["indices"]) >= size:
         run.model.fit_features(train, selection=CoresetSelection(known["indices"], known["radii"]))
         run.model.timings_["coreset_s"] = known["seconds"]
     else:

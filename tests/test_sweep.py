@@ -331,3 +331,16 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
 def test_an_empty_sweep(tmp_path):
     with pytest.raises(InputError, match="without a single run"):
         run_sweep([], output=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coreset", ["greedy", "random"])
+def test_keeping_everything_is_no_selection_for_smaller_ratios(drawn, tmp_path, coreset):
+    """All patches, in whatever order, are no greedy picks to take the first ones of."""
+    plans = expand(str(drawn), ["tiles"], shots=(2,), options={"coreset": coreset},
+                   choices={"coreset_ratio": [1.0, 0.1, 0.05]})
+    outcomes = run_sweep(plans, output=tmp_path / "sweep")
+    for plan, outcome in zip(plans, outcomes, strict=True):
+        alone = run(str(drawn), "tiles", shots=2, options=plan.options, output=tmp_path / "alone",
+                    overlays=0)
+        same_run(alone.folder, outcome.folder)
