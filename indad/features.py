@@ -1,10 +1,10 @@
 """From feature maps to patch features: what PatchCore remembers about each place in a picture.
 
-Five recipes, each a function `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted`
-(ours), and published ones: `concatenate` (anomalib, and the plain reading of the paper), `adaptive`
-(amazon's reference implementation), `unpadded` (ind_knn_ad) and `tokens` (AnomalyDINO). The first
-four are linear, so pooling and resizing commute, and no recipe has to build the nine-fold unfolded
-tensor that the reference implementation builds.
+Recipes are functions `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted` and
+`unfolded` (ours), and published ones: `concatenate` (anomalib, and the plain reading of the paper),
+`adaptive` (amazon's reference implementation), `unpadded` (ind_knn_ad) and `tokens` (AnomalyDINO).
+All but the last are linear, so pooling and resizing commute, and only `unfolded` has to build the
+nine-fold tensor that the reference implementation builds.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,19 +39,30 @@ def weighted(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat(_to_first_grid(pooled), 1)
 
 
+def unfolded(maps: Sequence[Tensor]) -> Tensor:
+    """Keep the 3x3 neighbourhood as it lies: nine times the numbers, no average.
+
+    Maps `(b, c_i, h_i, w_i)` -> `(b, 9 * sum of c_i, h_0, w_0)`, zero beyond the edge. Tells
+    apart what an average cannot, an edge left from an edge right, at nine times the cost.
+    """
+    return torch.cat(_to_first_grid([F.unfold(m, 3, padding=1).view(len(m), -1, *m.shape[-2:])
+                                     for m in maps]), 1)
+
+
 def layer_scales(features: Tensor, channels: Sequence[int]) -> Tensor:
     """`(d,)` factors that let every layer contribute equally to squared distances, on average.
 
     Without them the layer with more or larger channels drowns the other: in EfficientNet-Lite0,
     40 channels against 112. Scaled, the total variance of the `(n, d)` features is d, of which
-    each of the layers, `channels` wide, has an equal share.
+    each of the layers, `channels` wide (or a multiple of it, if unfolded), has an equal share.
     """
+    channels = [width * features.shape[1] // sum(channels) for width in channels]
     # In parts and in double precision: features may be half precision numbers in a large file.
     count = len(features)
     mean = sum(part.double().sum(0) for part in features.split(CHUNK_ROWS)) / count
     squares = sum((part - mean).square().sum(0) for part in features.split(CHUNK_ROWS))
     variance = (squares / max(count - 1, 1)).float()
-    total = torch.stack([part.sum() for part in variance.split(list(channels))])
+    total = torch.stack([part.sum() for part in variance.split(channels)])
     share = features.shape[1] / len(channels)
     return (share / total.clamp_min(1e-12)).sqrt().repeat_interleave(
         torch.tensor(channels, device=features.device))
@@ -128,6 +139,7 @@ def as_rows(features: Tensor) -> Tensor:
 RECIPES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "weighted": weighted,
     "concatenate": concatenate,
+    "unfolded": unfolded,
     "adaptive": adaptive,
     "unpadded": unpadded,
     "tokens": tokens,

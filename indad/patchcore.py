@@ -52,8 +52,8 @@ class PatchCore(nn.Module):
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
         weights: a checkpoint of one's own for the backbone, see `load_backbone`.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
-        patch_features: "weighted", "concatenate", "adaptive", "unpadded" or "tokens", see
-            features.py.
+        patch_features: "weighted", "concatenate", "unfolded", "adaptive", "unpadded" or "tokens",
+            see features.py.
         augmentation: views that are added to each training image, see augmentation.py.
         balance_layers: scale the layers to equal variance, see `features.layer_scales`.
         coreset_ratio: share of the patches that the memory bank keeps, in (0, 1].
@@ -64,7 +64,7 @@ class PatchCore(nn.Module):
             projection: "linear", "sparse" or "sparse-if-smaller", see projections.py.
         num_neighbors: a patch's score is its mean distance to so many bank entries.
         squared: square the distances, as faiss and so the reference implementation do.
-        image_score: "max", "reweighted", "top" or "ind_knn_ad", see scores.py.
+        image_score: "max", "reweighted", "top", "peak" or "ind_knn_ad", see scores.py.
         reweight_neighbors: b of Eq. 7.
         map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
         batch_size, device: change speed, never a score (beyond 1e-4).
@@ -247,12 +247,12 @@ class PatchCore(nn.Module):
         distances, indices = index.search(rows, min(o["num_neighbors"], len(bank)))
         per_image = (-1, grid[0] * grid[1])
         patches = (distances.square() if o["squared"] else distances).mean(1).view(per_image)
-        scores = IMAGE_SCORES[o["image_score"]](
-            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), bank,
-            o["reweight_neighbors"])
         maps = anomaly_maps(patches.view(-1, *grid), size, upsampling=o["map_upsampling"],
                             sigma=o["map_sigma"], kernel_size=o["map_kernel_size"],
                             border=o["map_border"])
+        scores = IMAGE_SCORES[o["image_score"]](
+            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), bank,
+            o["reweight_neighbors"], maps)
         return scores, maps
 
     def load(self, *, shared: "PatchCore | None" = None) -> None:

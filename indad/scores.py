@@ -14,22 +14,30 @@ from torch import Tensor
 from .neighbors import nearest
 
 
-def maximum(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int) -> Tensor:
+def maximum(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+            maps: Tensor) -> Tensor:
     """The worst patch decides: the reference implementation (and anomalib with b = 1).
 
     All scores take patch scores `(n, p)`, patch features `(n, p, d)`, the index of each patch's
-    nearest neighbour `(n, p)`, the bank `(m, d)` and b, and return `(n,)`.
+    nearest neighbour `(n, p)`, the bank `(m, d)`, b, and the maps `(n, h, w)`; they return `(n,)`.
     """
     return patches.amax(1)
 
 
-def top(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int) -> Tensor:
+def peak(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+         maps: Tensor) -> Tensor:
+    """The highest point of the smoothed map, so that one noisy patch counts for less."""
+    return maps.amax((1, 2))
+
+
+def top(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+        maps: Tensor) -> Tensor:
     """The mean of the worst 1 % of patches (at least one): AnomalyDINO's score."""
     return patches.topk(max(1, round(0.01 * patches.shape[1])), dim=1).values.mean(1)
 
 
-def reweighted(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
-               b: int) -> Tensor:
+def reweighted(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+               maps: Tensor) -> Tensor:
     """Equation 7 of the paper: less weight where the matched bank entry is itself well surrounded.
 
     `s = (1 - exp(s*) / sum over m in N_b(m*) of exp(|q - m|)) s*`, with the b nearest bank entries
@@ -44,8 +52,8 @@ def reweighted(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
     return (1 - torch.softmax(to_around, 1)[:, 0]) * worst
 
 
-def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
-               b: int) -> Tensor:
+def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+               maps: Tensor) -> Tensor:
     """The variant of rvorias/ind_knn_ad: m* left out of its neighbourhood, exponents / sqrt(d).
 
     The exponents become nearly equal, so the weight is close to 1 - 1/(b - 1) for every image.
@@ -68,8 +76,8 @@ def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, bank: Tenso
     return worst, features[rows, place], bank[around]
 
 
-IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]] = {
-    "max": maximum, "reweighted": reweighted, "top": top, "ind_knn_ad": ind_knn_ad,
+IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int, Tensor], Tensor]] = {
+    "max": maximum, "reweighted": reweighted, "top": top, "peak": peak, "ind_knn_ad": ind_knn_ad,
 }
 
 BORDERS = ("symmetric", "reflect", "zero")

@@ -10,6 +10,7 @@ from indad.features import (
     concatenate,
     layer_scales,
     tokens,
+    unfolded,
     unpadded,
     weighted,
 )
@@ -82,6 +83,18 @@ def test_unpadded_equals_ind_knn_ad():
     torch.testing.assert_close(unpadded(feature_maps), expected)
 
 
+def test_unfolded_keeps_the_neighbourhood_as_it_lies():
+    one, two = maps((3, 2), ((4, 5), (4, 5)))
+    out = unfolded([one, two])
+    padded = F.pad(one, [1] * 4)
+    for y in range(4):
+        for x in range(5):
+            torch.testing.assert_close(out[:, :27, y, x],
+                                       padded[:, :, y:y + 3, x:x + 3].flatten(1))
+    averaged = out.view(2, 5, 9, 4, 5).mean(2)  # so its mean is what `concatenate` keeps
+    torch.testing.assert_close(averaged, concatenate([one, two]))
+
+
 @pytest.mark.parametrize("recipe", [concatenate, weighted, adaptive])
 def test_deeper_maps_land_on_their_own_place(recipe):
     """A spot in cell (4, 2) of the deep map lies around (8.5, 4.5) in a grid twice as fine."""
@@ -108,6 +121,8 @@ def test_layer_scales_give_every_layer_an_equal_share_of_the_variance():
     shares = [part.sum() for part in scaled.var(0).split([3, 7])]
     torch.testing.assert_close(shares[0], shares[1])
     torch.testing.assert_close(shares[0] + shares[1], torch.tensor(10.0))
+    unfolded_scales = layer_scales(features.repeat_interleave(9, 1), [3, 7])
+    assert torch.allclose(unfolded_scales, layer_scales(features, [3, 7]).repeat_interleave(9))
 
 
 def test_layer_scales_survive_a_dead_layer():

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from indad.neighbors import nearest
-from indad.scores import IMAGE_SCORES, anomaly_maps, ind_knn_ad, maximum, reweighted, top
+from indad.scores import IMAGE_SCORES, anomaly_maps, ind_knn_ad, maximum, peak, reweighted, top
 
 
 def case(seed=0, n=3, p=20, d=6, m=40):
@@ -35,7 +35,7 @@ def literal_reweighted(patches, features, indices, bank, b):
 @pytest.mark.parametrize("b", [2, 3, 9])
 def test_reweighted_equals_equation_7(b):
     arguments = case()
-    torch.testing.assert_close(reweighted(*arguments, b), literal_reweighted(*arguments, b),
+    torch.testing.assert_close(reweighted(*arguments, b, None), literal_reweighted(*arguments, b),
                                rtol=1e-4, atol=1e-5)
 
 
@@ -43,7 +43,7 @@ def test_reweighted_equals_equation_7(b):
 def test_reweighting_lies_between_its_bounds(b):
     for seed in range(10):
         arguments = case(seed)
-        share = reweighted(*arguments, b) / arguments[0].amax(1)
+        share = reweighted(*arguments, b, None) / arguments[0].amax(1)
         assert (share >= 1 - 1 / b - 1e-6).all()
         assert (share < 1).all()
 
@@ -51,19 +51,20 @@ def test_reweighting_lies_between_its_bounds(b):
 @pytest.mark.parametrize("score", [reweighted, ind_knn_ad])
 def test_with_one_neighbour_the_score_is_the_maximum(score):
     arguments = case()
-    assert torch.equal(score(*arguments, 1), maximum(*arguments, 1))
+    assert torch.equal(score(*arguments, 1, None), maximum(*arguments, 1, None))
 
 
 def test_reweighted_survives_huge_distances():
     patches, features, indices, bank = case()
-    out = reweighted(patches * 1000, features * 1000, indices, bank * 1000, 9)
+    out = reweighted(patches * 1000, features * 1000, indices, bank * 1000, 9,
+                     None)
     assert torch.isfinite(out).all()
     assert (out > 0).all()
 
 
 def test_ind_knn_ad_score_equals_its_formula():
     patches, features, indices, bank = case()
-    for image, score in enumerate(ind_knn_ad(patches, features, indices, bank, 3)):
+    for image, score in enumerate(ind_knn_ad(patches, features, indices, bank, 3, None)):
         worst = int(patches[image].argmax())
         q, star = features[image, worst], bank[indices[image, worst]]
         around = (bank - star).norm(dim=1).argsort()[1:3]  # without m*
@@ -74,18 +75,28 @@ def test_ind_knn_ad_score_equals_its_formula():
 
 
 def test_top_is_the_mean_of_the_worst_percent():
-    patches = torch.arange(400.0)[None]
-    assert top(patches, None, None, None, 0).item() == pytest.approx((399 + 398 + 397 + 396) / 4)
-    assert top(torch.tensor([[1.0, 5.0, 2.0]]), None, None, None, 0).item() == 5  # at least one
+    patches, nothing = torch.arange(400.0)[None], (None, None, None, 0, None)
+    assert top(patches, *nothing).item() == pytest.approx((399 + 398 + 397 + 396) / 4)
+    assert top(torch.tensor([[1.0, 5.0, 2.0]]), *nothing).item() == 5  # at least one
 
 
 @pytest.mark.parametrize("score", sorted(IMAGE_SCORES))
 def test_scores_do_not_depend_on_the_rest_of_the_batch(score):
     patches, features, indices, bank = case(n=5)
-    together = IMAGE_SCORES[score](patches, features, indices, bank, 5)
+    maps = anomaly_maps(patches.view(5, 4, 5), (40, 50))
+    together = IMAGE_SCORES[score](patches, features, indices, bank, 5, maps)
     alone = torch.cat([IMAGE_SCORES[score](patches[i:i + 1], features[i:i + 1], indices[i:i + 1],
-                                           bank, 5) for i in range(5)])
+                                           bank, 5, maps[i:i + 1]) for i in range(5)])
     torch.testing.assert_close(together, alone)
+    assert together.shape == (5,)
+
+
+def test_peak_lies_below_a_single_bad_patch_but_above_its_surroundings():
+    noisy = torch.ones(1, 8, 8)
+    noisy[0, 3, 3] = 5.0
+    maps = anomaly_maps(noisy, (64, 64))
+    assert peak(noisy.flatten(1), None, None, None, 0, maps).item() == float(maps.max())
+    assert 1 < float(maps.max()) < 5
 
 
 def test_map_equals_bilinear_and_scipy():
