@@ -1,10 +1,10 @@
 """From feature maps to patch features: what PatchCore remembers about each place in a picture.
 
-Recipes are functions `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted` and
-`unfolded` (ours), and published ones: `concatenate` (anomalib, and the plain reading of the paper),
-`adaptive` (amazon's reference implementation), `unpadded` (ind_knn_ad) and `tokens` (AnomalyDINO).
-All but the last are linear, so pooling and resizing commute, and only `unfolded` has to build the
-nine-fold tensor that the reference implementation builds.
+Recipes are functions `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted`, `unfolded`
+and `single` (ours), and published ones: `concatenate` (anomalib, and the plain reading of the
+paper), `adaptive` (amazon's reference implementation), `unpadded` (ind_knn_ad) and `tokens`
+(AnomalyDINO). All but the last are linear, so pooling and resizing commute, and only `unfolded` has
+to build the nine-fold tensor that the reference implementation builds.
 """
 
 from collections.abc import Callable, Sequence
@@ -122,6 +122,14 @@ def _to_first_grid(maps: Sequence[Tensor]) -> list[Tensor]:
     return [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
 
 
+def single(maps: Sequence[Tensor]) -> Tensor:
+    """Each place by itself, no neighbourhood: what one would do without the paper.
+
+    Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`.
+    """
+    return torch.cat(_to_first_grid(maps), 1)
+
+
 def tokens(maps: Sequence[Tensor]) -> Tensor:
     """Each place by itself and scaled to length 1, as AnomalyDINO compares a transformer's tokens.
 
@@ -142,5 +150,6 @@ RECIPES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "unfolded": unfolded,
     "adaptive": adaptive,
     "unpadded": unpadded,
+    "single": single,
     "tokens": tokens,
 }

@@ -52,8 +52,8 @@ class PatchCore(nn.Module):
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
         weights: a checkpoint of one's own for the backbone, see `load_backbone`.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
-        patch_features: "weighted", "concatenate", "unfolded", "adaptive", "unpadded" or "tokens",
-            see features.py.
+        patch_features: "weighted", "concatenate", "unfolded", "single", "adaptive", "unpadded"
+            or "tokens", see features.py.
         augmentation: views that are added to each training image, see augmentation.py.
         balance_layers: scale the layers to equal variance, see `features.layer_scales`.
         coreset_ratio: share of the patches that the memory bank keeps, in (0, 1].

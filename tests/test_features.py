@@ -9,6 +9,7 @@ from indad.features import (
     as_rows,
     concatenate,
     layer_scales,
+    single,
     tokens,
     unfolded,
     unpadded,
@@ -95,7 +96,7 @@ def test_unfolded_keeps_the_neighbourhood_as_it_lies():
     torch.testing.assert_close(averaged, concatenate([one, two]))
 
 
-@pytest.mark.parametrize("recipe", [concatenate, weighted, adaptive])
+@pytest.mark.parametrize("recipe", [concatenate, weighted, adaptive, single])
 def test_deeper_maps_land_on_their_own_place(recipe):
     """A spot in cell (4, 2) of the deep map lies around (8.5, 4.5) in a grid twice as fine."""
     deep = torch.zeros(1, 2, 7, 7)
