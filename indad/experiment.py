@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from . import results
+from .backbones import default_size, find_backbone
 from .data import ImageSet, fingerprint, load_dataset
 from .errors import InputError, unknown
 from .files import check_writable, clear_interrupted, complete_folder, sha256_of
@@ -138,8 +139,15 @@ def check_run(frame: str, false_alarm_rate: float) -> None:
 
 
 def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
-    """All that a result depends on besides the data: what a run's folder is named after."""
+    """All that a result depends on besides the data: what a run's folder is named after.
+
+    What the registry chose is written out, so that a result is not taken for one of another choice.
+    """
+    rows = [find_backbone(part) for part in model.options["backbone"].split("+")]
+    chosen = {"resize": default_size(model.options["backbone"]),
+              "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
     return {"dataset": train.dataset, "category": train.category, **choices, **model.options,
+            **{name: value for name, value in chosen.items() if model.options[name] is None},
             **checkpoint_of(model)}
 
 

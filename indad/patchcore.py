@@ -62,7 +62,8 @@ class PatchCore(nn.Module):
             the patch with the largest "mean" distance to ten random ones.
         projection: what the selection sees: the features themselves (None), or a random
             projection: "linear", "sparse" or "sparse-if-smaller", see projections.py.
-        num_neighbors: a patch's score is its mean distance to so many bank entries.
+        num_neighbors: a patch's score is its mean distance to so many bank entries; published
+            variants use the nearest one only.
         squared: square the distances, as faiss and so the reference implementation do.
         image_score: "max", "reweighted", "top", "peak" or "ind_knn_ad", see scores.py.
         reweight_neighbors: b of Eq. 7.
@@ -93,7 +94,7 @@ class PatchCore(nn.Module):
                  augmentation: str = "none", balance_layers: bool = True,
                  coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
-                 num_neighbors: int = 1, squared: bool = False, image_score: str = "max",
+                 num_neighbors: int = 3, squared: bool = False, image_score: str = "max",
                  reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
                  map_sigma: float = 4.0, map_kernel_size: int = 33,
                  map_border: str = "symmetric", batch_size: int = 16, device: str = "auto",

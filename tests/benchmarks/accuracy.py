@@ -3,7 +3,7 @@
     python tests/benchmarks/accuracy.py --data DATA [--seeds 3] [--parallel 2] [--output DIR]
 
 DATA holds `mvtec_ad/hazelnut_reduced` and `mtd`. Three sets: all synthetic categories; hazelnut;
-and the magnetic tiles, split by tile, with 100 training images drawn by each seed and all of the
+and the magnetic tiles, split by tile, with 50 training images drawn by each seed and all of the
 test images. Writes accuracy.json (every run) and accuracy.md: image AUROC, AUPRO and their means
 over the sets, with the standard deviation over seeds, and the difference from `default` on the same
 images and seeds. Killed and started again, it goes on where it was. Not part of the test run.
@@ -28,7 +28,7 @@ from indad.results import read_record, summary_row, write_json  # noqa: E402
 from indad.sweep import run_sweep  # noqa: E402
 from indad.tables import spread  # noqa: E402
 
-MTD_SHOTS = 100
+MTD_SHOTS = 50
 METRICS = ("image_auroc", "aupro_30")
 SETS = ("synthetic", "hazelnut", "tiles")
 
@@ -50,7 +50,7 @@ def moved(what: str, **settings: dict) -> list[Lever]:
 
 LEVERS = [
     *(Lever("preset", name, preset=name) for name in PRESETS if name != "anomalydino"),
-    *moved("input", **{"resize 224": dict(resize=224), "resize 288": dict(resize=288),
+    *moved("input", **{"resize 224": dict(resize=224), "resize 256": dict(resize=256),
                        "resize 320": dict(resize=320),
                        "resize 256, crop 224": dict(resize=256, crop=224)}),
     *moved("layers", **{"2 (stride 8)": dict(layers=(2,)), "3 (stride 16)": dict(layers=(3,)),
