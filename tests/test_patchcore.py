@@ -13,6 +13,11 @@ from indad.images import read_image
 from indad.thresholds import conformal_threshold
 
 
+# Small, so that photos of 256 pixels stay as they are, and one neighbour, so that distances are
+# easily thought through.
+OPTIONS = dict(seed=1, resize=256, num_neighbors=1)
+
+
 @pytest.fixture(scope="module")
 def capsules(drawn):
     return load_dataset(drawn, "capsule")
@@ -20,7 +25,7 @@ def capsules(drawn):
 
 @pytest.fixture(scope="module")
 def model(capsules):
-    return PatchCore(seed=1, resize=256).fit(capsules[0])
+    return PatchCore(**OPTIONS).fit(capsules[0])
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +64,10 @@ def test_the_peak_of_the_map_lies_on_the_defect(prediction, capsules):
 
 @pytest.mark.slow
 def test_fit_twice_gives_the_same_bank_to_the_bit(model, capsules):
-    again = PatchCore(seed=1).fit(list(capsules[0])[:3]).fit(capsules[0])  # forgets the first fit
+    again = PatchCore(**OPTIONS).fit(list(capsules[0])[:3]).fit(capsules[0])  # forgets the first fit
     assert torch.equal(again.memory_bank_, model.memory_bank_)
     assert torch.equal(again.coreset_indices_, model.coreset_indices_)
-    other = PatchCore(seed=2).fit(capsules[0])
+    other = PatchCore(**OPTIONS | {"seed": 2}).fit(capsules[0])
     assert not torch.equal(other.coreset_indices_, model.coreset_indices_)
 
 
@@ -72,7 +77,7 @@ def test_batch_size_and_threads_do_not_change_a_score(capsules, prediction):
     try:
         for batch_size, count in ((1, 1), (5, 2), (64, 1)):
             torch.set_num_threads(count)
-            found = PatchCore(seed=1, batch_size=batch_size).fit(capsules[0]).predict(capsules[1])
+            found = PatchCore(**OPTIONS, batch_size=batch_size).fit(capsules[0]).predict(capsules[1])
             np.testing.assert_allclose(found.scores, prediction.scores, atol=1e-4, rtol=1e-4)
             np.testing.assert_allclose(found.model_maps, prediction.model_maps, atol=1e-3)
     finally:
@@ -81,14 +86,14 @@ def test_batch_size_and_threads_do_not_change_a_score(capsules, prediction):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 def test_device_does_not_change_a_score(capsules, model, prediction):
-    moved = PatchCore(seed=1, device="cuda").fit(capsules[0])
+    moved = PatchCore(**OPTIONS, device="cuda").fit(capsules[0])
     moved.memory_bank_ = model.memory_bank_.to("cuda")
     moved.feature_scale_ = model.feature_scale_.to("cuda")
     np.testing.assert_allclose(moved.predict(capsules[1]).scores, prediction.scores, rtol=1e-4)
 
 
 def test_an_image_against_its_own_full_bank_scores_zero(capsules):
-    model = PatchCore(coreset_ratio=1.0).fit(capsules[0])
+    model = PatchCore(**OPTIONS, coreset_ratio=1.0).fit(capsules[0])
     found = model.predict(capsules[0])
     np.testing.assert_allclose(found.scores, 0, atol=1e-4)
     np.testing.assert_allclose(found.model_maps, 0, atol=1e-4)
@@ -97,8 +102,8 @@ def test_an_image_against_its_own_full_bank_scores_zero(capsules):
 @pytest.mark.slow
 def test_a_larger_bank_never_raises_a_patch_distance(capsules):
     train, test = capsules
-    small = PatchCore(coreset_ratio=0.02, map_sigma=0, map_upsampling="nearest").fit(train)
-    large = PatchCore(coreset_ratio=0.3, map_sigma=0, map_upsampling="nearest").fit(train)
+    small, large = (PatchCore(**OPTIONS, coreset_ratio=ratio, map_sigma=0,
+                              map_upsampling="nearest").fit(train) for ratio in (0.02, 0.3))
     before, after = small.predict(test).model_maps, large.predict(test).model_maps
     assert (after <= before + 1e-4).all()  # the small coreset is a prefix of the large one
     assert after.mean() < before.mean()
@@ -176,7 +181,7 @@ def test_unreadable_images_stop_or_are_listed(model, capsules, tmp_path):
     assert [place for place, _ in found.skipped] == [1]
     with pytest.raises(InputError, match="bad.png"):
         PatchCore().fit([bad, *train])
-    fitted = PatchCore(seed=1).fit([train[0], bad, *train[1:]], strict=False)
+    fitted = PatchCore(**OPTIONS).fit([train[0], bad, *train[1:]], strict=False)
     assert torch.equal(fitted.memory_bank_, model.memory_bank_)
     assert fitted.skipped_[0][0] == 1
     for act in (PatchCore().fit, model.predict):
@@ -217,7 +222,7 @@ def test_one_training_image_has_no_leave_one_out_scores(capsules):
 
 def test_leave_one_out_scores_are_those_of_a_bank_without_the_image(model, capsules):
     owners = model.coreset_indices_ // 1024
-    without = PatchCore(seed=1).fit(capsules[0])
+    without = PatchCore(**OPTIONS).fit(capsules[0])
     scores = []
     for image, item in enumerate(capsules[0]):
         without.memory_bank_ = model.memory_bank_[owners != image]
@@ -290,7 +295,7 @@ def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):
 
 def test_mixed_precision_of_the_backbone_changes_scores_little(model, capsules):
     exact = model.predict(capsules[1]).scores
-    half = PatchCore(seed=1)
+    half = PatchCore(**OPTIONS)
     half.__dict__.update(model.__dict__)
     half.options = model.options | {"precision": "float16"}
     coarse = half.predict(capsules[1]).scores

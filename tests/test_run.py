@@ -307,12 +307,12 @@ def test_floors_import_only_downwards():
 
     floors = ["errors catalog presets experiments parts terminal",
               "images features coreset neighbors metrics plots thresholds files lookalikes weights "
-              "workers parts_textures parts_objects",
+              "workers parts_textures parts_objects widgets",
               "backbones scores projections batches memory synthetic layouts fetch unpack "
               "augmentation prediction",
               "extraction data results calibration", "patchcore tables",
-              "experiment download checks",
-              "plans figures", "sweep", "cli", "__init__ __main__"]
+              "experiment download checks explanation",
+              "plans figures views", "sweep", "cli", "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
     assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
     for file in (REPOSITORY / "indad").glob("*.py"):
@@ -384,8 +384,8 @@ def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_pa
                  "--overlays", "0", "--output", str(tmp_path)]
     assert main([*arguments, "--memory-budget", "1MB"]) == 0
     told = capsys.readouterr().err
-    assert ("tiles: 8 images, 8,192 patches x 152 = 2.49 MB float16 in a temporary file "
-            "(budget 1 MB), 163 to keep; about ") in told
+    assert ("tiles: 8 images, 10,368 patches x 152 = 3.15 MB float16 in a temporary file "
+            "(budget 1 MB), 207 to keep; about ") in told
     record = json.loads(next(tmp_path.glob("*/*/*/metrics.json")).read_text())
     assert record["memory_bank"]["selected_from"] == "float16"
     assert main([*arguments, "--memory-budget", "plenty"]) == 2
