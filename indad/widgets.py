@@ -50,13 +50,16 @@ def interactive() -> bool:
 def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
     """A figure as a notebook's output: PNG, and in words for those who do not see it.
 
-    Returns the data and metadata that `IPython.display.display(..., raw=True)` takes.
+    The words are `alt` and the figure's own title. Returns the data and metadata that
+    `IPython.display.display(..., raw=True)` takes.
     """
     import base64
 
     from matplotlib import pyplot
     from PIL import Image
 
+    title = figure.get_suptitle()
+    alt = f"{alt}; {title}" if title else alt
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight")
     pyplot.close(figure)
@@ -98,11 +101,12 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
     import ipywidgets
 
     shown = display(data, metadata=metadata, raw=True, display_id=True)
-    below = ipywidgets.Output()
+    below, words = ipywidgets.Output(), ipywidgets.Label(data["text/plain"])
     controls = {name: control(name, options, values[name]) for name, options in choices.items()}
 
     def redraw(_change: dict) -> None:
-        new, _ = picture(draw(**{name: box.value for name, box in controls.items()}), alt)
+        new, metadata = picture(draw(**{name: box.value for name, box in controls.items()}), alt)
+        words.value = new["text/plain"]
         if "google.colab" in sys.modules:  # where a picture cannot be exchanged from a click
             with below:
                 below.clear_output(wait=True)
@@ -112,7 +116,7 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
 
     for box in controls.values():
         box.observe(redraw, "value")
-    display(ipywidgets.VBox([*controls.values(), below]))
+    display(ipywidgets.VBox([*controls.values(), words, below]))
 
 
 def control(name: str, options: Sequence, value: object) -> object:

@@ -12,7 +12,6 @@ from indad.errors import InputError
 from indad.images import read_image
 from indad.thresholds import conformal_threshold
 
-
 # Small, so that photos of 256 pixels stay as they are, and one neighbour, so that distances are
 # easily thought through.
 OPTIONS = dict(seed=1, resize=256, num_neighbors=1)
@@ -64,7 +63,8 @@ def test_the_peak_of_the_map_lies_on_the_defect(prediction, capsules):
 
 @pytest.mark.slow
 def test_fit_twice_gives_the_same_bank_to_the_bit(model, capsules):
-    again = PatchCore(**OPTIONS).fit(list(capsules[0])[:3]).fit(capsules[0])  # forgets the first fit
+    # The second fit forgets the first.
+    again = PatchCore(**OPTIONS).fit(list(capsules[0])[:3]).fit(capsules[0])
     assert torch.equal(again.memory_bank_, model.memory_bank_)
     assert torch.equal(again.coreset_indices_, model.coreset_indices_)
     other = PatchCore(**OPTIONS | {"seed": 2}).fit(capsules[0])
@@ -77,7 +77,8 @@ def test_batch_size_and_threads_do_not_change_a_score(capsules, prediction):
     try:
         for batch_size, count in ((1, 1), (5, 2), (64, 1)):
             torch.set_num_threads(count)
-            found = PatchCore(**OPTIONS, batch_size=batch_size).fit(capsules[0]).predict(capsules[1])
+            other = PatchCore(**OPTIONS, batch_size=batch_size).fit(capsules[0])
+            found = other.predict(capsules[1])
             np.testing.assert_allclose(found.scores, prediction.scores, atol=1e-4, rtol=1e-4)
             np.testing.assert_allclose(found.model_maps, prediction.model_maps, atol=1e-3)
     finally:

@@ -1,0 +1,159 @@
+"""The notebooks in a real browser: JupyterLab, headless Chromium, and a reader who clicks."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PATIENCE = 240  # seconds for a notebook to run
+SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewhere
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab over a copy of the notebooks without outputs; nothing it saves lands here."""
+    if CHROMIUM is None:
+        assert "INDAD_NEEDS_BROWSER" not in os.environ, "no Chromium on the path"
+        pytest.skip("no Chromium on the path")
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
+    for file in (folder / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(file, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, file)
+    (folder / "indad").symlink_to(REPOSITORY / "indad")
+    for name, text in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"INDAD_DATASETS": str(REPOSITORY / "datasets"), **os.environ,
+                   "HF_HUB_OFFLINE": "1"}
+    environment.pop("INDAD_STATIC", None)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1",
+         "--allow-root", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+         f"--ServerApp.root_dir={folder}", f"--LabApp.user_settings_dir={folder / 'settings'}",
+         f"--LabApp.workspaces_dir={folder / 'workspaces'}", "--LabApp.extension_manager=readonly"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    _wait(lambda: urllib.request.urlopen(f"{address}/api/status", timeout=5), 60)
+    yield address
+    server.terminate()
+    server.wait(timeout=30)
+
+
+def _wait(attempt, seconds):
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return attempt()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def browser(lab):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+def opened(browser, lab, name, width=1280):
+    """A notebook, all of whose cells have run in a fresh kernel without an error."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset")
+    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached")
+    page.click(".lm-MenuBar-item:has-text('Run')")
+    page.click(".lm-Menu-item:has-text('Run All Cells') >> nth=0")
+    page.wait_for_function(
+        """() => {
+            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+            const filled = prompts.filter((_, i) => document.querySelectorAll(
+                '.jp-CodeCell .cm-content')[i].textContent.trim());
+            return filled.length && filled.every(p => /\\[\\d+\\]/.test(p.textContent));
+        }""", timeout=PATIENCE * 1000)
+    assert not page.query_selector('[data-mime-type="application/vnd.jupyter.error"]')
+    return page
+
+
+def changes(page, cell, act):
+    """What a click does in a cell: the picture and its words, before and after."""
+    before = cell.query_selector("img").get_attribute("src")
+    words = cell.query_selector_all(".jupyter-widgets.widget-label")[-1].inner_text()
+    act()
+    page.wait_for_function("([cell, old]) => cell.querySelector('img').src !== old",
+                           arg=[cell, before])
+    return words, cell.query_selector_all(".jupyter-widgets.widget-label")[-1].inner_text()
+
+
+def keep_picture(page, name):
+    """Where somebody wants to look: `INDAD_SCREENSHOTS=folder python -m pytest ...`."""
+    folder = os.environ.get("INDAD_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_category_and_backbone_change_picture_and_score(browser, lab):
+    page = opened(browser, lab, "00_find_your_first_defect")
+    cell = page.query_selector_all(".jp-CodeCell:has(select)")[-1]
+    cell.scroll_into_view_if_needed()
+    keep_picture(page, "00-before")
+    category, backbone = cell.query_selector_all("select")
+    before, after = changes(page, cell, lambda: category.select_option("weave"))
+    assert "score" in before and "score" in after and before != after
+    again, other = changes(page, cell, lambda: backbone.select_option("efficientnet_lite1"))
+    assert again == after and other != after
+    keep_picture(page, "00-after")
+    page.set_viewport_size({"width": 480, "height": 900})
+    keep_picture(page, "00-narrow")
+    page.close()
+
+
+def test_the_threshold_slides(browser, lab):
+    page = opened(browser, lab, "05_thresholds")
+    cell = page.query_selector_all(".jp-CodeCell:has(.widget-slider)")[0]
+    cell.scroll_into_view_if_needed()
+    keep_picture(page, "05-before")
+    handle = cell.query_selector(".noUi-handle, .ui-slider-handle")
+
+    def drag():
+        box = handle.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=6)
+        page.mouse.up()
+
+    before, after = changes(page, cell, drag)
+    assert "threshold" in before and before != after
+    keep_picture(page, "05-after")
+    page.set_viewport_size({"width": 480, "height": 900})
+    keep_picture(page, "05-narrow")
+    page.close()

@@ -1,0 +1,135 @@
+"""The exercises: stubs are open, solutions pass, and planted wrong answers are refused."""
+
+import ast
+import re
+from importlib import import_module
+
+import jupytext
+import numpy as np
+import pytest
+
+from notebooks.build import SOURCES
+from notebooks.checks import Case, Exercise, brief, check, difference, find, judge
+from notebooks.course import LESSONS
+
+NUMBERS = [number for lesson in LESSONS
+           for number in import_module(f"notebooks.checks.lesson_{lesson.number}").EXERCISES]
+
+
+def cells_of(lesson):
+    text = (SOURCES / f"{lesson.name}.py").read_text(encoding="utf-8")
+    return [(cell.cell_type, cell.metadata.get("tags", []), cell.source)
+            for cell in jupytext.reads(text, fmt="py:percent").cells]
+
+
+def lesson_of(number):
+    return next(lesson for lesson in LESSONS if lesson.number == number.split(".")[0])
+
+
+def answers(number) -> tuple[object, object]:
+    """The stub of an exercise and its solution, as a reader of the notebook would have them."""
+    names, found, imports = [], {}, ""
+    for kind, tags, source in cells_of(lesson_of(number)):
+        if kind != "code":
+            continue
+        checked = re.search(r'check\("([\d.]+)", (\w+)\)', source)
+        if "exercise" in tags and checked:
+            names.append((checked[1], checked[2]))
+            if checked[1] == number:
+                found["stub"] = _run(imports + source[:checked.start()], checked[2])
+        elif "solution" in tags and names and names[-1][0] == number:
+            found["solution"] = _run(imports + source, names[-1][1])
+        imports += "".join(ast.unparse(node) + "\n" for node in ast.parse(source).body
+                           if isinstance(node, (ast.Import, ast.ImportFrom)))
+    return found["stub"], found["solution"]
+
+
+def _run(source, name):
+    space: dict = {}
+    exec(source, space)
+    return space[name]
+
+
+def test_every_lesson_has_at_least_two_exercises():
+    for lesson in LESSONS:
+        mine = [number for number in NUMBERS if number.startswith(lesson.number)]
+        assert len(mine) >= 2, lesson.name
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_stub_is_open_and_the_solution_passes(number):
+    stub, solution = answers(number)
+    assert judge(number, stub).passed is None
+    outcome = judge(number, solution)
+    assert outcome.passed, outcome.message
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_wrong_answers_are_refused(number):
+    mutants = import_module(f"mutants.lesson_{number.split('.')[0]}").MUTANTS[number]
+    assert len(mutants) >= 3
+    for mutant in mutants:
+        outcome = judge(number, mutant)
+        assert outcome.passed is False, f"{number}: {mutant.__doc__} was taken for right"
+        assert outcome.message.startswith(f"✗ {number}: ")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_answer_that_raises_is_wrong_and_stops_nothing(number, capsys):
+    def breaks(*arguments, **named):
+        raise RuntimeError("not today")
+
+    check(number, breaks)
+    assert "it raised RuntimeError: not today" in capsys.readouterr().out
+    assert find(number).hint
+
+
+def test_a_strict_check_raises(monkeypatch):
+    monkeypatch.setenv("INDAD_STRICT", "1")
+    with pytest.raises(AssertionError, match="00.2"):
+        check("00.2", lambda scores, k: {0})
+
+
+def test_an_answer_cannot_spoil_its_arguments_for_the_next_case(monkeypatch):
+    import notebooks.checks as checks
+
+    values = np.array([3.0, 1.0, 2.0])
+    exercise = Exercise(lambda: [Case({"x": values}, 6.0), Case({"x": values}, 6.0)])
+    monkeypatch.setattr(checks, "find", lambda number: exercise)
+
+    def greedy(x):
+        total = float(x.sum())
+        x[:] = 0
+        return total
+
+    assert judge("99.1", greedy).passed
+    assert values.tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize("returned, expected, says", [
+    ([1, 2], [1, 2], None),
+    (1.00001, 1.0, None),
+    (float("nan"), float("nan"), None),
+    ([1, 2, 3], [1, 2], r"shape \(3,\), expected \(2,\)"),
+    ([[1.0, 2.0], [3.0, 5.0]], [[1.0, 2.0], [3.0, 4.0]], r"5 at \[1, 1\], expected 4"),
+    (2.0, 1.0, "returned 2, expected 1"),
+    ({"a": 1}, {"a": 1, "b": 2}, "'b' is missing"),
+    ({"a": 1, "c": 2}, {"a": 1}, "'c' is there, but should not be"),
+    ({"a": 2}, {"a": 1}, "at 'a': it returned 2, expected 1"),
+    ([1], {"a": 1}, "expected a dict"),
+    ({1, 2}, {1}, "expected {1}"),
+    ([1], {1}, "expected {1}"),
+    (1, True, "expected True"),
+    ((1, 3), (1, 2), "value 1: it returned 3, expected 2"),
+    ((1,), (1, 2), "expected 2 values"),
+    ("text", 1.0, "returned 'text', expected 1"),
+])
+def test_what_is_wrong_is_said(returned, expected, says):
+    problem = difference(returned, expected, 1e-4)
+    assert (problem is None) if says is None else re.search(says, problem)
+
+
+def test_long_values_are_cut():
+    assert brief(np.zeros((50, 50))) == "an array of shape (50, 50)"
+    assert len(brief("x" * 500)) == 120
+    assert brief(np.array([0.123456, 1])) == "[0.1235, 1.0]"

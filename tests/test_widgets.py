@@ -1,0 +1,190 @@
+"""What a notebook reader sees and clicks, without a notebook: a picture first, then controls."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from PIL import Image
+
+from indad import PatchCore, load_dataset, views, widgets
+from indad.explanation import box_in_photo, explain
+from indad.images import Frame
+
+
+class Shown:
+    """Stands in for IPython's display: remembers what was shown, and how it was exchanged."""
+
+    def __init__(self):
+        self.calls, self.updates = [], []
+
+    def __call__(self, thing, **options):
+        self.calls.append(thing)
+        return self
+
+    def update(self, thing, **options):
+        self.updates.append(thing)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    recorder = Shown()
+    monkeypatch.setattr("IPython.display.display", recorder)
+    return recorder
+
+
+def curve(k, kind="line"):
+    figure, axes = pyplot.subplots(figsize=(2, 1))
+    axes.plot(np.arange(k))
+    figure.suptitle(f"{kind} of {k}")
+    return figure
+
+
+def test_a_picture_has_words_and_leaves_no_figure_open():
+    data, metadata = widgets.picture(curve(3), "a line that rises")
+    image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert image.size[0] > 50
+    assert data["text/plain"] == metadata["image/png"]["alt"] == "a line that rises; line of 3"
+    assert not pyplot.get_fignums()
+    again, _ = widgets.picture(curve(3), "a line that rises")
+    assert again == data  # the same figure, the same bytes
+
+
+def test_without_a_front_end_there_is_just_the_picture(shown):
+    widgets.explore(curve, alt="a line", k=range(2, 9), kind=["line", "dots"])
+    assert len(shown.calls) == 1
+    assert shown.calls[0]["text/plain"] == "a line; line of 2"
+
+
+def test_a_click_exchanges_the_picture(shown, monkeypatch):
+    monkeypatch.setattr(widgets, "interactive", lambda: True)
+    drawn = []
+
+    def draw(k, kind):
+        drawn.append((k, kind))
+        return curve(k, kind)
+
+    widgets.explore(draw, alt="a line", k=range(2, 9), kind=["line", "dots"], start={"k": 4})
+    picture, box = shown.calls
+    assert drawn == [(4, "line")]  # the first picture is there before any click
+    slider, dropdown, words, _below = box.children
+    slider.value = 7
+    dropdown.value = "dots"
+    assert drawn == [(4, "line"), (7, "line"), (7, "dots")]
+    assert len(shown.updates) == 2
+    assert shown.updates[0] != picture
+    assert words.value == "a line; dots of 7"
+
+
+def test_pictures_only_where_asked_for(monkeypatch):
+    class Kernel:
+        kernel = object()
+
+    monkeypatch.delenv(widgets.STATIC, raising=False)
+    monkeypatch.setattr("IPython.get_ipython", lambda: Kernel())
+    assert widgets.interactive()
+    monkeypatch.setenv(widgets.STATIC, "1")
+    assert not widgets.interactive()
+    monkeypatch.delenv(widgets.STATIC)
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
+    assert not widgets.interactive()
+
+
+def test_the_banner_says_versions_mode_and_time(capsys):
+    widgets.banner(seconds=12.3)
+    told = capsys.readouterr().out
+    for part in ("indad 0", "torch", "device: ", "mode: offline", "about 12 s"):
+        assert part in told
+
+
+@pytest.fixture(scope="module")
+def fitted(drawn):
+    train, test = load_dataset(drawn, "capsule")
+    model = PatchCore(resize=256, num_neighbors=1, coreset_ratio=0.05).fit(train)
+    return model, train, test, model.predict(test)
+
+
+def test_the_explanation_is_the_nearest_patch_of_all(fitted):
+    model, train, test, _ = fitted
+    match = explain(model, test[4])
+    rows = model.extract(test[4]).rows * model.feature_scale_
+    distances = (rows.double()[:, None] - model.memory_bank_.double()).norm(dim=2)
+    patch = int(distances.amin(1).argmax())
+    assert match.place == divmod(patch, 32)
+    assert match.distance == pytest.approx(float(distances[patch].min()), rel=1e-5)
+    entry = int(distances[patch].argmin())
+    image, place = divmod(int(model.coreset_indices_[entry]), 1024)
+    assert (match.train_image, match.train_place) == (image, divmod(place, 32))
+    remembered = model.extract(train[image]).rows[place] * model.feature_scale_
+    assert float((remembered - rows[patch]).norm()) == pytest.approx(match.distance, rel=1e-4)
+
+
+def test_a_training_patch_explains_itself(fitted):
+    model, train, _, _ = fitted
+    image, place = divmod(int(model.coreset_indices_[7]), 1024)
+    match = explain(model, train[image], place=divmod(place, 32))
+    assert (match.train_image, match.train_place, match.distance) == (image, divmod(place, 32), 0)
+
+
+def test_unreadable_training_images_do_not_shift_the_explanation(drawn, tmp_path):
+    train, _ = load_dataset(drawn, "tiles")
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    images = [train[0], bad, *list(train)[1:4]]
+    model = PatchCore(resize=128, coreset_ratio=0.1).fit(images, strict=False)
+    for entry in (0, 50, 90):
+        read, place = divmod(int(model.coreset_indices_[entry]), 256)
+        position = (0, 2, 3, 4)[read]
+        match = explain(model, images[position], place=divmod(place, 16))
+        assert (match.train_image, match.distance) == (position, 0)
+
+
+def test_views_of_an_image_have_no_place(drawn):
+    train, test = load_dataset(drawn, "tiles")
+    model = PatchCore(resize=128, coreset_ratio=0.2, augmentation="flips").fit(list(train)[:2])
+    found = {explain(model, test[0], place=(row, row)).train_place is None for row in range(16)}
+    assert True in found
+
+
+def test_a_place_outside_the_grid(fitted):
+    with pytest.raises(ValueError, match=r"\(32, 0\), outside the grid of 32 x 32"):
+        explain(fitted[0], fitted[2][0], place=(32, 0))
+
+
+def test_boxes_lie_in_the_photo():
+    plain = Frame((256, 256), (256, 256), 0, 0, (256, 256))
+    assert box_in_photo((0, 0), (32, 32), plain) == (0, 0, 8, 8)
+    assert box_in_photo((31, 2), (32, 32), plain) == (16, 248, 24, 256)
+    cropped = Frame((512, 1024), (256, 512), 16, 144, (224, 224))  # half size, centre
+    assert box_in_photo((0, 0), (28, 28), cropped) == (288, 32, 304, 48)
+
+
+def test_the_views_draw(fitted, shown):
+    model, train, test, prediction = fitted
+    views.browse(test, prediction, threshold=9.0)
+    views.browse_matches(model, train, test[4])
+    views.browse_thresholds(prediction.scores, test.labels, 9.0, test)
+    points = np.random.default_rng(0).random((50, 2))
+    widgets.show(views.coreset_figure(points, [3, 1, 2], radius=0.2), "points and picks")
+    sizes = [Image.open(io.BytesIO(base64.b64decode(call["image/png"]))).size
+             for call in shown.calls]
+    assert len(sizes) == 4 and all(width > 200 for width, _ in sizes)
+
+
+def test_the_threshold_figure_counts_its_mistakes(fitted):
+    _, _, test, _ = fitted
+    scores, labels = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 1, 0, 1])
+    figure = views.threshold_figure(scores, labels, 2.5)
+    assert "1 of 2 good flagged, 1 of 2 defects missed" in figure.get_suptitle()
+    figure = views.threshold_figure(scores, labels, 2.0, test)  # not above it: not flagged
+    assert "1 of 2 defects missed" in figure.get_suptitle()
+    pyplot.close("all")
+
+
+def test_one_scale_for_all_maps(fitted):
+    _, _, test, prediction = fitted
+    scale = views.scale_of(prediction, test.labels)
+    peaks = prediction.model_maps.max((1, 2))
+    assert scale.low == pytest.approx(float(np.median(peaks[test.labels == 0])))
+    assert scale.high == pytest.approx(float(peaks.max()))
