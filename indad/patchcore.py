@@ -38,6 +38,7 @@ from .scores import BORDERS, IMAGE_SCORES, anomaly_maps
 from .storage import describe, options_of, read_model, restore, write_model
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
+EXAMPLES = 50  # training images that are remembered (not copied), for an export's check
 LOAD_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device")
 # What patch features depend on; everything else works on extracted ones.
 EXTRACTION_OPTIONS = (*LOAD_OPTIONS, "patch_features", "augmentation", "precision")
@@ -80,7 +81,7 @@ class PatchCore(nn.Module):
     `good_scores_`, `good_peaks_`: leave-one-out scores and map peaks of good images, from which
     thresholds.py takes its decision; `timings_` in seconds; `skipped_` (position, reason);
     `selected_from_`: "float32", or "float16" if the features were above the memory budget;
-    `images_`, how many were learned from.
+    `images_`, how many were learned from; `examples_`, the first of them, if `fit` was given any.
 
     `false_alarm_rate`, 5 %, is the one that `save` and `export_onnx` take thresholds for.
 
@@ -127,6 +128,7 @@ class PatchCore(nn.Module):
         features = self.extract(images, training=True, strict=strict, progress=progress)
         extract_s = time.perf_counter() - began
         self.fit_features(features, progress=progress)
+        self.examples_ = as_list(images)[:EXAMPLES]
         self.timings_["extract_s"] += extract_s
         self.timings_["fit_s"] += extract_s
         return self
@@ -286,15 +288,15 @@ class PatchCore(nn.Module):
     def score(self, rows: Tensor, index: MemoryIndex, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Scaled patches `(n * p, d)` and a bank -> scores `(n,)` and maps `(n, h, w)`."""
-        o, bank = self.options, index.bank
-        distances, indices = index.search(rows, min(o["num_neighbors"], len(bank)))
+        o = self.options
+        distances, indices = index.search(rows, min(o["num_neighbors"], len(index.bank)))
         per_image = (-1, grid[0] * grid[1])
         patches = (distances.square() if o["squared"] else distances).mean(1).view(per_image)
         maps = anomaly_maps(patches.view(-1, *grid), size, upsampling=o["map_upsampling"],
                             sigma=o["map_sigma"], kernel_size=o["map_kernel_size"],
                             border=o["map_border"])
         scores = IMAGE_SCORES[o["image_score"]](
-            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), bank,
+            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), index,
             o["reweight_neighbors"], maps)
         return scores, maps
 
