@@ -38,13 +38,7 @@ def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
     """
     from safetensors.torch import save
 
-    if folder.is_file():
-        raise InputError(f"{folder} is a file; give a folder to save the model in")
-    others = sorted({file.name for file in folder.iterdir()} - {TENSORS, RECORD}
-                    if folder.is_dir() else ())
-    if others:
-        raise InputError(f"{folder}: holds {others[0]}, which is no part of a saved model; "
-                         "choose a new folder")
+    check_replaceable(folder)
     size = in_units(sum(tensor.nbytes for tensor in tensors.values()))
     with (explain_full_disk(f"{folder}: the model needs {size}", "free some space"),
           complete_folder(folder) as partial):
@@ -57,6 +51,17 @@ def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
                   "tensors_sha256": sha256_of(partial / TENSORS)}
         record["record_sha256"] = _record_digest(record)
         write_text(partial / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise `InputError` if a model saved there would replace anything but a saved model."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; give a folder to save the model in")
+    others = sorted({file.name for file in folder.iterdir()} - {TENSORS, RECORD}
+                    if folder.is_dir() else ())
+    if others:
+        raise InputError(f"{folder}: holds {others[0]}, which is no part of a saved model; "
+                         "choose a new folder")
 
 
 def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -305,7 +305,7 @@ def test_floors_import_only_downwards():
     """The corridor of the README: a file imports only from the floors below it."""
     import ast
 
-    floors = ["errors catalog presets experiments parts terminal",
+    floors = ["errors catalog presets experiments parts terminal onnx_predict",
               "images features coreset neighbors metrics plots thresholds files lookalikes weights "
               "workers parts_textures parts_objects",
               "backbones scores projections batches memory synthetic layouts fetch unpack "

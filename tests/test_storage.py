@@ -21,11 +21,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
 from make_format_1 import pictures  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("shared_backbones")
+
 
 @pytest.fixture(scope="module")
-def model():
+def model(shared_backbones):
     return PatchCore(resize=64, coreset_ratio=0.1, image_score="reweighted", device="cpu",
-                     layers=(2, 3), seed=1).fit(pictures()[:5])
+                     seed=1).fit(pictures()[:5])
 
 
 @pytest.fixture(scope="module")
