@@ -203,6 +203,7 @@ def test_records_that_were_made_up_are_refused_too(saved):
         resealed(saved, **record)
 
 
+@pytest.mark.slow
 def test_other_weights_than_it_was_fitted_with(model, tmp_path, saved):
     """A checkpoint of one's own: gone, changed, moved; and a packaged model with other weights."""
     extractor, _ = load_backbone(resize=64)
