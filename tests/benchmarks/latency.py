@@ -6,7 +6,8 @@ DATA holds `mvtec_ad/hazelnut_reduced` and `mtd`; what is not there is left out.
 fitted with the default preset. Parity is that of `export_onnx`, on up to 50 test images. Latency is
 of one image at a time, at the model's size and in memory, torch and onnxruntime in turn, so that a
 drifting machine is fair to both; `predict` prepares the bank for its search at each call, which is
-why torch is also measured without that. Writes latency.json and latency.md. Not part of the test run.
+why torch is also measured without that. Writes latency.json and latency.md. Not part of the test
+run.
 """
 
 import argparse
@@ -112,8 +113,9 @@ def markdown(rows: list[dict], about: dict, repeats: int) -> str:
     for row in rows:
         lines += [f"| {row['data']} | {row['bank'][0]:,} x {row['bank'][1]}, "
                   f"{parity['bank_precision']} | {parity['size'] / 1e6:.2f} MB | "
-                  f"{parity['images']} | {parity['score_difference']:.1e} | {parity['map_difference']:.1e} | "
-                  f"{parity['verdicts_that_differ']} |" for parity in row["parity"]]
+                  f"{parity['images']} | {parity['score_difference']:.1e} | "
+                  f"{parity['map_difference']:.1e} | {parity['verdicts_that_differ']} |"
+                  for parity in row["parity"]]
     lines += ["", f"One image at a time, p50 (p95) of {repeats} runs in milliseconds:", "",
               "| data | threads | " + " | ".join(next(iter(rows[0]["latency"].values()))) + " |",
               "|---|---|---|---|---|---|"]
