@@ -1,6 +1,6 @@
 """How an exported file compares with its model: the same scores, and how soon?
 
-    python tests/benchmarks/latency.py --data DATA [--threads 1] [--repeats 100] [--output DIR]
+    python tests/benchmarks/latency.py --data DATA [--threads 1] [--repeats 60] [--output DIR]
 
 DATA holds `mvtec_ad/hazelnut_reduced` and `mtd`; what is not there is left out. Each model is
 fitted with the default preset. Parity is that of `export_onnx`, on up to 50 test images. Latency is
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--output", type=Path, default=Path("results/reference/benchmarks"))
     options = parser.parse_args()
     rows = []
