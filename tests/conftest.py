@@ -8,6 +8,8 @@ import pytest
 from loopback import Loopback
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only get in the way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
