@@ -384,7 +384,7 @@ for name, table in {"as they come": rows, "balanced": balanced}.items():
 # %%
 from indad import PatchCore
 
-extracted = PatchCore(resize=256).extract(items)
+extracted = PatchCore(resize=256, device="cpu").extract(items)
 assert torch.allclose(extracted.rows, rows, atol=1e-3)
 print("PatchCore extracts the same", tuple(extracted.rows.shape), "rows; its fit balances them")
 

@@ -28,7 +28,7 @@ from indad import PatchCore, load_dataset
 
 train, test = load_dataset("synthetic", "gear")
 train = train.replaced(train[:16])
-model = PatchCore(resize=192, coreset_ratio=1.0, num_neighbors=1, seed=0)
+model = PatchCore(resize=192, coreset_ratio=1.0, num_neighbors=1, device="cpu", seed=0)
 remembered = model.extract(train)      # one row for each patch of each photo
 model.fit_features(remembered)         # balances the layers, fills the bank
 print(len(train), "photos,", len(remembered.rows), "patches remembered")
@@ -259,7 +259,7 @@ from indad.figures import COLOURS
 weights = {b: [reweight(q, bank, b)[0] for q in worst_patches] for b in (2, 3, 5, 9, 20)}
 figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 for place, (b, found) in enumerate(weights.items()):
-    assert min(found) >= 1 - 1 / b - 1e-6 and max(found) <= 1
+    assert min(found) >= 1 - 1 / b - 1e-4 and max(found) <= 1
     axes.plot([place] * len(found), found, "o", color=COLOURS[0], alpha=0.3,
               label="weight of a photo" if place == 0 else None)
     axes.plot([place - 0.3, place + 0.3], [1 - 1 / b] * 2, color=COLOURS[1], linewidth=2,
@@ -319,8 +319,9 @@ show(figure, "scores of good and defective photos under four rules, a row each; 
 # excuses less. Published PatchCore takes k = 1; the default of this package is `num_neighbors=3`.
 
 # %%
+nine, _ = nearest(queries, bank, 9)                      # (n, 9), ascending
 for k in (1, 3, 9):
-    mean_distances = nearest(queries, bank, k)[0].mean(1).view(len(test), -1)
+    mean_distances = nine[:, :k].mean(1).view(len(test), -1)
     auroc = image_metrics(mean_distances.amax(1).numpy(), labels)["image_auroc"]
     print(f"mean of the {k} nearest: image AUROC {auroc:.4f}")
 
