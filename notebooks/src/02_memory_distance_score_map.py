@@ -1,0 +1,412 @@
+# %% [markdown]
+# # 02 · Memory bank, distance, score, map
+#
+# A photo has become rows, one for each patch. What is left is surprisingly little: **remember the
+# rows of good photos, and measure how far each new row is from the nearest remembered one.** The
+# distances laid out on the grid are the anomaly map, and the largest is the score. No training, no
+# threshold, no defect seen; and for each patch you can ask *which* good patch it was compared with.
+#
+# **You will learn** to search nearest neighbours in bounded memory, to turn distances into a map and
+# into a score, to derive how much the paper's reweighting can change a score, and to check `PatchCore`
+# against your own lines.
+#
+# **You need** [01 · What a network sees in a patch](01_what_a_network_sees.ipynb), and the Euclidean
+# distance.
+#
+# TIMES
+
+# %% tags=["setup"]
+
+# %% [markdown]
+# ## What was it compared with?
+#
+# Sixteen good gears are remembered, here with all their patches (the next lesson keeps fewer). Then a
+# defective gear comes. Its worst patch, and the remembered patch nearest to it, side by side:
+
+# %%
+from indad import PatchCore, load_dataset
+
+train, test = load_dataset("synthetic", "gear")
+train = train.replaced(train[:16])
+model = PatchCore(resize=192, coreset_ratio=1.0, num_neighbors=1, device="cpu", seed=0)
+remembered = model.extract(train)      # one row for each patch of each photo
+model.fit_features(remembered)         # balances the layers, fills the bank
+print(len(train), "photos,", len(remembered.rows), "patches remembered")
+
+# %%
+from indad.views import browse_matches
+
+defective = next(item for item in test if item.defect_type == "clogged_hole")
+browse_matches(model, train, defective)
+
+# %% [markdown]
+# Nothing in sixteen good gears is near this patch: even the nearest is not the same. That *is* the
+# explanation of the verdict. (With widgets, move to another row and column: good patches find good
+# partners, often in another photo and at another place.)
+
+# %% [markdown]
+# ## How far is one patch?
+#
+# The *memory bank* is a table `(m, d)`: m remembered rows of d numbers. Take one patch of the
+# defective gear, subtract it from every row of the bank, and look for the shortest difference.
+
+# %%
+import torch
+
+bank = remembered.rows                                   # (m, d), balanced by the fit
+extracted = model.extract(test)
+queries = extracted.rows * model.feature_scale_          # (n, d), balanced alike
+per_image = queries.view(len(test), extracted.patches, -1)
+bad = next(i for i, item in enumerate(test) if item is defective)
+print("bank", tuple(bank.shape), " test patches", tuple(queries.shape))
+
+patch = per_image[bad, 300]
+distances = (bank - patch).norm(dim=1)                   # (m,)
+print(f"patch 300 of it: nearest {distances.min():.2f}, "
+      f"farthest {distances.max():.2f}, row {int(distances.argmin())} is the nearest")
+
+# %% [markdown]
+# ## How far are all of them?
+#
+# Doing that for all patches at once by subtraction makes a block of n x m x d numbers. Multiplying out
+# the square needs n x m only, and most of the work is a matrix product, the fastest thing a
+# processor can do:
+#
+# $$\|q - m\|^2 = \|q\|^2 - 2\, q \cdot m + \|m\|^2$$
+
+# %%
+def all_distances(queries, bank):
+    """(n, d) and (m, d) -> (n, m)."""
+    squared = (queries.square().sum(1, keepdim=True) - 2 * queries @ bank.T
+               + bank.square().sum(1))
+    return squared.clamp_min(0).sqrt()  # rounding may leave a square just below zero
+
+
+n, m, d = len(queries), len(bank), bank.shape[1]
+for what, numbers in {"by subtraction, all": n * m * d, "by product, all": n * m,
+                      "by product, one photo at a time": extracted.patches * m}.items():
+    print(f"{what:32} {4 * numbers / 1e9:8.3f} GB")
+
+# %% [markdown]
+# One photo at a time bounds the memory, whatever the number of photos. (Exercise 02.1 bounds it for a
+# bank of any size, too.) The package does both, in blocks; it must agree.
+
+# %%
+from indad.neighbors import nearest
+
+by_hand = torch.cat([all_distances(photo, bank).amin(1) for photo in per_image])
+by_package, matches = nearest(queries, bank)             # (n, 1) each
+assert torch.allclose(by_hand, by_package[:, 0], atol=1e-2)
+patches = by_package.view(len(test), -1)                 # (photos, patches of a photo)
+print(f"largest difference {float((by_hand - by_package[:, 0]).abs().max()):.1e}")
+
+# %% [markdown]
+# ### A trap in the product
+#
+# Ask for the distance from the bank to itself. It is zero, but for close points the product subtracts
+# large, nearly equal numbers, and float32 has seven digits. The package takes the product's finding
+# and measures that distance again by subtraction.
+
+# %%
+some = bank[:500]
+by_product = all_distances(some, bank).amin(1)
+measured_again, _ = nearest(some, bank)
+print(f"distance of a row to itself: by product up to {float(by_product.max()):.4f}, "
+      f"measured again {float(measured_again.max()):.4f}")
+assert float(measured_again.max()) == 0
+
+# %% [markdown]
+# ## What do good and defective photos look like in distances?
+#
+# All patches of one good and of the defective gear, as a histogram. Mind the logarithmic axis.
+
+# %%
+import numpy as np
+from matplotlib import pyplot as plt
+
+from indad.views import DEFECTIVE, GOOD
+from indad.widgets import explore, show
+
+good = next(i for i, item in enumerate(test) if item.label == 0)
+figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+bins = np.linspace(0, float(patches[[good, bad]].max()), 50)
+for which, colour, hatch, name in ((good, GOOD, None, "good photo"),
+                                   (bad, DEFECTIVE, "//", "photo with a clogged hole")):
+    axes.hist(patches[which].numpy(), bins, color=colour, hatch=hatch, alpha=0.6, label=name)
+    axes.axvline(float(patches[which].max()), color=colour, linestyle="--")
+axes.set(xlabel="distance to the nearest remembered patch", ylabel="patches", yscale="log")
+axes.legend()
+show(figure, "histogram of patch distances of a good and of a defective photo; the two look alike "
+     "except for a tail of some patches at the right, which only the defective one has")
+
+# %% [markdown]
+# Most patches of the defective gear are good ones, and lie where those of the good gear lie. The
+# difference is the tail. So a mean over all patches would hide the defect; the maximum (dashed)
+# shows it.
+
+# %% [markdown]
+# ## From distances to a map
+#
+# The distances go back onto the grid, are stretched to the size of the picture, and smoothed by a
+# Gaussian, so that the steps of the grid disappear. `sigma` is its width in pixels.
+
+# %%
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+
+from indad.scores import anomaly_maps
+
+grid = patches.view(-1, *extracted.grid)                 # (photos, 24, 24)
+stretched = F.interpolate(grid[bad][None, None], extracted.size, mode="bilinear")[0, 0]
+smooth = torch.from_numpy(gaussian_filter(stretched.numpy(), sigma=4))
+assert torch.allclose(smooth, anomaly_maps(grid[[bad]], extracted.size, sigma=4)[0], atol=1e-3)
+print(tuple(grid[bad].shape), "->", tuple(smooth.shape), "equal to the package's map")
+
+# %%
+from indad.images import read_image
+from indad.views import canvas, outline, panel
+
+photo = read_image(defective.path).resize(extracted.size[::-1])
+mask = model.transform_.mask(defective.mask())
+limits = dict(vmin=float(grid[bad].min()), vmax=float(grid[bad].max()))
+
+
+def map_figure(upsampling, sigma):
+    """The photo, its distances, and the map with these options; the true defect outlined."""
+    one = anomaly_maps(grid[[bad]], extracted.size, upsampling=upsampling, sigma=sigma)[0]
+    figure, axes = canvas(3, size=2.8)
+    panel(axes[0, 0], photo, "photo, true defect outlined")
+    axes[0, 1].imshow(grid[bad], cmap="inferno", **limits)
+    axes[0, 1].set_title(f"distances of {grid[bad].numel()} patches", fontsize=9)
+    picture = axes[0, 2].imshow(one, cmap="inferno", **limits)
+    axes[0, 2].set_title(f"{upsampling}, sigma {sigma}: peak {one.max():.1f}", fontsize=9)
+    outline(axes[0, 0], mask)
+    outline(axes[0, 2], mask)
+    figure.colorbar(picture, ax=axes, label="distance", shrink=0.8)
+    return figure
+
+
+explore(map_figure, upsampling=["bilinear", "nearest"], sigma=[0, 2, 4, 8, 16],
+        start={"sigma": 4},
+        alt="a gear with a clogged hole, its patch distances, and the smoothed map, hottest at the "
+            "hole, which is outlined")
+
+# %% [markdown]
+# The map is hottest at the outline. More smoothing gives a calmer and lower map:
+
+# %%
+for sigma in (0, 2, 4, 8, 16):
+    peak = float(anomaly_maps(grid[[bad]], extracted.size, sigma=sigma).max())
+    print(f"sigma {sigma:2}: peak of the map {peak:5.2f}")
+
+# %% [markdown]
+# ## From distances to one score
+#
+# Implementations that all call themselves PatchCore differ here more than anywhere else.
+#
+# - `max`: the distance of the worst patch. The reference implementation does that.
+# - `reweighted`: the same, times a weight (Equation 7 of the paper, below).
+# - `top`: the mean of the worst 1 % of patches (AnomalyDINO).
+# - `peak`: the highest point of the smoothed map.
+#
+# **Equation 7.** Let q be the worst patch, m* the bank row nearest to it, s* their distance, and N the
+# b bank rows nearest to m*, m* itself among them:
+#
+# $$s = \Big(1 - \frac{\exp(s^*)}{\sum_{m \in N} \exp \|q - m\|}\Big)\, s^*$$
+
+# %%
+def reweight(q, bank, b):
+    """Equation 7 for a single photo, as printed: its weight and its score."""
+    to_bank = (bank - q).norm(dim=1)
+    worst, match = to_bank.min(0)                                 # s*, m*
+    to_match = (bank - bank[match]).norm(dim=1)
+    neighbours = to_match.topk(b, largest=False).indices          # N
+    share = torch.exp(worst) / torch.exp(to_bank[neighbours]).sum()
+    return float(1 - share), float((1 - share) * worst)
+
+
+weight, score = reweight(per_image[bad, patches[bad].argmax()], bank, b=9)
+print(f"largest distance {patches[bad].max():.3f}, weight {weight:.4f}, score {score:.3f}")
+
+# %%
+from indad.scores import IMAGE_SCORES
+
+maps = anomaly_maps(grid, extracted.size)
+inputs = (patches, per_image, matches.view(len(test), -1), bank)
+scores = {name: IMAGE_SCORES[name](*inputs, 9, maps) for name in ("max", "reweighted", "top", "peak")}
+
+worst_patches = [photo[distances.argmax()] for photo, distances in zip(per_image, patches)]
+by_hand = torch.tensor([reweight(q, bank, b=9)[1] for q in worst_patches])
+assert torch.allclose(by_hand, scores["reweighted"], rtol=1e-4)
+assert torch.equal(patches.amax(1), scores["max"])
+worst_six = patches.topk(round(0.01 * extracted.patches), dim=1).values
+assert torch.allclose(worst_six.mean(1), scores["top"])
+assert torch.equal(maps.amax((1, 2)), scores["peak"])
+print("four scores by hand, equal to the package's")
+
+# %% [markdown]
+# ### How much can the weight do?
+#
+# m* is the nearest row to q, so its term exp(s*) is the *smallest* of b terms, and its share is at most
+# 1/b. All terms are positive, so it is above 0. Hence the weight lies in **[1 - 1/b, 1)**: with b = 9
+# two photos can swap places only if their distances differ by less than a ninth of the larger one.
+# And with b = 1 the formula gives 0 for every photo, which is why implementations treat that case
+# apart.
+
+# %%
+from indad.figures import COLOURS
+
+weights = {b: [reweight(q, bank, b)[0] for q in worst_patches] for b in (2, 3, 5, 9, 20)}
+figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+for place, (b, found) in enumerate(weights.items()):
+    assert min(found) >= 1 - 1 / b - 1e-4 and max(found) <= 1
+    axes.plot([place] * len(found), found, "o", color=COLOURS[0], alpha=0.3,
+              label="weight of a photo" if place == 0 else None)
+    axes.plot([place - 0.3, place + 0.3], [1 - 1 / b] * 2, color=COLOURS[1], linewidth=2,
+              label="1 - 1/b" if place == 0 else None)
+axes.set_xticks(range(len(weights)), [f"b = {b}" for b in weights])
+axes.set(xlabel="rows around m* that are looked at", ylabel="weight")
+axes.legend(loc="lower right")
+show(figure, "weights of all test photos for five values of b: all lie above the bound 1 - 1/b and "
+     "below 1")
+
+# %% [markdown]
+# Small changes to the formula do something else altogether. One well-known implementation leaves m*
+# out of N and divides distances by the square root of d before the exponential. Its terms are then
+# nearly equal, and the weights of all photos lie close together:
+
+# %%
+for name in ("reweighted", "ind_knn_ad"):
+    found = IMAGE_SCORES[name](*inputs, 3, maps) / scores["max"]
+    print(f"{name:10} with b = 3: weights from {found.min():.4f} to {found.max():.4f}")
+
+# %% [markdown]
+# ## Does the choice matter?
+#
+# All photos under all four scores. Scales differ, so each is divided by its largest good score:
+# defects to the right of 1 are found without any false alarm.
+
+# %%
+from indad.metrics import image_metrics
+
+labels = test.labels
+figure, axes = plt.subplots(figsize=(7.5, 3), layout="constrained")
+for place, (name, values) in enumerate(scores.items()):
+    relative = (values / values[labels == 0].max()).numpy()
+    for label, colour, marker in ((0, GOOD, "o"), (1, DEFECTIVE, "^")):
+        axes.plot(relative[labels == label], [place + 0.24 * label] * (labels == label).sum(),
+                  marker, color=colour, alpha=0.6,
+                  label=("good", "defective")[label] if place == 0 else None)
+    auroc = image_metrics(values.numpy(), labels)["image_auroc"]
+    print(f"{name:11} image AUROC {auroc:.4f}, {(relative[labels == 1] > 1).sum()} of "
+          f"{labels.sum()} defects above all good photos")
+axes.axvline(1, color="black", linestyle="--")
+axes.set_yticks(range(len(scores)), list(scores))
+axes.set(xlabel="score / largest score of a good photo")
+axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+show(figure, "scores of good and defective photos under four rules, a row each; defective ones right "
+     "of the dashed line score higher than every good photo")
+
+# %% [markdown]
+# The rules agree on the clear defects and differ in the middle. One category is not enough to choose
+# one: lesson 04 says how to compare. What matters at once is to *say which one a number was made
+# with*.
+
+# %% [markdown]
+# ### One neighbour or several?
+#
+# A patch's distance may also be the mean over its k nearest rows, so that a single odd row in the bank
+# excuses less. Published PatchCore takes k = 1; the default of this package is `num_neighbors=3`.
+
+# %%
+nine, _ = nearest(queries, bank, 9)                      # (n, 9), ascending
+for k in (1, 3, 9):
+    mean_distances = nine[:, :k].mean(1).view(len(test), -1)
+    auroc = image_metrics(mean_distances.amax(1).numpy(), labels)["image_auroc"]
+    print(f"mean of the {k} nearest: image AUROC {auroc:.4f}")
+
+# %% [markdown]
+# ## The whole of it
+#
+# Lines from the cells above, against the package: this is all that `predict` does.
+
+# %%
+prediction = model.predict_features(extracted)
+assert np.allclose(prediction.scores, patches.amax(1), atol=1e-3)
+assert np.allclose(prediction.model_maps, anomaly_maps(grid, extracted.size), atol=1e-3)
+print(f"PatchCore's {len(prediction.scores)} scores and maps are those computed here")
+
+# %% [markdown]
+# ## Exercise 02.1: a bank that does not fit
+#
+# *Difficulty ●●●○○, 15 minutes.* Find the distance to the nearest bank row, and its index, looking at
+# `chunk` rows of the bank at a time and keeping the best so far. The check also watches how large a
+# block you make: never more than `chunk` rows against all queries.
+
+# %% tags=["exercise"]
+def nearest_in_chunks(queries, bank, chunk):
+    """(n, d) and (m, d) -> distances (n,), indices (n,) of the nearest bank rows."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("02.1", nearest_in_chunks)
+
+# %% [markdown] tags=["hint"]
+# Begin with distances of infinity and indices of zero. For each start in `range(0, len(bank), chunk)`,
+# find the nearest row within the chunk, and replace the best so far where it is nearer. An index
+# within the chunk is not yet an index of the bank.
+
+# %% tags=["solution"]
+def nearest_in_chunks(queries, bank, chunk):
+    best = torch.full((len(queries),), torch.inf)
+    indices = torch.zeros(len(queries), dtype=torch.int64)
+    for start in range(0, len(bank), chunk):
+        distances, rows = torch.cdist(queries, bank[start:start + chunk]).min(1)
+        nearer = distances < best
+        best[nearer] = distances[nearer]
+        indices[nearer] = rows[nearer] + start
+    return best, indices
+
+# %% [markdown]
+# ## Exercise 02.2: Equation 7, safely
+#
+# *Difficulty ●●●●○, 20 minutes.* `reweight` above is fine for these distances, but three things break
+# it: exp overflows at 89 in float32, which other features easily exceed; the bank may have fewer than b
+# rows (take them all); and b = 1 should return s*. Write a score that survives all three.
+
+# %% tags=["exercise"]
+def reweighted_score(q, bank, b):
+    """The worst patch q (d,), the bank (m, d) and b -> the score, a number."""
+    ...  # your code here
+
+
+check("02.2", reweighted_score)
+
+# %% [markdown] tags=["hint"]
+# A fraction of exponentials stays what it is if you subtract the same number from all exponents, the
+# largest say. `torch.logsumexp` does that for you: the share is the exponential of s* minus it.
+
+# %% tags=["solution"]
+def reweighted_score(q, bank, b):
+    to_bank = (bank - q).norm(dim=1)
+    worst, match = to_bank.min(0)
+    if b == 1:
+        return float(worst)
+    to_match = (bank - bank[match]).norm(dim=1)
+    around = to_match.topk(min(b, len(bank)), largest=False).indices
+    share = torch.exp(worst - torch.logsumexp(to_bank[around], 0))
+    return float((1 - share) * worst)
+
+# %% [markdown]
+# ## Recap
+#
+# - The memory bank is a table of good rows; a patch is as anomalous as it is far from the nearest one.
+# - Distances to a large bank are a matrix product, taken in chunks, and measured again where it counts.
+# - The map is those distances, stretched and smoothed. The score is their maximum, or a relative of it.
+# - Equation 7 multiplies by a weight in [1 - 1/b, 1): it can only reorder close scores.
+# - Each verdict can be explained: here is the patch, and here is the nearest thing ever seen.
+#
+# **Next:** most remembered rows are near copies of each other. [03 · Coreset: remember
+# less](03_coreset.ipynb).

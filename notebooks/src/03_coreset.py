@@ -1,0 +1,439 @@
+# %% [markdown]
+# # 03 · Coreset: remember less
+#
+# Sixteen photos left thousands of rows in the memory bank, and most of them say the same: one more piece
+# of background, one more stretch of metal. **A tenth of the patches says nearly as much as all of
+# them, if one picks the right tenth**: always the patch that is farthest from everything picked so
+# far. Memory and search shrink tenfold. A random tenth is another matter.
+#
+# **You will learn** to select a coreset by hand, to measure how well it covers, to prove how far from
+# the best it can be, to get all smaller coresets for free, and to keep distances in fewer dimensions.
+#
+# **You need** [02 · Memory bank, distance, score, map](02_memory_distance_score_map.ipynb).
+#
+# TIMES
+
+# %% tags=["setup"]
+
+# %% [markdown]
+# ## How little is enough?
+#
+# Features are computed once; what changes is which rows the bank keeps. `greedy` is the selection of
+# this notebook, `random` its honest rival: the same number of rows, drawn by lot. Three seeds each.
+
+# %%
+import torch
+
+from indad import PatchCore, load_dataset
+from indad.coreset import greedy_coreset, random_coreset
+from indad.metrics import image_metrics
+from indad.neighbors import nearest
+
+train, test = load_dataset("synthetic", "gear")
+train = train.replaced(train[:16])
+model = PatchCore(resize=192, coreset_ratio=0.01, num_neighbors=1, device="cpu", seed=0)
+extracted = model.extract(train)
+model.fit_features(extracted)                                      # balances the layers
+rows = extracted.rows                                              # all there is to remember
+queries = model.extract(test).rows * model.feature_scale_
+ratios = [0.003, 0.01, 0.03, 0.1, 0.25]
+sizes = [int(len(rows) * ratio) for ratio in ratios]
+print(f"{len(rows)} rows of {rows.shape[1]} numbers, {rows.numel() * 4 / 1e6:.1f} MB")
+
+# %%
+def aurocs(order):
+    """Image AUROC of the banks that keep the first `sizes` rows of an order."""
+    best, begin, found = torch.full((len(queries),), torch.inf), 0, []
+    for size in sizes:  # a larger bank only adds rows, so only these are searched
+        best = torch.minimum(best, nearest(queries, rows[order[begin:size]])[0][:, 0])
+        scores = best.view(len(test), -1).amax(1)
+        found.append(image_metrics(scores.numpy(), test.labels)["image_auroc"])
+        begin = size
+    return found
+
+
+SEEDS = range(3)
+orders = {"greedy": [greedy_coreset(rows, max(sizes), seed=seed).indices for seed in SEEDS],
+          "random": [random_coreset(len(rows), max(sizes), seed=seed) for seed in SEEDS]}
+curves = {name: [aurocs(order) for order in of_seeds] for name, of_seeds in orders.items()}
+everything = nearest(queries, rows)[0].view(len(test), -1).amax(1)
+with_all = image_metrics(everything.numpy(), test.labels)["image_auroc"]
+
+# %%
+import numpy as np
+from matplotlib import pyplot as plt
+
+from indad.figures import COLOURS
+from indad.widgets import explore, show
+
+figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for (name, found), colour, marker, line in zip(curves.items(), COLOURS, "o^", ("-", "--")):
+    axes.plot(ratios, np.mean(found, 0), line, color=colour, label=f"{name}, mean of 3 seeds")
+    for one in found:
+        axes.plot(ratios, one, marker, color=colour, alpha=0.5)
+axes.axhline(with_all, color="black", linestyle=":", label="all rows")
+axes.set(xscale="log", xlabel="share of the rows that the bank keeps", ylabel="image AUROC")
+axes.set_xticks(ratios, [f"{ratio:.1%}" for ratio in ratios])
+axes.minorticks_off()
+axes.legend(loc="lower right")
+show(figure, "image AUROC over the share of rows kept, greedy and random, three seeds each; greedy "
+     "comes near the line of all rows at a few percent, random stays far below it")
+for name, found in curves.items():
+    at = np.array(found)[:, ratios.index(0.1)]
+    print(f"{name} 10 %: image AUROC {at.mean():.3f}, from {at.min():.3f} to {at.max():.3f} "
+          f"(all rows {with_all:.3f})")
+
+# %% [markdown]
+# Greedy at a tenth is about as good as everything, random at a tenth is not. Seeds differ, so a
+# single point of such a curve proves little. The rest of this notebook shows why greedy works.
+
+# %% [markdown]
+# ## Always the farthest
+#
+# In the plane one can watch it. There are many points of a common kind, few of a rarer kind, and a
+# handful of oddities, as in photos of a part. *Farthest-first* selection starts anywhere, and then picks
+# the point whose distance to its nearest pick is largest. Again and again.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+points = torch.cat([
+    torch.randn(600, 2, generator=generator) * 0.6,
+    torch.randn(60, 2, generator=generator) * 0.9 + torch.tensor([5.0, 1.0]),
+    torch.tensor([[2.0, 4.5], [-3.5, 2.5], [3.0, -3.5], [-3.0, -3.0], [7.5, -2.5]])])
+
+
+def farthest_first(points, size, start=0):
+    """(n, d) -> indices of the picks, and the covering radius after each."""
+    to_nearest_pick = torch.full((len(points),), torch.inf)
+    picks, radii, pick = [], [], start
+    for _ in range(size):
+        picks.append(pick)
+        to_pick = (points - points[pick]).norm(dim=1)
+        to_nearest_pick = torch.minimum(to_nearest_pick, to_pick)
+        pick = int(to_nearest_pick.argmax())         # the next one
+        radii.append(float(to_nearest_pick[pick]))   # how far it is: nobody is farther
+    return picks, radii
+
+
+picks, radii = farthest_first(points, 60)
+print("first picks", picks[:6], " radii", [round(radius, 2) for radius in radii[:6]])
+
+# %%
+from matplotlib.patches import Circle
+
+lots = random_coreset(len(points), 60, seed=1).tolist()
+
+
+def covering_radius(points, picks):
+    """The distance from the worst-covered point to its nearest pick."""
+    return float(torch.cdist(points, points[picks]).amin(1).max())
+
+
+figure, axes = plt.subplots(2, 4, figsize=(10, 5), sharex=True, sharey=True, layout="constrained")
+for line, (name, order) in zip(axes, {"greedy": picks, "random": lots}.items()):
+    for one, k in zip(line, (2, 5, 10, 20)):
+        radius = covering_radius(points, order[:k])
+        for x, y in points[order[:k]].tolist():
+            one.add_patch(Circle((x, y), radius, color=COLOURS[0], alpha=0.06, linewidth=0))
+        one.scatter(*points.T, s=3, color="#999999")
+        one.scatter(*points[order[:k]].T, s=26, color=COLOURS[1], marker="^")
+        one.set_title(f"{name}, {k} picks: radius {radius:.2f}", fontsize=9)
+        one.set(aspect="equal", xlim=(-6, 10), ylim=(-6, 7))
+for one in axes[:, 0]:
+    one.set_ylabel("feature 2")
+for one in axes[1]:
+    one.set_xlabel("feature 1")
+show(figure, "2, 5, 10 and 20 picks among 665 points, greedy above and random below; circles of the "
+     "covering radius around the picks shrink quickly above, and stay large below, where the oddities "
+     "at the edge are not picked")
+
+# %% [markdown]
+# The *covering radius* is the distance from the worst-covered point to its nearest pick; circles
+# of that radius around the picks reach every point. Greedy goes to the oddities first. Random
+# goes where most points are, over and over. For anomaly detection that is fatal: a rare but good
+# patch that was not remembered is a false alarm.
+#
+# With widgets, add picks one by one:
+
+# %%
+from indad.views import coreset_figure
+
+
+def step(picks_so_far, selection):
+    chosen = (picks if selection == "greedy" else lots)[:picks_so_far]
+    radius = covering_radius(points, chosen)
+    figure = coreset_figure(points.numpy(), chosen, radius, f"{selection}: radius {radius:.2f}")
+    figure.axes[0].set(xlim=(-6, 10), ylim=(-6, 7), xlabel="feature 1", ylabel="feature 2")
+    return figure
+
+
+explore(step, picks_so_far=range(1, 61), selection=["greedy", "random"],
+        start={"picks_so_far": 8},
+        alt="eight greedy picks, with circles of the covering radius that reach all points")
+
+# %% [markdown]
+# ## How good can any selection be?
+#
+# Finding the picks with the smallest possible radius is NP-hard. Greedy is never worse than twice
+# that, and the proof fits here. Take the first k picks, with radius r, and the next one, which is at r
+# from them. Any two of these k + 1 points are at least r apart, as each was that far or farther from
+# all before it. Now let somebody else choose k centres: two of our k + 1 points must share a centre,
+# and one of them is at least r / 2 from it. So nobody's radius is below r / 2.
+
+# %%
+for k in (5, 10, 20, 40):
+    apart = torch.pdist(points[picks[:k + 1]]).min()
+    assert apart >= radii[k - 1] - 1e-4
+    print(f"k = {k:2}: radius {radii[k - 1]:.3f}; the first k + 1 picks are at least {apart:.3f} "
+          f"apart, so no selection gets below {apart / 2:.3f}")
+
+# %% [markdown]
+# ## The same in 152 dimensions
+#
+# The rows of the gears cannot be drawn, but their radius can. Random is drawn with five seeds.
+
+# %%
+selection = greedy_coreset(rows, max(sizes), seed=0)
+figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+axes.plot(range(1, len(selection.radii) + 1), selection.radii, color=COLOURS[0], label="greedy")
+steps = [10, 30, 100, 300, 1000, max(sizes)]
+for seed in range(5):
+    lot = random_coreset(len(rows), max(sizes), seed=seed)
+    covered = [float(nearest(rows, rows[lot[:size]])[0].max()) for size in steps]
+    axes.plot(steps, covered, "^--", color=COLOURS[1], alpha=0.6,
+              label="random, five seeds" if seed == 0 else None)
+axes.set(xscale="log", xlabel="rows kept", ylabel="covering radius")
+axes.legend()
+show(figure, "covering radius over the number of rows kept: both fall, and the five random lines stay "
+     "well above the greedy one")
+as_good = int((selection.radii <= covered[-1]).nonzero()[0]) + 1
+print(f"{as_good} greedy rows cover as well as {steps[-1]} random ones (last seed)")
+
+# %% [markdown]
+# Random rows leave some rare patch far from all of them, however many there are; only a larger number
+# makes it likelier that it is drawn itself.
+
+# %% [markdown]
+# ## In the package: the same picks, lazily
+#
+# The loop above looks at every row for every pick. But a distance to the nearest pick only ever falls,
+# so an old one is an upper bound, and a row need not be looked at again until its bound could make it
+# the next pick. `greedy_coreset` does that, and makes the same picks in the same order.
+
+# %%
+import time
+
+from indad.coreset import greedy_coreset_one_at_a_time
+
+some = rows[:4096]
+by_hand, by_hand_radii = farthest_first(some, 400, start=7)
+began = time.perf_counter()
+literal = greedy_coreset_one_at_a_time(some, 400, start=7)
+between = time.perf_counter()
+lazy = greedy_coreset(some, 400, start=7)
+done = time.perf_counter()
+assert literal.indices.tolist() == by_hand
+assert lazy.indices[:100].tolist() == by_hand[:100]
+assert torch.allclose(lazy.radii, torch.tensor(by_hand_radii), atol=1e-2)
+same = int((lazy.indices == literal.indices).sum())
+print(f"{same} of 400 picks are the same (ties within rounding may differ); "
+      f"one at a time {between - began:.2f} s, lazily {done - between:.2f} s")
+
+# %% [markdown]
+# ## All smaller coresets are free
+#
+# The first k picks *are* the coreset of size k: the loop never looks ahead. One selection serves all
+# ratios, which is how the first figure got its greedy curve.
+
+# %%
+for k in (10, 50, 100):
+    assert greedy_coreset(some, k, start=7).indices.tolist() == by_hand[:k]
+    assert lazy.first(k).indices.tolist() == by_hand[:k]
+print("the coresets of 10, 50 and 100 are the beginnings of the coreset of 400")
+
+# %% [markdown]
+# ## Where in the photos are the picks?
+#
+# Each pick is a patch of a training photo. Here is where the first 3 % lie in four of them.
+
+# %%
+from indad.images import read_image
+from indad.views import canvas, panel
+
+height, width = extracted.grid
+
+
+def places(order, photo):
+    """Rows and columns in the grid of one photo of the rows that were picked from it."""
+    inside = order[order // (height * width) == photo] % (height * width)
+    return inside // width, inside % width
+
+
+kept = int(0.03 * len(rows))
+figure, axes = canvas(4, rows=2, size=2.3)
+for line, name in zip(axes, orders):
+    for photo, one in enumerate(line):
+        y, x = places(orders[name][0][:kept], photo)
+        panel(one, read_image(train[photo].path), f"{name}: {len(y)} picks in photo {photo}")
+        one.scatter((x + 0.5) * 256 / width, (y + 0.5) * 256 / height, s=14, color="#00FFFF",
+                    marker="o" if name == "greedy" else "^", edgecolors="black", linewidths=0.5)
+show(figure, "four gears with the places of the picks; greedy ones crowd on the gear, random ones are "
+     "spread evenly over gear and background")
+
+# %%
+def share_outside(order):
+    """Share of picks more than 100 pixels from the middle of the photo: background."""
+    y, x = (order % (height * width)) // width, order % width
+    return float((torch.hypot((x + 0.5) / width - 0.5, (y + 0.5) / height - 0.5) > 100 / 256)
+                 .float().mean())
+
+
+everywhere = torch.arange(len(rows))
+for name, order in {"all rows": everywhere, "greedy": orders["greedy"][0][:kept],
+                    "random": orders["random"][0][:kept]}.items():
+    print(f"{name:9} {share_outside(order):.0%} in the background")
+
+# %% [markdown]
+# The random share of background is that of all rows. Greedy spends less of its budget there, because
+# one piece of background covers many others.
+
+# %% [markdown]
+# ## Fewer numbers a row
+#
+# Wide backbones have rows of 1,000 numbers and more, and each distance costs as many multiplications.
+# A random matrix brings them down: by the lemma of *Johnson and Lindenstrauss*, n points keep, with
+# good probability, all their squared distances within a factor 1 ± eps in
+#
+# $$k \ge \frac{4 \ln n}{\epsilon^2 / 2 - \epsilon^3 / 3}$$
+#
+# dimensions, whatever they had before. Rows that keep all nine neighbours are wide enough to try.
+
+# %%
+wider = PatchCore(patch_features="unfolded", resize=192, device="cpu")
+wide = wider.extract(train[:2]).rows                       # (n, 9 * 152)
+generator = torch.Generator().manual_seed(0)
+
+
+def projected(rows, k):
+    """(n, d) -> (n, k): times a matrix of normal random numbers, lengths kept on average."""
+    return rows @ torch.randn(rows.shape[1], k, generator=generator) / k ** 0.5
+
+
+def guaranteed(k, n):
+    """The smallest eps that the lemma promises for k dimensions; nan if it promises nothing."""
+    eps = np.linspace(0.01, 0.999, 1000)
+    enough = 4 * np.log(n) / (eps ** 2 / 2 - eps ** 3 / 3) <= k
+    return float(eps[enough][0]) if enough.any() else float("nan")
+
+
+before = torch.pdist(wide).square()
+near = before > 1e-6 * before.mean()  # equal rows stay equal: no ratio there
+dims = (8, 32, 128, 512, 2048)
+worst, typical = [], []
+for k in dims:
+    change = (torch.pdist(projected(wide, k)).square()[near] / before[near] - 1).abs()
+    worst.append(float(change.max()))
+    typical.append(float(change.median()))
+    print(f"{k:5} dimensions: squared distances change by {typical[-1]:.1%} (median), "
+          f"{worst[-1]:.0%} at worst of {int(near.sum()):,} pairs")
+
+# %%
+figure, axes = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
+axes.plot(dims, [guaranteed(k, len(wide)) for k in dims], "k:s", label="promised by the lemma")
+axes.plot(dims, worst, "^-", color=COLOURS[1], label="worst pair, measured")
+axes.plot(dims, typical, "o-", color=COLOURS[0], label="median pair, measured")
+axes.set(xscale="log", yscale="log", xlabel="dimensions after projection (before: "
+         f"{wide.shape[1]:,})", ylabel="relative change\nof squared distance")
+axes.set_xticks(dims, [str(k) for k in dims])
+axes.set_yticks([0.02, 0.1, 0.5, 2], ["2 %", "10 %", "50 %", "200 %"])
+axes.minorticks_off()
+axes.legend()
+show(figure, "relative change of squared distances over the number of dimensions, falling with its "
+     "root; the worst measured pair lies below what the lemma promises, where it promises anything")
+
+# %% [markdown]
+# The lemma is a promise for any points at all, so it is cautious: where the dotted line ends, it
+# promises nothing, and for a small eps it wants *more* dimensions than these rows have. A coreset can
+# do with fewer, as only the selection looks at the projection, and the bank keeps the true rows:
+
+# %%
+size = len(wide) // 10
+for k in (8, 32, 128):
+    chosen = greedy_coreset(projected(wide, k), size, start=0).indices
+    print(f"picked in {k:4} dimensions: true covering radius {covering_radius(wide, chosen):.1f}")
+print(f"picked in {wide.shape[1]:4} dimensions: true covering radius "
+      f"{covering_radius(wide, greedy_coreset(wide, size, start=0).indices):.1f}")
+print(f"random:                    true covering radius "
+      f"{covering_radius(wide, random_coreset(len(wide), size)):.1f}")
+
+# %% [markdown]
+# The more dimensions, the nearer to the selection that sees everything; and even a coarse view beats
+# drawing by lot. Published code projects to 128 dimensions or so, to bear the cost of the literal loop.
+# The lazy selection can do without, so this package projects only if a preset asks for it
+# (`PatchCore(projection="linear")`).
+
+# %% [markdown]
+# ## Exercise 03.1: farthest-first
+#
+# *Difficulty ●●●○○, 15 minutes.* Write the selection without looking up, and better: when nothing but
+# copies of picks is left, `farthest_first` picks a point again, and a picked point must never be
+# picked twice. Of several points that are equally far, any will do.
+
+# %% tags=["exercise"]
+def farthest_points(points, size, start):
+    """(n, d) -> `size` indices in the order of picking, beginning with `start`."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("03.1", farthest_points)
+
+# %% [markdown] tags=["hint"]
+# Keep for each point the distance to its nearest pick. A new pick can only lower it:
+# `torch.minimum`. Set it to -1 for a point that was picked, so that it is never the largest.
+
+# %% tags=["solution"]
+def farthest_points(points, size, start):
+    distances = torch.full((len(points),), torch.inf)
+    picks = [start]
+    while len(picks) < size:
+        distances = torch.minimum(distances, (points - points[picks[-1]]).norm(dim=1))
+        distances[picks[-1]] = -1
+        picks.append(int(distances.argmax()))
+    return picks
+
+# %% [markdown]
+# ## Exercise 03.2: a projection that keeps distances
+#
+# *Difficulty ●●○○○, 10 minutes.* Project rows to `dim` dimensions by a matrix of random numbers, one
+# matrix for all rows, drawn from `seed` alone. Distances must stay the same on average: mind the
+# scale.
+
+# %% tags=["exercise"]
+def project(rows, dim, seed):
+    """(n, d) -> (n, dim), with about the same distances; the same seed, the same result."""
+    ...  # your code here
+
+
+check("03.2", project)
+
+# %% [markdown] tags=["hint"]
+# `torch.randn(..., generator=torch.Generator().manual_seed(seed))`. A sum of `dim` squares of standard
+# normal numbers is `dim` on average; a squared length should grow by a factor of 1.
+
+# %% tags=["solution"]
+def project(rows, dim, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return rows @ torch.randn(rows.shape[1], dim, generator=generator) / dim ** 0.5
+
+# %% [markdown]
+# ## Recap
+#
+# - Most rows repeat each other. Farthest-first picks keep the rare ones, random picks lose them.
+# - The covering radius says how far the worst row is from the bank, and greedy is within twice the best.
+# - Picks are nested: select once, and every smaller ratio is a beginning of it.
+# - Laziness makes the same picks sooner. Random projections keep distances roughly, in fewer numbers.
+# - Seeds move the AUROC of a small test set; compare with several, and with the random baseline.
+#
+# **Next:** which number to believe, and how far. [04 · Measure honestly](04_measure_honestly.ipynb).
