@@ -4,7 +4,8 @@ __version__ = "0.1.0"
 
 _HOMES = {"PatchCore": "patchcore", "load_dataset": "data", "evaluate": "experiment",
           "load_backbone": "backbones", "PRESETS": "presets", "BACKBONES": "backbones",
-          "CATALOG": "catalog", "download_dataset": "download", "audit": "checks"}
+          "CATALOG": "catalog", "download_dataset": "download", "audit": "checks",
+          "export_onnx": "export"}
 __all__ = ["__version__", *_HOMES]
 
 

@@ -10,9 +10,10 @@ from typing import NoReturn
 
 from . import __version__
 from .errors import InputError
+from .files import in_units
 from .terminal import Bars, choose
 
-COMMANDS = ("run", "benchmark", "list", "download", "check")
+COMMANDS = ("run", "benchmark", "fit", "export", "list", "download", "check")
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,16 +58,9 @@ def _parser() -> Parser:
     run.set_defaults(command=_run)
     add = run.add_argument
     add("--category", default="all", help="one category, or all")
-    add("--backbone", default="efficientnet_lite0",
-        help="a name that `list` shows, a tag of timm, or several joined by +")
-    add("--preset", default="default", help="a name that `list` shows")
-    add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
-    add("--image-score", help="max, reweighted, top, peak or ind_knn_ad")
     add("--shots", type=int, help="train on so many good images only")
-    add("--seed", type=int, default=0, help="of everything that is drawn at random")
-    add("--augmentation", help="of the training images: none, rotations, flips, santos...")
     add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
-    add("--strict", action="store_true", help="stop at the first unreadable image")
+    _of_one_model(run)
     _of_runs(run)
 
     sweep = commands.add_parser(
@@ -89,6 +83,28 @@ def _parser() -> Parser:
     add("--parallel", default="1", help="processes here, or a cluster: ray, ray://HOST:PORT, "
         "dask, tcp://HOST:PORT")
     _of_runs(sweep)
+
+    fit = commands.add_parser("fit", formatter_class=defaults,
+                              help="learn from a folder of good photos and save the model")
+    fit.set_defaults(command=_fit)
+    fit.add_argument("folder", help="photos, or a folder with `good` or `train/good` in it")
+    fit.add_argument("--output", required=True, help="folder for the model")
+    _of_one_model(fit)
+    _of_models(fit)
+
+    export = commands.add_parser("export", formatter_class=defaults,
+                                 help="a saved model as one ONNX file that needs no torch")
+    export.set_defaults(command=_export)
+    add = export.add_argument
+    add("model", help="the folder that fit wrote")
+    add("file", help="the file to write, like bolts.onnx")
+    add("--bank-precision", default="float32", help="float32, or float16 for a smaller file")
+    add("--images", help="folder of photos to compare the file with the model on, up to 50 "
+        "(drawn noise if not given)")
+    add("--false-alarm-rate", type=float, help="for the threshold in the file (that of fit if "
+        "not given)")
+    add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
+    _shared(export)
 
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command=_list)
@@ -115,25 +131,44 @@ def _parser() -> Parser:
     return parser
 
 
+def _of_one_model(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `fit` take, of which `benchmark` takes several."""
+    add = parser.add_argument
+    add("--backbone", default="efficientnet_lite0",
+        help="a name that `list` shows, a tag of timm, or several joined by +")
+    add("--preset", default="default", help="a name that `list` shows")
+    add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
+    add("--image-score", help="max, reweighted, top, peak or ind_knn_ad")
+    add("--seed", type=int, default=0, help="of everything that is drawn at random")
+    add("--augmentation", help="of the training images: none, rotations, flips, santos...")
+    add("--strict", action="store_true", help="stop at the first unreadable image")
+
+
 def _of_runs(parser: argparse.ArgumentParser) -> None:
     """What `run` and `benchmark` both take, for all their runs alike."""
     add = parser.add_argument
     add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
+    add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
+    add("--split", default="paper", help="for MTD: paper, or grouped by tile")
+    add("--frame", default="model", help="pixels that metrics count: model or original")
+    add("--output", default="results/runs", help="folder for the results")
+    add("--skip-existing", action="store_true", help="keep complete results of the same run")
+    _of_models(parser)
+
+
+def _of_models(parser: argparse.ArgumentParser) -> None:
+    """What everything that fits takes, for all its models alike."""
+    add = parser.add_argument
     add("--weights", help="a checkpoint of your own for the backbone")
     add("--layers", type=int, nargs="+", help="feature maps, as timm's out_indices")
     add("--resize", type=int, help="side of the square that images are resized to")
     add("--crop", type=int, help="side of the square cut from the middle after that")
-    add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
-    add("--split", default="paper", help="for MTD: paper, or grouped by tile")
-    add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--precision", help="of the backbone: float32, or float16 for mixed precision on a GPU")
     add("--batch-size", type=int, default=16, help="images at a time; changes no score")
     add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
         "(half of the free memory if not given)")
-    add("--output", default="results/runs", help="folder for the results")
-    add("--skip-existing", action="store_true", help="keep complete results of the same run")
     _shared(parser)
 
 
@@ -155,6 +190,11 @@ def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _one_model(options: argparse.Namespace) -> dict:
+    return _model_options(options) | _given(
+        options, "coreset_ratio", "image_score", "augmentation", "backbone", "seed")
+
+
 def _run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -162,8 +202,7 @@ def _run(options: argparse.Namespace) -> int:
     from .data import list_categories
     from .experiment import run
 
-    chosen = _model_options(options) | _given(
-        options, "coreset_ratio", "image_score", "augmentation", "backbone", "seed")
+    chosen = _one_model(options)
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
@@ -239,6 +278,48 @@ def _benchmark(options: argparse.Namespace) -> int:
     runs = f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}"
     print(f"{runs}, {reused} of them kept from before; tables and figures: "
           f"{written.parent}")
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .experiment import check_run, make_model
+    from .layouts import good_photos
+    from .storage import check_replaceable
+
+    photos = good_photos(Path(options.folder))
+    model = make_model(options.preset, _one_model(options))
+    check_run("model", options.false_alarm_rate)
+    check_replaceable(Path(options.output))
+    model.false_alarm_rate = options.false_alarm_rate
+    with Bars() as bars:
+        bars.note(f"{options.folder}: {model.plan(photos)}")
+        model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
+    model.save(options.output)
+    print(f"{options.output}: learned from {model.images_} photos, remembers "
+          f"{len(model.memory_bank_):,} patches")
+    for _, reason in model.skipped_:
+        print(f"indad: warning: {reason}", file=sys.stderr)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .export import export_onnx
+    from .layouts import images_in
+    from .patchcore import PatchCore
+
+    images = None
+    if options.images:
+        images = images_in(Path(options.images))
+        if not images:
+            raise InputError(f"{options.images}: no images there")
+    model = PatchCore.load(options.model, weights=options.weights, device="cpu")
+    parity = export_onnx(model, options.file, bank_precision=options.bank_precision,
+                         check_images=images, false_alarm_rate=options.false_alarm_rate)
+    print(f"{options.file}: {in_units(parity.size)}; {parity}")
     return 0
 
 

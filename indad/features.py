@@ -45,7 +45,7 @@ def unfolded(maps: Sequence[Tensor]) -> Tensor:
     Maps `(b, c_i, h_i, w_i)` -> `(b, 9 * sum of c_i, h_0, w_0)`, zero beyond the edge. Tells
     apart what an average cannot, an edge left from an edge right, at nine times the cost.
     """
-    return torch.cat(_to_first_grid([F.unfold(m, 3, padding=1).view(len(m), -1, *m.shape[-2:])
+    return torch.cat(_to_first_grid([F.unfold(m, 3, padding=1).unflatten(2, m.shape[-2:])
                                      for m in maps]), 1)
 
 
@@ -89,10 +89,10 @@ def adaptive(maps: Sequence[Tensor]) -> Tensor:
     if len(maps) == 1:
         return pooled
     if len(maps) == 2:  # 2048 -> 1024: means of neighbouring pairs
-        return F.avg_pool2d(pooled.flatten(2).transpose(1, 2), (1, 2)).transpose(1, 2).reshape(
-            len(pooled), ADAPTIVE_DIM, *pooled.shape[-2:])
+        return F.avg_pool2d(pooled.flatten(2).transpose(1, 2), (1, 2)).transpose(1, 2).unflatten(
+            2, pooled.shape[-2:])
     flat = F.adaptive_avg_pool1d(pooled.flatten(2).transpose(1, 2), ADAPTIVE_DIM)
-    return flat.transpose(1, 2).reshape(len(pooled), ADAPTIVE_DIM, *pooled.shape[-2:])
+    return flat.transpose(1, 2).unflatten(2, pooled.shape[-2:])
 
 
 def _adaptive_layer(feature_map: Tensor) -> Tensor:

@@ -18,9 +18,16 @@ from .errors import InputError
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file so that it is never seen half-written."""
+    with complete_file(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def complete_file(file: Path) -> Iterator[Path]:
+    """Yield a name beside `file` to write to; it takes the place of `file` if all goes well."""
     partial = _beside(file)
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)

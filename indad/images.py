@@ -145,12 +145,15 @@ class ImageTransform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """RGB picture -> `(3, h, w)` float32, normalised."""
-        frame = self.frame((image.height, image.width))
-        image = self._cut(image, frame, Image.Resampling.BILINEAR)
         # NumPy, because this runs in reading threads, where torch would start threads of its own.
         mean, std = np.float32(self.mean), np.float32(self.std)
-        pixels = (np.asarray(image, np.float32) / 255 - mean) / std
+        pixels = (self.pixels(image).astype(np.float32) / 255 - mean) / std
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """RGB picture -> `(h, w, 3)` uint8, resized and cropped: all but the normalisation."""
+        frame = self.frame((image.height, image.width))
+        return np.asarray(self._cut(image, frame, Image.Resampling.BILINEAR))
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """`(h, w)` bool mask of the photo -> the mask in the model's frame.

@@ -70,6 +70,19 @@ def good_folder(folder: Path) -> Path | None:
     return next((folder / name for name in GOOD_NAMES if (folder / name).is_dir()), None)
 
 
+def good_photos(folder: Path) -> list[Path]:
+    """The good photos of any folder: those in `train/good` or `good`, or else right in it.
+
+    Raises `InputError` if there are none.
+    """
+    place = good_folder(folder / "train") or good_folder(folder) or folder
+    photos = images_in(place)
+    if not photos:
+        raise InputError(f"{place}: no photos there" if place.is_dir()
+                         else f"{folder}: no such folder of photos")
+    return photos
+
+
 def categories_in(folder: Path, layout: str) -> list[str]:
     """The categories whose images are there: of VisA and others one may unpack a part."""
     if layout == "visa":

@@ -4,7 +4,7 @@
            -> anomaly map + image score
 
 The steps are functions in features.py, coreset.py, neighbors.py and scores.py; this class only
-wires them. Left out: saving, export and the approximate (IVFPQ) search of the reference code.
+wires them. Left out: the approximate (IVFPQ) search of the reference code.
 """
 
 import time
@@ -35,8 +35,10 @@ from .neighbors import MemoryIndex
 from .prediction import Prediction
 from .projections import PROJECTIONS, mean_distances
 from .scores import BORDERS, IMAGE_SCORES, anomaly_maps
+from .storage import describe, options_of, read_model, restore, write_model
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
+EXAMPLES = 50  # training images that are remembered (not copied), for an export's check
 LOAD_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device")
 # What patch features depend on; everything else works on extracted ones.
 EXTRACTION_OPTIONS = (*LOAD_OPTIONS, "patch_features", "augmentation", "precision")
@@ -79,13 +81,18 @@ class PatchCore(nn.Module):
     order of picking, `coreset_radii_` (m,), `grid_` (patches down, across), `transform_`, and
     `good_scores_`, `good_peaks_`: leave-one-out scores and map peaks of good images, from which
     thresholds.py takes its decision; `timings_` in seconds; `skipped_` (position, reason);
-    `selected_from_`: "float32", or "float16" if the features were above the memory budget.
+    `selected_from_`: "float32", or "float16" if the features were above the memory budget;
+    `images_`, how many were learned from; `examples_`, the first of them, if `fit` was given any.
+
+    `false_alarm_rate`, 5 %, is the one that `save` and `export_onnx` take thresholds for.
 
     Example:
         >>> model = PatchCore(coreset_ratio=0.1).fit(train)
         >>> prediction = model.predict(test)
         >>> prediction.scores.shape, prediction.maps[0].shape
     """
+
+    false_alarm_rate = 0.05
 
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
                  weights: str | None = None,
@@ -122,6 +129,7 @@ class PatchCore(nn.Module):
         features = self.extract(images, training=True, strict=strict, progress=progress)
         extract_s = time.perf_counter() - began
         self.fit_features(features, progress=progress)
+        self.examples_ = as_list(images)[:EXAMPLES]
         self.timings_["extract_s"] += extract_s
         self.timings_["fit_s"] += extract_s
         return self
@@ -133,7 +141,7 @@ class PatchCore(nn.Module):
         They depend on `EXTRACTION_OPTIONS` only: one extraction serves every coreset, score and
         seed. `training` adds the views of `augmentation`. Raises what `fit` raises.
         """
-        self.load()
+        self.prepare()
         sources, views = as_list(images), 1
         if training:
             views = views_per_image(self.options["augmentation"])
@@ -153,10 +161,11 @@ class PatchCore(nn.Module):
             selection: the picks of an earlier fit of the same features with a larger
                 `coreset_ratio` and the same seed; as picks are nested, its first ones are these.
         """
-        self.load()
+        self.prepare()
         began = time.perf_counter()
         rows, self.skipped_ = self._on_device(features.rows), features.skipped
         self.grid_, self.size_, self.views_ = features.grid, features.size, features.views
+        self.images_ = len(features) // features.views
         self.register_buffer("feature_scale_", torch.ones(1, device=self.device_))
         if self.options["balance_layers"]:
             self.feature_scale_ = layer_scales(rows, self.extractor_.channels).to(self.device_)
@@ -182,7 +191,7 @@ class PatchCore(nn.Module):
 
         Raises `InputError` for options out of range or when neither image can be read.
         """
-        self.load()
+        self.prepare()
         o, sources = self.options, as_list(images)
         batch = next(self._batches(sources[:2], strict=False), None)
         if batch is None or not batch.indices:
@@ -233,6 +242,42 @@ class PatchCore(nn.Module):
         return Prediction(np.concatenate(scores), np.concatenate(maps), frames, indices,
                           self.transform_, skipped)
 
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.
+
+        Raises `InputError` if there is nothing to save, or something else in the folder.
+        """
+        self._check_fitted()
+        write_model(Path(folder), *describe(self))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, weights: str | Path | None = None, device: str = "auto",
+             precision: str = "float32") -> "PatchCore":
+        """A saved model, to predict with: on the same device its scores are the same to the bit.
+
+        Args:
+            weights: where the checkpoint lies that the model was fitted with, if it had one of
+                its own and that has moved.
+            device, precision: as of the constructor; they are no part of a model.
+
+        Executes nothing that is in the files. Raises `InputError` for files that are missing,
+        changed or of a newer format, and for a backbone that is not the one it was fitted with.
+
+        Example:
+            >>> model.save("bolts")
+            >>> PatchCore.load("bolts").predict("new.jpg").scores
+        """
+        folder = Path(folder)
+        record, tensors = read_model(folder)
+        try:
+            model = cls(**options_of(record, folder, weights), device=device, precision=precision)
+            model.prepare()
+            restore(model, record, tensors, folder)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{folder}: its record is not as indad writes it "
+                             f"({type(error).__name__}: {error})") from error
+        return model
+
     @torch.inference_mode()
     def patch_features(self, pixels: Tensor) -> Tensor:
         """Normalised images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`, not yet scaled."""
@@ -244,19 +289,19 @@ class PatchCore(nn.Module):
     def score(self, rows: Tensor, index: MemoryIndex, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Scaled patches `(n * p, d)` and a bank -> scores `(n,)` and maps `(n, h, w)`."""
-        o, bank = self.options, index.bank
-        distances, indices = index.search(rows, min(o["num_neighbors"], len(bank)))
+        o = self.options
+        distances, indices = index.search(rows, min(o["num_neighbors"], len(index.bank)))
         per_image = (-1, grid[0] * grid[1])
         patches = (distances.square() if o["squared"] else distances).mean(1).view(per_image)
         maps = anomaly_maps(patches.view(-1, *grid), size, upsampling=o["map_upsampling"],
                             sigma=o["map_sigma"], kernel_size=o["map_kernel_size"],
                             border=o["map_border"])
         scores = IMAGE_SCORES[o["image_score"]](
-            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), bank,
+            patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), index,
             o["reweight_neighbors"], maps)
         return scores, maps
 
-    def load(self, *, shared: "PatchCore | None" = None) -> None:
+    def prepare(self, *, shared: "PatchCore | None" = None) -> None:
         """Backbone, transform and device, as the options say; those of `shared` if they fit."""
         self.check_options()
         o = self.options

@@ -11,32 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .neighbors import nearest
+from .neighbors import MemoryIndex
 
 
-def maximum(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+def maximum(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
             maps: Tensor) -> Tensor:
     """The worst patch decides: the reference implementation (and anomalib with b = 1).
 
     All scores take patch scores `(n, p)`, patch features `(n, p, d)`, the index of each patch's
-    nearest neighbour `(n, p)`, the bank `(m, d)`, b, and the maps `(n, h, w)`; they return `(n,)`.
+    nearest neighbour `(n, p)`, the index of the bank `(m, d)`, b, and the maps `(n, h, w)`; they
+    return `(n,)`.
     """
     return patches.amax(1)
 
 
-def peak(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+def peak(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
          maps: Tensor) -> Tensor:
     """The highest point of the smoothed map, so that one noisy patch counts for less."""
     return maps.amax((1, 2))
 
 
-def top(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+def top(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
         maps: Tensor) -> Tensor:
     """The mean of the worst 1 % of patches (at least one): AnomalyDINO's score."""
     return patches.topk(max(1, round(0.01 * patches.shape[1])), dim=1).values.mean(1)
 
 
-def reweighted(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+def reweighted(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
                maps: Tensor) -> Tensor:
     """Equation 7 of the paper: less weight where the matched bank entry is itself well surrounded.
 
@@ -45,20 +46,20 @@ def reweighted(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
     softmax is taken after subtracting the largest exponent: exp overflows at 89. With b = 1, where
     the equation is always zero, the score is s*, as in anomalib.
     """
-    worst, q, around = _worst_patch(patches, features, indices, bank, b)
+    worst, q, around = _worst_patch(patches, features, indices, index, b)
     if around.shape[1] == 1:
         return worst
     to_around = torch.linalg.vector_norm(q[:, None] - around, dim=2)  # (n, b)
     return (1 - torch.softmax(to_around, 1)[:, 0]) * worst
 
 
-def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor, b: int,
+def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
                maps: Tensor) -> Tensor:
     """The variant of rvorias/ind_knn_ad: m* left out of its neighbourhood, exponents / sqrt(d).
 
     The exponents become nearly equal, so the weight is close to 1 - 1/(b - 1) for every image.
     """
-    worst, q, around = _worst_patch(patches, features, indices, bank, b)
+    worst, q, around = _worst_patch(patches, features, indices, index, b)
     if around.shape[1] == 1:
         return worst
     scale = features.shape[2] ** 0.5
@@ -66,17 +67,17 @@ def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
     return (1 - torch.exp(worst / scale - torch.logsumexp(to_others / scale, 1))) * worst
 
 
-def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, bank: Tensor,
+def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex,
                  b: int) -> tuple[Tensor, Tensor, Tensor]:
     """Per image: s* `(n,)`, the worst patch q `(n, d)`, the b entries around m* `(n, b, d)`."""
     worst, place = patches.max(1)
-    rows = torch.arange(len(patches), device=patches.device)
-    match = bank[indices[rows, place]]                       # m*
-    _, around = nearest(match, bank, min(b, len(bank)))      # N_b(m*), m* first
-    return worst, features[rows, place], bank[around]
+    rows = torch.arange(patches.shape[0], device=patches.device)  # len() would fix n in an export
+    match = index.bank[indices[rows, place]]                      # m*
+    _, around = index.search(match, min(b, len(index.bank)))      # N_b(m*), m* first
+    return worst, features[rows, place], index.bank[around]
 
 
-IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int, Tensor], Tensor]] = {
+IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, MemoryIndex, int, Tensor], Tensor]] = {
     "max": maximum, "reweighted": reweighted, "top": top, "peak": peak, "ind_knn_ad": ind_knn_ad,
 }
 

@@ -136,14 +136,14 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
         return
     # Of all plans, not only of those that wait: a sweep that goes on finds the same tables.
     model = waiting[0][0].plan.model()
-    model.load()
+    model.prepare()
     trained = _table(model, [train for train, _ in sets.values()], state, training=True)
     tested = _table(model, [test for _, test in sets.values()], state, training=False)
     # The largest coreset first: the smaller ones of the same selection are its first picks.
     waiting.sort(key=lambda one: one[0].model.options["coreset_ratio"])
     while waiting:
         run, mine = waiting.pop()  # and with it, when done, its memory bank
-        run.model.load(shared=model)
+        run.model.prepare(shared=model)
         _do(run, trained, tested, state)
         _note(state, mine)
         yield Outcome(run.plan, run.folder, reused=False)

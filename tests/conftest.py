@@ -49,6 +49,26 @@ def drawn(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def shared_backbones():
+    """Build each packaged backbone once for a module that makes many models; nothing changes it."""
+    from indad import patchcore
+
+    original, built = patchcore.load_backbone, {}
+
+    def load_backbone(name, **options):
+        if options["weights"]:
+            return original(name, **options)
+        key = (name, *options.items())
+        if key not in built:
+            built[key] = original(name, **options)
+        return built[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patchcore, "load_backbone", load_backbone)
+        yield
+
+
 @pytest.fixture
 def hazelnut() -> Path:
     folder = REAL_DATA / "mvtec_ad"

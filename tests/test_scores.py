@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from indad.neighbors import nearest
+from indad.neighbors import MemoryIndex, nearest
 from indad.scores import IMAGE_SCORES, anomaly_maps, ind_knn_ad, maximum, peak, reweighted, top
 
 
@@ -16,12 +16,12 @@ def case(seed=0, n=3, p=20, d=6, m=40):
     bank = torch.randn(m, d, generator=generator)
     features = torch.randn(n, p, d, generator=generator) * 1.5
     distances, indices = nearest(features.flatten(0, 1), bank, 1)
-    return distances.view(n, p), features, indices.view(n, p), bank
+    return distances.view(n, p), features, indices.view(n, p), MemoryIndex(bank)
 
 
-def literal_reweighted(patches, features, indices, bank, b):
+def literal_reweighted(patches, features, indices, index, b):
     """Eq. 7, one image after the other, in double precision."""
-    out = []
+    bank, out = index.bank, []
     for image in range(len(patches)):
         worst = int(patches[image].argmax())
         q, star = features[image, worst].double(), bank[indices[image, worst]].double()
@@ -55,16 +55,17 @@ def test_with_one_neighbour_the_score_is_the_maximum(score):
 
 
 def test_reweighted_survives_huge_distances():
-    patches, features, indices, bank = case()
-    out = reweighted(patches * 1000, features * 1000, indices, bank * 1000, 9,
+    patches, features, indices, index = case()
+    out = reweighted(patches * 1000, features * 1000, indices, MemoryIndex(index.bank * 1000), 9,
                      None)
     assert torch.isfinite(out).all()
     assert (out > 0).all()
 
 
 def test_ind_knn_ad_score_equals_its_formula():
-    patches, features, indices, bank = case()
-    for image, score in enumerate(ind_knn_ad(patches, features, indices, bank, 3, None)):
+    patches, features, indices, index = case()
+    bank = index.bank
+    for image, score in enumerate(ind_knn_ad(patches, features, indices, index, 3, None)):
         worst = int(patches[image].argmax())
         q, star = features[image, worst], bank[indices[image, worst]]
         around = (bank - star).norm(dim=1).argsort()[1:3]  # without m*
@@ -82,11 +83,11 @@ def test_top_is_the_mean_of_the_worst_percent():
 
 @pytest.mark.parametrize("score", sorted(IMAGE_SCORES))
 def test_scores_do_not_depend_on_the_rest_of_the_batch(score):
-    patches, features, indices, bank = case(n=5)
+    patches, features, indices, index = case(n=5)
     maps = anomaly_maps(patches.view(5, 4, 5), (40, 50))
-    together = IMAGE_SCORES[score](patches, features, indices, bank, 5, maps)
+    together = IMAGE_SCORES[score](patches, features, indices, index, 5, maps)
     alone = torch.cat([IMAGE_SCORES[score](patches[i:i + 1], features[i:i + 1], indices[i:i + 1],
-                                           bank, 5, maps[i:i + 1]) for i in range(5)])
+                                           index, 5, maps[i:i + 1]) for i in range(5)])
     torch.testing.assert_close(together, alone)
     assert together.shape == (5,)
 

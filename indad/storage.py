@@ -1,0 +1,239 @@
+"""A fitted model as a folder: numbers in safetensors, everything else in JSON for people to read.
+
+Reading executes nothing. What comes back is checked against what was written, down to the weights
+of the backbone: a memory bank means nothing to any other network.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import __version__
+from .backbones import find_backbone
+from .errors import InputError
+from .files import complete_folder, explain_full_disk, in_units, sha256_of, write_text
+from .thresholds import conformal_threshold
+from .weights import first_line
+
+FORMAT = 1  # raised when older versions of indad could no longer read what this one writes
+TENSORS, RECORD = "model.safetensors", "model.json"
+# Properties of a machine, not of a model; `load` takes those that change what is computed.
+NOT_SAVED = ("device", "precision", "memory_budget")
+# Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images.
+LAYOUT = {"memory_bank": (torch.float32, "md"), "feature_scale": (torch.float32, "s"),
+          "coreset_indices": (torch.int64, "m"), "coreset_radii": (torch.float32, "m"),
+          "good_scores": (torch.float64, "k"), "good_peaks": (torch.float64, "k")}
+
+
+def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
+    """Write a model's record and tensors into `folder`, wholly or not at all.
+
+    The same model gives the same bytes. Raises `InputError` rather than replace a folder that holds
+    anything but a saved model, and when the disk is full.
+    """
+    from safetensors.torch import save
+
+    check_replaceable(folder)
+    size = in_units(sum(tensor.nbytes for tensor in tensors.values()))
+    with (explain_full_disk(f"{folder}: the model needs {size}", "free some space"),
+          complete_folder(folder) as partial):
+        # Not `save_file`, which makes a file that nobody else may read.
+        (partial / TENSORS).write_bytes(save({name: tensor.detach().cpu().contiguous()
+                                              for name, tensor in tensors.items()}))
+        record = {"format": FORMAT, "indad": __version__, **record,
+                  "tensors": {name: {"shape": list(tensor.shape), "dtype": _dtype(tensor)}
+                              for name, tensor in tensors.items()},
+                  "tensors_sha256": sha256_of(partial / TENSORS)}
+        record["record_sha256"] = _record_digest(record)
+        write_text(partial / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise `InputError` if a model saved there would replace anything but a saved model."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; give a folder to save the model in")
+    others = sorted({file.name for file in folder.iterdir()} - {TENSORS, RECORD}
+                    if folder.is_dir() else ())
+    if others:
+        raise InputError(f"{folder}: holds {others[0]}, which is no part of a saved model; "
+                         "choose a new folder")
+
+
+def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Record and tensors of a saved model, checked: whole, unchanged, of the right shapes, finite.
+
+    Raises `InputError` for everything that is wrong with the folder, in one line.
+    """
+    from safetensors.torch import load_file
+
+    record = _read_record(folder)
+    file = folder / TENSORS
+    if not file.is_file():
+        raise InputError(f"{file} is missing; copy the whole folder of the saved model")
+    if sha256_of(file) != record.get("tensors_sha256"):
+        raise InputError(f"{file}: not the file that was saved with {RECORD} (its SHA-256 "
+                         "differs): cut short, changed or of another model; copy both again")
+    try:
+        tensors = load_file(file)
+    except Exception as error:  # safetensors has types of its own
+        raise InputError(f"{file}: not a safetensors file ({first_line(error)}); nothing else is "
+                         "read, as pickled files could run any code") from error
+    _check_tensors(file, tensors, record)
+    return record, tensors
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of the floating-point tensors that a network computes with, in their order.
+
+    Without their names, as a newer timm may rename them, and without counters.
+    """
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            digest.update(f"{_dtype(tensor)} {list(tensor.shape)}\n".encode())
+            values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(values.numpy())
+    return digest.hexdigest()
+
+
+def describe(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
+    """What a fitted `PatchCore` has to remember: the record and the tensors of `write_model`."""
+    options = {name: value for name, value in model.options.items() if name not in NOT_SAVED}
+    checkpoint = options["weights"]
+    record = {
+        "options": options | {"weights": checkpoint and str(checkpoint)},
+        "backbone": {"tags": [find_backbone(name).tag for name in options["backbone"].split("+")],
+                     "weights_sha256": weights_digest(model.extractor_),
+                     "checkpoint_sha256": checkpoint and sha256_of(Path(checkpoint))},
+        "transform": asdict(model.transform_),
+        "grid": list(model.grid_), "size": list(model.size_), "views": model.views_,
+        "training": {"images": model.images_, "skipped": len(model.skipped_),
+                     "selected_from": model.selected_from_},
+        "thresholds": _thresholds(model.good_scores_, model.good_peaks_, model.false_alarm_rate),
+    }
+    tensors = {name: torch.as_tensor(getattr(model, f"{name}_")).to(dtype)
+               for name, (dtype, _) in LAYOUT.items()}
+    return record, tensors
+
+
+def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict:
+    """Arguments of `PatchCore` from a record; `weights` says where the checkpoint lies now."""
+    options = {name: tuple(value) if isinstance(value, list) else value
+               for name, value in record["options"].items()}
+    if weights is not None:
+        return options | {"weights": str(weights)}
+    if options["weights"] and not Path(options["weights"]).is_file():
+        raise InputError(
+            f"{folder}: was fitted with the weights in {options['weights']} (SHA-256 "
+            f"{record['backbone']['checkpoint_sha256'][:12]}...), a file that is not there; "
+            "say where it is with weights")
+    return options
+
+
+def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Give an unfitted `PatchCore`, its backbone in place, the learned state of a saved one.
+
+    Raises `InputError` if it is not the backbone, or not the transform, that the bank was made by.
+    """
+    found, wanted = weights_digest(model.extractor_), record["backbone"]["weights_sha256"]
+    if found != wanted:
+        source = model.options["weights"] or f"{model.options['backbone']} as installed"
+        raise InputError(f"{folder}: was fitted with other weights (SHA-256 {wanted[:12]}...) than "
+                         f"those of {source} ({found[:12]}...); give the same as weights, or fit "
+                         "again")
+    transform = json.loads(json.dumps(asdict(model.transform_)))
+    if transform != record["transform"]:
+        raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
+                         f"this version prepares them as {transform}; fit again")
+    with torch.inference_mode():
+        shape = model.patch_features(torch.zeros(1, 3, *record["size"])).shape
+    expected = [tensors["memory_bank"].shape[1], *record["grid"]]
+    if list(shape[1:]) != expected:
+        raise InputError(f"{folder}: the memory bank is of patches {expected} (numbers, down, "
+                         f"across), but the backbone makes {list(shape[1:])}")
+    for name in LAYOUT:
+        if name.startswith("good_"):
+            setattr(model, f"{name}_", tensors[name].numpy())
+        else:
+            model.register_buffer(f"{name}_", tensors[name].to(model.device_))
+    model.grid_, model.size_ = tuple(record["grid"]), tuple(record["size"])
+    model.views_, model.images_ = record["views"], record["training"]["images"]
+    model.selected_from_ = record["training"]["selected_from"]
+    model.skipped_, model.timings_ = [], {}
+    model.false_alarm_rate = record["thresholds"]["false_alarm_rate"]
+    kept = _thresholds(model.good_scores_, model.good_peaks_, model.false_alarm_rate)
+    if kept != record["thresholds"]:
+        raise InputError(f"{folder / RECORD}: thresholds are {record['thresholds']}, but the good "
+                         f"scores beside it say {kept}; copy both files again")
+
+
+def _thresholds(scores: np.ndarray, peaks: np.ndarray, rate: float) -> dict:
+    """Of image scores and maps; null for a model that was not calibrated."""
+    return {"false_alarm_rate": rate, "calibrated_on": len(scores),
+            **{name: conformal_threshold(good, rate) if len(good) else None
+               for name, good in (("score", scores), ("map", peaks))}}
+
+
+def _read_record(folder: Path) -> dict:
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; a saved model is a folder with {RECORD} and "
+                         f"{TENSORS} (pickled models are not read: they could run any code)")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of a saved model")
+    file = folder / RECORD
+    if not file.is_file():
+        raise InputError(f"{file} is missing; give a folder that PatchCore.save wrote")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        version = record["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file}: not the record of a saved model ({first_line(error)})") from error
+    if not isinstance(version, int) or version < 1:
+        raise InputError(f"{file}: format is {version!r}; it must be a number from 1 to {FORMAT}")
+    if version > FORMAT:
+        raise InputError(f"{file}: format is {version}, of indad {record.get('indad')}, but this "
+                         f"is indad {__version__}, which reads up to {FORMAT}; upgrade indad")
+    if record.get("record_sha256") != _record_digest(record):
+        raise InputError(f"{file}: was changed after saving (its SHA-256 differs); copy it again, "
+                         "or fit and save again")
+    return record
+
+
+def _check_tensors(file: Path, tensors: dict[str, Tensor], record: dict) -> None:
+    missing, extra = sorted(LAYOUT.keys() - tensors), sorted(tensors.keys() - LAYOUT)
+    if missing or extra:
+        raise InputError(f"{file}: " + (f"has no tensor {missing[0]}" if missing else
+                                        f"holds {extra[0]}, which is no part of a model"))
+    sizes: dict[str, int] = {}
+    for name, (dtype, letters) in LAYOUT.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype:
+            raise InputError(f"{file}: {name} is {_dtype(tensor)}; it must be "
+                             f"{str(dtype).removeprefix('torch.')}")
+        fits = tensor.ndim == len(letters) and all(
+            sizes.setdefault(letter, size) == size
+            for letter, size in zip(letters, tensor.shape, strict=True))
+        if not fits or (name == "feature_scale" and len(tensor) not in (1, sizes["d"])):
+            known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
+            raise InputError(f"{file}: {name} has the shape {tuple(tensor.shape)}; it must be "
+                             f"({', '.join(letters)}) with {known}")
+        # Radii are infinite for a first pick and nan for random ones.
+        if name != "coreset_radii" and not tensor.isfinite().all():
+            raise InputError(f"{file}: {name} holds numbers that are not finite")
+    if not len(tensors["memory_bank"]):
+        raise InputError(f"{file}: memory_bank is empty")
+
+
+def _record_digest(record: dict) -> str:
+    rest = {name: value for name, value in record.items() if name != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
