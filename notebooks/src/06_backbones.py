@@ -93,7 +93,7 @@ show(figure, "two defects, and the anomaly maps of each backbone for them")
 
 # %% [markdown]
 # Above, the defect that the first backbone finds most obvious; below, the one that it finds least so. All
-# maps of one backbone share a scale that begins where good photos end, so a map without heat is a miss.
+# maps of one backbone share a scale that begins at the usual peak of a good photo: no heat, no find.
 # Scores of different backbones have different units: compare where maps are hot, and rankings
 # (AUROC, further down), never the scores themselves.
 
@@ -255,7 +255,7 @@ show(figure, "image AUROC by layers used, three seeds each")
 
 # %% [markdown]
 # One category is an anecdote: the best layer for a gear need not be the best for cloth. What holds
-# more widely is that the last layer, which the network used to name things, is a poor place
+# more widely is that the last layer, nearest to where the network names things, is a poor place
 # to look for scratches. Does the figure agree?
 
 # %% [markdown]
@@ -420,7 +420,8 @@ def draw(image, backbone):
 from indad.widgets import explore
 
 explore(draw, alt="a defective part, its anomaly map through a backbone and its true defect",
-        image=[*defects], backbone=names)
+        image=[*defects], backbone=names,
+        start={"image": next(name for name, i in defects.items() if i == shown[0])})
 
 # %% [markdown]
 # ## Exercise 06.1: other constants
