@@ -1,0 +1,491 @@
+# %% [markdown]
+# # 06 · Backbones: ImageNet, CLIP, self-supervised, anti-aliased
+#
+# PatchCore learns nothing but which patches are good; how a patch *looks* to it is decided by the
+# **backbone**, a network that somebody else trained for another purpose. **Changing it is one word.
+# Feeding it wrongly is one word too, costs more than any backbone gains, and raises no error.**
+# Below: one defect through several networks, what each must be fed with, what a transformer hands out
+# instead of feature maps, and a comparison in which nothing but the backbone differs.
+#
+# **You will learn** to choose a backbone by family, size and licence, to feed it what it was trained with,
+# to turn tokens into a map, to join two networks, and to compare fairly.
+#
+# **You need** lessons [01](01_what_a_network_sees.ipynb) and [02](02_memory_distance_score_map.ipynb);
+# lesson 04 for what an AUROC can prove.
+#
+# TIMES
+
+# %% tags=["setup"]
+
+# %% [markdown]
+# ## Choose
+#
+# Three backbones come with the package, so that all this runs offline. With a network connection,
+# choose another line or write your own (names of the table below, or any of timm's, separated by
+# commas): their weights are downloaded once. On a GPU, real photos are worth it too.
+
+# %%
+#@title What to compare
+dataset = "synthetic"  #@param ["synthetic", "mvtec_ad", "visa"]
+category = "gear"  #@param ["board", "capsule", "gear", "tiles", "weave", "wood", "hazelnut", "screw"] {allow-input: true}
+backbones = "efficientnet_lite0, efficientnet_lite1, efficientnet_lite2"  #@param ["efficientnet_lite0, efficientnet_lite1, efficientnet_lite2", "efficientnet_lite0, resnet18, wide_resnet50_2", "resnet50, resnet50_clip, resnetblur50", "resnet50, dino_small_16, dinov2_small"] {allow-input: true}
+
+# %% [markdown]
+# ## One defect, several pairs of eyes
+#
+# All get the same photos, the same image size and the same share of patches. Extracting
+# features is what takes long, so each is extracted once; a fit with another seed starts from there.
+
+# %%
+import numpy as np
+
+from indad import load_dataset
+
+names = [name.strip() for name in backbones.split(",")]
+options = dict(resize=224, coreset_ratio=0.05)
+train, test = load_dataset(dataset, category)
+learn = train.items[:16]
+judged = [*[item for item in test if not item.label][:12],
+          *[item for item in test if item.label][::2][:15]]
+labels = np.array([item.label for item in judged])
+
+# %%
+from dataclasses import replace
+from functools import cache
+
+from indad import PatchCore
+
+
+@cache
+def extracted(name, **more):
+    """A model with its backbone loaded, and the features of both sets of images."""
+    model = PatchCore(backbone=name, **options, **more)
+    return model, model.extract(learn), model.extract(judged)
+
+@cache
+def judge(name, seed=0, **more):
+    """A fitted model, and what it says about the images to be judged."""
+    loaded, good, new = extracted(name, **more)
+    model = PatchCore(**loaded.options | dict(seed=seed))
+    model.prepare(shared=loaded)
+    model.fit_features(replace(good, rows=good.rows.clone()))  # which it scales in place
+    return model, model.predict_features(new)
+
+# %%
+from indad.images import read_image
+from indad.views import canvas, heated, outline, panel, scale_of
+from indad.widgets import show
+
+first = judge(names[0])[1].scores
+defective = np.flatnonzero(labels)
+shown = [defective[np.argmax(first[defective])], defective[np.argmin(first[defective])]]
+figure, axes = canvas(len(names) + 1, rows=2, size=2.4)
+for line, i in zip(axes, shown):
+    photo, mask = read_image(judged[i].path), judged[i].mask()
+    panel(line[0], photo, f"{judged[i].defect_type}, outlined")
+    if mask is not None:
+        outline(line[0], mask)
+    for one, name in zip(line[1:], names):
+        _, prediction = judge(name)
+        panel(one, heated(photo, prediction.maps[i], scale_of(prediction, labels)),
+              f"{name}\nscore {prediction.scores[i]:.2f}")
+show(figure, "two defects, and the anomaly maps of each backbone for them")
+
+# %% [markdown]
+# Above, the defect that the first backbone finds most obvious; below, the one that it finds least so. All
+# maps of one backbone share a scale that begins at the usual peak of a good photo: no heat, no find.
+# Scores of different backbones have different units: compare where maps are hot, and rankings
+# (AUROC, further down), never the scores themselves.
+
+# %% [markdown]
+# ## Which are there?
+#
+# One table, the **registry**, says for each name which weights, layers, pixel statistics and image
+# size belong together. `find_backbone` also finds the thousand others of
+# [timm](https://github.com/huggingface/pytorch-image-models).
+
+# %%
+from indad import BACKBONES
+
+print(f"{'name':<28}{'trained as':<17}{'MB':>5}{'size':>6}  {'mean':<23}{'licence':<17}here")
+for row in BACKBONES.values():
+    print(f"{row.name:<28}{row.family:<17}{row.weights_mb:>5}{row.size:>6}  "
+          f"{', '.join(f'{value:.3f}' for value in row.mean):<23}{row.licence:<17}"
+          f"{'packaged' if row.package else ''}")
+
+# %% [markdown]
+# - **ImageNet**: told 1.3 million photos apart by 1,000 names. The default of nearly all published results.
+# - **CLIP**: learned which caption belongs to which of 400 million photos.
+# - **self-supervised** (DINO and its successors): learned, without any names, that two crops of a photo
+#   belong together.
+# - **anti-aliased**: ImageNet again, with a blur before each step that drops pixels, so that shifting the photo by a
+#   pixel hardly changes the features.
+#
+# Mind the licence column before you sell anything: what a network may be used for is decided by it,
+# not by the licence of the program around it.
+
+# %% [markdown]
+# ## What does a network have to be fed with?
+#
+# Every network was trained on pixels minus a **mean**, divided by a **standard deviation**, and not all used
+# the same. By hand, that is one line.
+
+# %%
+import torch
+
+transform = judge("efficientnet_lite0")[0].transform_
+small = read_image(judged[0].path).resize((224, 224), 2)  # 2: bilinear
+pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255
+mean, std = (torch.tensor(values)[:, None, None] for values in (transform.mean, transform.std))
+by_hand = (pixels - mean) / std
+assert torch.allclose(by_hand, transform(read_image(judged[0].path)), atol=1e-5)
+print(f"efficientnet_lite0: mean {transform.mean}, std {transform.std}")
+print(f"its pixels go from {by_hand.min():.2f} to {by_hand.max():.2f}")
+
+# %% [markdown]
+# Most published code writes the ImageNet constants (0.485, 0.456, 0.406) into the program, for
+# every network. Here is what that does to one that was trained with others.
+
+# %%
+from matplotlib import pyplot as plt
+
+from indad.metrics import image_metrics
+from indad.views import DEFECTIVE, GOOD
+
+
+def auroc(prediction):
+    return image_metrics(prediction.scores, labels)["image_auroc"]
+
+def aurocs(name, **more):
+    return [auroc(judge(name, seed, **more)[1]) for seed in range(3)]
+
+rows = {"its own statistics": aurocs("efficientnet_lite0"),
+        "ImageNet's": aurocs("efficientnet_lite0", normalization="imagenet")}
+figure, axes = plt.subplots(figsize=(6.5, 1.9), layout="constrained")
+for place, (name, values) in enumerate(rows.items()):
+    axes.plot(values, [place] * 3, "^" if place else "o", color=DEFECTIVE if place else GOOD)
+    print(f"{name}: image AUROC {np.mean(values):.3f} (seeds {min(values):.3f} to {max(values):.3f})")
+axes.set_yticks(range(2), rows)
+axes.set(xlabel="image AUROC, one marker for each seed", ylim=(-0.5, 1.5),
+         title="efficientnet_lite0: the same weights, other constants")
+show(figure, "image AUROC with the network's own pixel statistics and with ImageNet's, three seeds each")
+
+# %% [markdown]
+# Nothing fails and no warning appears: the network answers, only worse. So the constants belong in
+# the registry, beside the weights.
+
+# %% [markdown]
+# ## Feature maps or tokens?
+#
+# A **convolutional network** (CNN) hands out maps: the deeper, the coarser and the wider. A **vision
+# transformer** (ViT) cuts the photo into squares, turns each into a **token**, a vector, and lets all
+# tokens look at each other in every block; its grid never shrinks. No weights of a ViT are packaged,
+# so the one below is filled with *random* numbers: its shapes are real, its accuracy is not shown.
+
+# %%
+from indad import load_backbone
+
+torch.manual_seed(0)
+cnn, _ = load_backbone("efficientnet_lite0", layers=(1, 2, 3, 4), resize=224)
+random_vit, _ = load_backbone("dino_small_16", resize=224, pretrained=False)
+image = by_hand[None]  # the photo from above, (1, 3, 224, 224)
+for name, network in {"efficientnet_lite0": cnn, "dino_small_16, random": random_vit}.items():
+    for stride, feature_map in zip(network.strides, network(image)):
+        print(f"{name:<22} stride {stride:>2}: {tuple(feature_map.shape)}")
+
+# %% [markdown]
+# ### By hand: from tokens to a map
+#
+# What comes out of a ViT is `(images, tokens, width)`. The first token (in some networks the first
+# few) stands for no place at all: it must go. The rest lie row by row.
+
+# %%
+vit = random_vit.network.model
+with torch.inference_mode():
+    tokens = vit.forward_features(image)
+    height, width = vit.patch_embed.grid_size
+    patches = tokens[:, vit.num_prefix_tokens:]
+    token_map = patches.transpose(1, 2).reshape(1, -1, height, width)
+    assert torch.allclose(token_map, random_vit(image)[0], atol=1e-5)
+print(f"{tuple(tokens.shape)} -> {tuple(patches.shape)} -> {tuple(token_map.shape)}")
+
+# %% [markdown]
+# ### How far does a place look?
+#
+# Plant a bright square in an image and see which places of each map change. (Light: a larger change, in
+# powers of ten; black: none.)
+
+# %%
+planted = image.clone()
+planted[..., 64:80, 144:160] = 1.0
+with torch.inference_mode():
+    pairs = [*zip(cnn(image), cnn(planted)), (random_vit(image)[0], random_vit(planted)[0])][1:]
+changes = [(after - before)[0].norm(dim=0) for before, after in pairs]
+titles = [*(f"CNN, stride {stride}" for stride in cnn.strides[1:]), "ViT, patches of 16"]
+figure, axes = canvas(len(changes) + 1, size=2.1)
+panel(axes[0, 0], (planted[0].permute(1, 2, 0) + 1) / 2, "the planted square")
+for place, (change, title) in enumerate(zip(changes, titles), start=1):
+    relative = change / change.max()
+    axes[0, place].imshow(relative.clamp_min(1e-6).log10(), cmap="inferno", vmin=-6)
+    axes[0, place].set_title(f"{title}\n{(relative > 1e-6).float().mean():.0%} of places change",
+                             fontsize=9)
+show(figure, "a planted square, and where the feature maps of a CNN and the tokens of a ViT change")
+
+# %% [markdown]
+# In a CNN a place looks around itself, farther in deeper layers. In a ViT every token looks at the
+# whole photo; how much it takes from where is what training decides. Both change most at
+# the square, so the map by hand has its rows and columns right.
+
+# %% [markdown]
+# ## Which layers?
+#
+# Shallow layers know edges and have fine grids; deep ones know what an object is and have coarse ones. The
+# registry's choice for CNNs, as in the paper, is the two in the middle.
+
+# %%
+choices = {"2 (stride 8)": (2,), "3 (stride 16)": (3,), "4 (stride 32)": (4,), "2 and 3": None}
+figure, axes = plt.subplots(figsize=(6.5, 2.4), layout="constrained")
+for place, layers in enumerate(choices.values()):
+    more = dict(layers=layers) if layers else {}  # the registry's, which we have
+    axes.plot(aurocs("efficientnet_lite0", **more), [place] * 3, "o", color=GOOD, alpha=0.8)
+axes.set_yticks(range(len(choices)), [f"layers {layers}" for layers in choices])
+axes.set(xlabel="image AUROC, one marker for each seed", title=f"efficientnet_lite0 on {category}",
+         ylim=(-0.5, len(choices) - 0.5))
+show(figure, "image AUROC by layers used, three seeds each")
+
+# %% [markdown]
+# One category is an anecdote: the best layer for a gear need not be the best for cloth. What holds
+# more widely is that the last layer, nearest to where the network names things, is a poor place
+# to look for scratches. Does the figure agree?
+
+# %% [markdown]
+# ## Two networks at once
+#
+# `"a+b"` is an **ensemble**: the maps of both, laid together, each network fed with its own statistics.
+# By hand: run both, concatenate from the finest grid to the coarsest.
+
+# %%
+pair = names[:2] if len(names) > 1 else names * 2
+both, _, _ = extracted("+".join(pair))
+picture = read_image(judged[0].path)
+separate = []
+for name in pair:
+    loaded = judge(name)[0]
+    pixels = loaded.transform_(picture)[None]  # with its own statistics
+    separate += zip(loaded.extractor_.strides, loaded.extractor_(pixels))
+by_hand = [m for _, m in sorted(separate, key=lambda entry: entry[0])]
+together = both.extractor_(both.transform_(picture)[None])
+assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(by_hand, together))
+print("+".join(pair), [tuple(m.shape[1:]) for m in together])
+
+# %% [markdown]
+# ## A fair comparison
+#
+# Same photos, same size, same share of patches, each network's own statistics, three seeds. Beside accuracy: how long a
+# photo takes and how large the memory bank gets, as a wider feature makes each remembered patch
+# cost more.
+
+# %%
+import timeit
+
+def milliseconds(model, photo):
+    return 1000 * min(timeit.repeat(lambda: model.predict(photo), number=1, repeat=4))
+
+table = {}
+for name in [*names, "+".join(pair)]:
+    model, _ = judge(name)
+    table[name] = dict(aurocs=aurocs(name), ms=milliseconds(model, judged[0]),
+                       mb=model.memory_bank_.nbytes / 1e6)
+    row = table[name]
+    print(f"{name:<38} AUROC {np.mean(row['aurocs']):.3f} ± {np.std(row['aurocs'], ddof=1):.3f}  "
+          f"{row['ms']:4.0f} ms  {row['mb']:.2f} MB")
+
+# %%
+figure, axes = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
+for (name, row), marker in zip(table.items(), "o^sDvP"):
+    axes.errorbar(row["ms"], np.mean(row["aurocs"]), np.std(row["aurocs"], ddof=1), marker=marker,
+                  capsize=3, markersize=8, label=f"{name}, {row['mb']:.1f} MB", linestyle="none")
+axes.set(xlabel="milliseconds for one photo on this machine", ylabel="image AUROC, mean ± std of 3 seeds",
+         title=f"{category}: {len(learn)} photos learned, {len(judged)} judged")
+figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+show(figure, "image AUROC against milliseconds for each backbone, with the spread over seeds")
+good_count = int((labels == 0).sum())
+print(f"one wrong pair of {good_count * int(labels.sum())} is {1 / (good_count * labels.sum()):.4f} of AUROC;"
+      f" one image ranked last costs up to {1 / labels.sum():.3f}")
+
+# %% [markdown]
+# Bars that overlap say that these images cannot tell the backbones apart; and the seeds do not
+# even cover the largest doubt, the choice of test images. Two networks cost what both cost, and whether they find
+# more has to be measured, not assumed. (Milliseconds are of the machine that made
+# this page, and it was busy: read their order.) So it takes more categories.
+
+# %% [markdown]
+# ## The same, with more data
+#
+# This sweep is stored with the package: all six drawn categories, three coreset ratios, three seeds.
+# `python -m indad benchmark` makes such files for the backbones and datasets of your choice.
+
+# %%
+import json
+from pathlib import Path
+
+import indad
+
+results = Path(indad.__file__).parents[1] / "results"
+stored = results / "reference/sweeps/synthetic/benchmark.json"
+if stored.exists():
+    sweep = json.loads(stored.read_text())
+    rows = [row for row in sweep["rows"] if row["coreset_ratio"] == 0.1 and row["category"] != "mean"]
+    kinds, nets = ([*dict.fromkeys(row[key] for row in rows)] for key in ("category", "backbone"))
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    for place, net in enumerate(nets):
+        ours = [row for row in rows if row["backbone"] == net]
+        axes.errorbar([kinds.index(row["category"]) + 0.15 * (place - 1) for row in ours],
+                      [row["image_auroc"]["mean"] for row in ours],
+                      [row["image_auroc"]["std"] for row in ours], marker="o^s"[place % 3],
+                      linestyle="none", capsize=2, label=net)
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set(ylabel="image AUROC, mean ± std", title="coreset ratio 10 %, three seeds")
+    axes.legend(fontsize=8)
+    show(figure, "image AUROC of three backbones on six categories")
+
+# %%
+for c in sweep["comparisons"] if stored.exists() else ():
+    if c["metric"] == "image_auroc" and c["axis"] == "backbone":
+        print(f"{c['a']} minus {c['b']}: {100 * c['mean']:+.2f} points, 95 % interval "
+              f"{100 * c['low']:+.2f} to {100 * c['high']:+.2f}, {c['n']} pairs of runs")
+
+# %% [markdown]
+# Each comparison is *paired*: same category, ratio and seed, only the backbone differs, so that the
+# difference between categories, which dwarfs all else in the figure, cancels. An interval that contains
+# 0 says that these data give no reason to switch. On your own parts the order may be another:
+# test there.
+
+# %% [markdown]
+# ## What others measured
+#
+# Larger backbones and real photos (MVTec AD, fifteen categories), as published; the file with sources and
+# caveats is `results/published.json`.
+
+# %%
+published = results / "published.json"
+if published.exists():
+    tables = {entry["id"]: entry for entry in json.loads(published.read_text())["tables"]}
+    figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
+    rows = tables["paper-backbones"]["rows"]
+    nets = [*dict.fromkeys(row["backbone"] for row in rows)]
+    for ratio, marker, colour in ((0.1, "o", GOOD), (0.01, "^", DEFECTIVE)):
+        ours = [row for row in rows if row["coreset_ratio"] == ratio]
+        axes.plot([row["mean"]["image_auroc"] for row in ours],
+                  [nets.index(row["backbone"]) for row in ours], marker, color=colour,
+                  label=f"coreset {ratio:.0%}")
+    axes.set_yticks(range(len(nets)), nets)
+    axes.set(xlabel="image AUROC on MVTec AD, %", title="the paper's backbones (second-hand copy)")
+    axes.legend()
+    show(figure, "published image AUROC of five ImageNet backbones at two coreset ratios")
+
+# %%
+for key in ("wrn50", "clip-rn50", "clip-rn101") if published.exists() else ():
+    entry = tables[f"palladino-10-{key}"]
+    print(f"{entry['backbone']:<16} image AUROC {entry['mean']['image_auroc']} %")
+for entry in tables["fewshot-winclip-mvtec"]["methods"] if published.exists() else ():
+    if entry["method"] in ("PatchCore", "AnomalyDINO-S 448"):
+        print(f"with one photo, {entry['method']}: image AUROC {entry['shots']['1']['image_auroc']} %")
+
+# %% [markdown]
+# Mind the axis: all five lie within a point of each other on a benchmark that is nearly solved. The
+# first lines under the figure are one project's comparison with two CLIP networks (four of its fifteen
+# categories are reduced, so its numbers compare with each other only). The last ones are PatchCore
+# on an ImageNet network and AnomalyDINO, the same idea on the tokens of a DINOv2 transformer, given a single
+# photo: where photos are few, such choices weigh more ([lesson 07](07_few_shots.ipynb)).
+
+# %% [markdown]
+# ## Look for yourself
+#
+# Every judged defect through every backbone (computed above).
+
+# %%
+from indad.views import verdict_figure
+
+defects = {f"{item.defect_type}/{item.path.stem}": i for i, item in enumerate(judged) if item.label}
+scales = {name: scale_of(judge(name)[1], labels) for name in names}
+
+
+def draw(image, backbone):
+    i, prediction = defects[image], judge(backbone)[1]
+    return verdict_figure(judged[i], prediction.maps[i], scales[backbone],
+                          score=float(prediction.scores[i]))
+
+# %%
+from indad.widgets import explore
+
+explore(draw, alt="a defective part, its anomaly map through a backbone and its true defect",
+        image=[*defects], backbone=names,
+        start={"image": next(name for name, i in defects.items() if i == shown[0])})
+
+# %% [markdown]
+# ## Exercise 06.1: other constants
+#
+# *Difficulty ●●○○○, 10 minutes.* An ensemble gets photos that are already normalised for its first network, and
+# must hand them to the second one as that would have normalised them. Write this step.
+
+# %% tags=["exercise"]
+def renormalise(images, mean, std, other_mean, other_std):
+    """Images (n, 3, h, w) that were normalised with mean, std -> as other_mean, other_std would.
+
+    Each of the four is a tuple of 3 numbers, one for each colour.
+    """
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("06.1", renormalise)
+
+# %% [markdown] tags=["hint"]
+# Go back to the pixels first (`images * std + mean`), then forward. Tuples become tensors of shape
+# `(3, 1, 1)`, so that they apply to colours and not to columns.
+
+# %% tags=["solution"]
+import torch
+
+def renormalise(images, mean, std, other_mean, other_std):
+    mean, std, other_mean, other_std = (torch.tensor(values).view(3, 1, 1) for values in
+                                        (mean, std, other_mean, other_std))
+    return (images * std + mean - other_mean) / other_std
+
+# %% [markdown]
+# ## Exercise 06.2: tokens to a map
+#
+# *Difficulty ●●●○○, 10 minutes.* Turn the tokens of a ViT into a feature map. The grid need not be
+# square, and some networks have several tokens in front that stand for no place. The check plants a
+# bright square and looks where it comes out.
+
+# %% tags=["exercise"]
+def tokens_to_map(tokens, grid, prefix):
+    """Tokens (n, prefix + rows * columns, d), grid (rows, columns) -> map (n, d, rows, columns)."""
+    ...  # your code here
+
+
+check("06.2", tokens_to_map)
+
+# %% [markdown] tags=["hint"]
+# `reshape` keeps numbers in their order in memory. As it is, the d numbers of a token come one after the
+# other; they must move in front of the places *before* you reshape.
+
+# %% tags=["solution"]
+def tokens_to_map(tokens, grid, prefix):
+    patches = tokens[:, prefix:]
+    return patches.transpose(1, 2).reshape(len(tokens), -1, *grid)
+
+# %% [markdown]
+# ## Recap
+#
+# - `PatchCore(backbone=NAME)`: the registry knows weights, layers, statistics, size and licence.
+# - Wrong pixel statistics raise no error and cost accuracy.
+# - CNNs hand out maps of several strides; ViTs hand out tokens, which become a map without the
+#   prefix and in the right order.
+# - `"a+b"` joins two networks, for the time and memory of both.
+# - Compare on the same images, with seeds, paired, and with the cost beside the score.
+#
+# **Next:** how many photos does it take? [07 · Few shots and reduced sets](07_few_shots.ipynb).
