@@ -62,6 +62,8 @@ def _parser() -> Parser:
     add("--preset", default="default", help="a name that `list` shows")
     add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
     add("--image-score", help="max, reweighted, top, peak or ind_knn_ad")
+    add("--calibration", help="how the verdict's threshold is found: leave-one-out, folds or "
+        "held-out")
     add("--shots", type=int, help="train on so many good images only")
     add("--seed", type=int, default=0, help="of everything that is drawn at random")
     add("--augmentation", help="of the training images: none, rotations, flips, santos...")
@@ -163,7 +165,8 @@ def _run(options: argparse.Namespace) -> int:
     from .experiment import run
 
     chosen = _model_options(options) | _given(
-        options, "coreset_ratio", "image_score", "augmentation", "backbone", "seed")
+        options, "coreset_ratio", "image_score", "calibration", "augmentation", "backbone",
+        "seed")
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
