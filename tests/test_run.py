@@ -74,6 +74,10 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                for row in rows)
     assert rows[0]["image"].startswith("tiles/test/")
     decision = record["decision"]
+    assert set(decision) == {"threshold", "map_threshold", "calibration", "calibrated_on",
+                             "lowest_false_alarm_rate", "false_alarms", "misses"}
+    assert (decision["calibration"], decision["calibrated_on"]) == ("leave-one-out", 8)
+    assert decision["lowest_false_alarm_rate"] == pytest.approx(1 / 9)
     assert decision["misses"] == sum(row["verdict"] == "good" and row["label"] == "1"
                                      for row in rows)
 
@@ -208,6 +212,7 @@ def test_shots_and_one_training_image(drawn, tmp_path):
     record = results.read_record(only_run(tmp_path))
     assert record["counts"]["train"] == 1
     assert record["decision"]["threshold"] is None
+    assert record["decision"]["lowest_false_alarm_rate"] is None
     rows = read_csv(only_run(tmp_path) / "scores.csv")
     assert {row["verdict"] for row in rows} == {"n/a"}
 
