@@ -112,6 +112,11 @@ def test_f1_max_threshold_is_the_best_of_all(seed):
                and (scores > t).sum() < (scores > found).sum())  # the highest of the best
 
 
+def test_of_equally_good_f1_thresholds_the_highest():
+    """One hit alone, or both with two false alarms: 2/3 either way."""
+    assert f1_max_threshold(np.array([4.0, 3, 2, 1]), np.array([1, 0, 0, 1])) == 3
+
+
 @pytest.mark.parametrize("rate", [None, 0.01, 0.5, 0.9])
 @pytest.mark.parametrize("costs", [(1, 1), (100, 1), (1, 30), (0, 1), (1, 0)])
 def test_best_cost_threshold_is_the_best_of_all(costs, rate):
