@@ -44,12 +44,14 @@ def drawn_features(model: PatchCore, category: str, pool: int,
         for kind, index in parts]) for parts in (good, bad))
 
 
-def coverage(options: dict, methods: list[tuple[str, bool]], train: PatchFeatures, groups: list,
-             good: PatchFeatures, bad: PatchFeatures, budget: int = 1 << 34) -> dict:
+def coverage(base: PatchCore, seed: int, methods: list[tuple[str, bool]], train: PatchFeatures,
+             groups: list | None, good: PatchFeatures, bad: PatchFeatures,
+             budget: int = 1 << 34) -> dict:
     """One split -> {(method, grouped, rate): (share of false alarms, share of misses)}."""
     found, fitted, selection = {}, None, None
     for method, grouped in methods:
-        model = PatchCore(**options, calibration=method)
+        model = PatchCore(**base.options | {"calibration": method, "seed": seed})
+        model.load(shared=base)
         own = method == "held-out"  # another bank
         features = train.of(range(len(train)), budget)
         model.fit_features(features, groups=groups if grouped else None,
@@ -79,32 +81,32 @@ def summary(rows: list[dict]) -> dict:
     return told
 
 
-def synthetic_splits(options: dict, category: str, args: argparse.Namespace) -> dict:
-    pool, bad = drawn_features(PatchCore(**options), category, args.pool, 3)
+def synthetic_splits(base: PatchCore, category: str, args: argparse.Namespace) -> dict:
+    pool, bad = drawn_features(base, category, args.pool, 3)
     rows = []
     for split in range(args.splits):
         order = np.random.default_rng(split).permutation(args.pool).tolist()
         train = pool.of(order[:args.train], 1 << 34)
         good = pool.of(order[args.train:args.train + args.test], 1 << 34)
-        rows.append(coverage(options | {"seed": split}, [(name, False) for name in CALIBRATIONS],
-                             train, None, good, bad))
+        rows.append(coverage(base, split, [(name, False) for name in CALIBRATIONS], train, None,
+                             good, bad))
     return summary(rows)
 
 
-def tile_splits(options: dict, folder: Path, split: str, seeds: int) -> dict:
+def tile_splits(base: PatchCore, folder: Path, split: str, seeds: int) -> dict:
     everything, rows, features, place = None, [], None, {}
     for seed in range(seeds):
         train, test = load_dataset(folder, split=split, seed=seed)
         if features is None:
             everything = [*train, *test]
-            features = PatchCore(**options).extract(everything)
+            features = base.extract(everything)
             place = {item.path: i for i, item in enumerate(everything)}
         part = {label: features.of([place[item.path] for item in test if item.label == label],
                                    1 << 34) for label in (0, 1)}
-        methods = [("leave-one-out", False), ("folds", False), ("held-out", False)]
+        methods = [(name, False) for name in CALIBRATIONS]
         if split == "grouped":
             methods += [(name, True) for name in CALIBRATIONS]
-        rows.append(coverage(options | {"seed": seed}, methods,
+        rows.append(coverage(base, seed, methods,
                              features.of([place[item.path] for item in train], 1 << 34),
                              train.groups, part[0], part[1]))
     return summary(rows)
@@ -169,20 +171,20 @@ def main() -> None:
         (args.output / "coverage.md").write_text(markdown(record))
         print(f"{row}: {time.perf_counter() - began:.0f} s", flush=True)
 
-    options = {"resize": args.resize, "coreset_ratio": args.coreset_ratio, "device": "cpu"}
+    base = PatchCore(resize=args.resize, coreset_ratio=args.coreset_ratio, device="cpu")
     title = (f"Synthetic parts at {args.resize} px, coreset ratio {args.coreset_ratio:.0%}: "
              f"{args.splits} splits, {args.train} training and {args.test} good test parts")
     for category in args.category:
         if category in CATEGORIES:
             began = time.perf_counter()
-            keep(title, category, synthetic_splits(options, category, args), began)
+            keep(title, category, synthetic_splits(base, category, args), began)
     if args.mtd:
-        options = {"coreset_ratio": args.mtd_ratio, "device": "cpu"}
+        base = PatchCore(coreset_ratio=args.mtd_ratio, device="cpu")
         for split in ("grouped", "paper"):
             began = time.perf_counter()
             keep(f"Magnetic tiles, split {split}, coreset ratio {args.mtd_ratio:.0%}: "
                  f"{args.mtd_splits} splits", "mtd",
-                 tile_splits(options, args.mtd, split, args.mtd_splits), began)
+                 tile_splits(base, args.mtd, split, args.mtd_splits), began)
 
 
 if __name__ == "__main__":
