@@ -57,11 +57,8 @@ def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = 
     patch = place[0] * width + place[1]
     view, inside = divmod(int(model.coreset_indices_[nearest[patch, 0]]), height * width)
     read, which_view = divmod(view, model.views_)
-    skipped = {position for position, _ in model.skipped_}
-    readable = (i for i in range(read + len(skipped) + 1) if i not in skipped)
-    train_image = next(i for n, i in enumerate(readable) if n == read)
     return Match(place, box_in_photo(place, features.grid, features.frames[0]),
-                 float(distances[patch, 0]), train_image,
+                 float(distances[patch, 0]), model.fitted_on_[read],
                  divmod(inside, width) if which_view == 0 else None)
 
 

@@ -112,7 +112,8 @@ def describe(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
                      "checkpoint_sha256": checkpoint and sha256_of(Path(checkpoint))},
         "transform": asdict(model.transform_),
         "grid": list(model.grid_), "size": list(model.size_), "views": model.views_,
-        "training": {"images": model.images_, "skipped": len(model.skipped_),
+        "training": {"images": model.images_, "fitted_on": _unless_all(model.fitted_on_),
+                     "skipped": len(model.skipped_),
                      "selected_from": model.selected_from_},
         "thresholds": _thresholds(model.good_scores_, model.good_peaks_, model.false_alarm_rate),
     }
@@ -163,6 +164,7 @@ def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: 
             model.register_buffer(f"{name}_", tensors[name].to(model.device_))
     model.grid_, model.size_ = tuple(record["grid"]), tuple(record["size"])
     model.views_, model.images_ = record["views"], record["training"]["images"]
+    model.fitted_on_ = record["training"].get("fitted_on") or list(range(model.images_))
     model.selected_from_ = record["training"]["selected_from"]
     model.skipped_, model.timings_ = [], {}
     model.false_alarm_rate = record["thresholds"]["false_alarm_rate"]
@@ -170,6 +172,11 @@ def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: 
     if kept != record["thresholds"]:
         raise InputError(f"{folder / RECORD}: thresholds are {record['thresholds']}, but the good "
                          f"scores beside it say {kept}; copy both files again")
+
+
+def _unless_all(positions: list[int]) -> list[int] | None:
+    """Positions of images; None for 0, 1, 2, ..., which needs no list."""
+    return None if positions == list(range(len(positions))) else positions
 
 
 def _thresholds(scores: np.ndarray, peaks: np.ndarray, rate: float) -> dict:

@@ -140,6 +140,19 @@ def test_unreadable_training_images_do_not_shift_the_explanation(drawn, tmp_path
         assert (match.train_image, match.distance) == (position, 0)
 
 
+def test_held_out_images_do_not_shift_the_explanation(drawn, tmp_path):
+    train, _ = load_dataset(drawn, "tiles")
+    model = PatchCore(resize=128, coreset_ratio=0.2, calibration="held-out").fit(train)
+    assert len(model.fitted_on_) == 6
+    model.save(tmp_path / "model")
+    for one in (model, PatchCore.load(tmp_path / "model")):
+        for entry in (0, 77, 200):
+            read, place = divmod(int(model.coreset_indices_[entry]), 256)
+            position = model.fitted_on_[read]
+            match = explain(one, train[position], place=divmod(place, 16))
+            assert (match.train_image, match.distance) == (position, 0)
+
+
 def test_views_of_an_image_have_no_place(drawn):
     train, test = load_dataset(drawn, "tiles")
     model = PatchCore(resize=128, coreset_ratio=0.2, augmentation="flips").fit(list(train)[:2])
