@@ -51,7 +51,7 @@ def coverage(base: PatchCore, seed: int, methods: list[tuple[str, bool]], train:
     found, fitted, selection = {}, None, None
     for method, grouped in methods:
         model = PatchCore(**base.options | {"calibration": method, "seed": seed})
-        model.load(shared=base)
+        model.prepare(shared=base)
         own = method == "held-out"  # another bank
         features = train.of(range(len(train)), budget)
         model.fit_features(features, groups=groups if grouped else None,
