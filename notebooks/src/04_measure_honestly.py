@@ -266,7 +266,7 @@ show(figure, "left: pixels of each defect on a logarithmic axis, the smaller hal
      "pixel AUROC and AUPRO with and without the smaller half; AUPRO falls much more")
 
 # %% [markdown]
-# Half of the defects are overlooked, and pixel AUROC hardly moves: the large one has most of the
+# Half of the defects are overlooked, and pixel AUROC loses little: the large one has most of the
 # pixels.
 
 # %% [markdown]
