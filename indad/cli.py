@@ -62,6 +62,8 @@ def _parser() -> Parser:
     add("--preset", default="default", help="a name that `list` shows")
     add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
     add("--image-score", help="max, reweighted, top, peak or ind_knn_ad")
+    add("--calibration", help="how the verdict's threshold is found: leave-one-out, folds or "
+        "held-out")
     add("--shots", type=int, help="train on so many good images only")
     add("--seed", type=int, default=0, help="of everything that is drawn at random")
     add("--augmentation", help="of the training images: none, rotations, flips, santos...")
@@ -163,11 +165,12 @@ def _run(options: argparse.Namespace) -> int:
     from .experiment import run
 
     chosen = _model_options(options) | _given(
-        options, "coreset_ratio", "image_score", "augmentation", "backbone", "seed")
+        options, "coreset_ratio", "image_score", "calibration", "augmentation", "backbone",
+        "seed")
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
-    rows, warnings = [], []
+    rows, warnings, decisions = [], [], []
     with Bars() as bars:
         for category in categories:
             result = run(
@@ -181,6 +184,7 @@ def _run(options: argparse.Namespace) -> int:
                 on_plan=lambda plan, category=category: bars.note(f"{category}: {plan}"))
             bars.close()
             rows.append(results.summary_row(result.record, str(result.folder)))
+            decisions.append(result.record["decision"])
             warnings += [f"{category}: {warning}" for warning in result.warnings]
             if len(rows) == 1:
                 print(results.text_table_header())
@@ -188,10 +192,22 @@ def _run(options: argparse.Namespace) -> int:
     if len(rows) > 1:
         print(results.text_table_row(results.mean_row(rows)))
     results.write_summary(Path(options.output))
-    print(f"\nresults and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
+    print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
+    print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     for warning in warnings:
         print(f"indad: warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
+    """Where the verdicts' thresholds come from, and what they cannot promise."""
+    weakest = min(decisions, key=lambda decision: decision["calibrated_on"])
+    count, lowest = weakest["calibrated_on"], weakest["lowest_false_alarm_rate"]
+    if not count:
+        return "verdicts: none where no good image was left to take a threshold from"
+    at_best = f"; so few can promise {lowest:.2g} at best" if lowest > wanted else ""
+    return (f"verdicts: {weakest['calibration']} on {count} good images, for a false-alarm rate of "
+            f"{wanted:.2g}{at_best}")
 
 
 def _benchmark(options: argparse.Namespace) -> int:

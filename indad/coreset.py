@@ -54,6 +54,24 @@ def random_coreset(count: int, size: int, *, seed: int = 0) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:size]
 
 
+def leave_out(left_out: Tensor, start: int | None, distances: Tensor | None, *,
+              seed: int = 0) -> tuple[int | None, Tensor]:
+    """Start and distances with which `greedy_coreset` picks none of some rows, without a copy.
+
+    A row at distance zero is never the farthest, unless all others are copies of picks as well.
+
+    Args:
+        left_out: `(n,)` bool.
+        start, distances: as for `greedy_coreset`; the start counts the rows that stay.
+    """
+    if distances is not None:
+        return start, distances.masked_fill(left_out, 0)
+    stay = (~left_out).nonzero()[:, 0]
+    first = random_start(len(stay), seed) if start is None else start
+    infinite = torch.full(left_out.shape, torch.inf, device=left_out.device)
+    return int(stay[first]), infinite.masked_fill(left_out, 0)
+
+
 def greedy_coreset_one_at_a_time(features: Tensor, size: int, *, start: int | None = None,
                                  seed: int = 0, distances: Tensor | None = None,
                                  ) -> CoresetSelection:

@@ -46,6 +46,12 @@ class ImageSet(Sequence):
         """`(n,)` int, 0 good and 1 defective."""
         return np.array([item.label for item in self.items], dtype=np.int64)
 
+    @property
+    def groups(self) -> list[int] | None:
+        """Which images show the same part, as equal numbers; None if that is not known."""
+        groups = [item.group for item in self.items]
+        return None if None in groups else groups
+
     def replaced(self, items: Sequence[Item]) -> "ImageSet":
         """The same set with other items."""
         return ImageSet(items, dataset=self.dataset, category=self.category, folder=self.folder)

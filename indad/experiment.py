@@ -25,7 +25,7 @@ from .patchcore import PatchCore, Progress
 from .plots import ColourScale, overlay
 from .prediction import Prediction
 from .presets import PRESETS
-from .thresholds import conformal_threshold
+from .thresholds import conformal_threshold, lowest_false_alarm_rate
 
 FRAMES = ("model", "original")
 
@@ -192,15 +192,18 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
 def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
             false_alarm_rate: float) -> dict:
     """Thresholds from good training images, and what they do to the test images."""
-    if len(model.good_scores_) == 0:  # a single training image: nothing to leave out
-        return {"threshold": None, "map_threshold": None, "calibrated_on": 0,
-                "false_alarms": None, "misses": None}
+    method, count = model.options["calibration"], len(model.good_scores_)
+    if count == 0:  # a single training image: nothing to leave out
+        return {"threshold": None, "map_threshold": None, "calibration": method,
+                "calibrated_on": 0, "lowest_false_alarm_rate": None, "false_alarms": None,
+                "misses": None}
     threshold = conformal_threshold(model.good_scores_, false_alarm_rate)
     labels = test.labels[prediction.indices]
     flagged = prediction.scores > threshold
     return {"threshold": threshold,
             "map_threshold": conformal_threshold(model.good_peaks_, false_alarm_rate),
-            "calibrated_on": len(model.good_scores_),
+            "calibration": method, "calibrated_on": count,
+            "lowest_false_alarm_rate": lowest_false_alarm_rate(count),
             "false_alarms": int(np.sum(flagged & (labels == 0))),
             "misses": int(np.sum(~flagged & (labels == 1)))}
 

@@ -56,6 +56,12 @@ class PatchFeatures:
         return PatchFeatures(rows, self.grid, self.size, frames, list(range(len(frames))),
                              views=self.views)
 
+    def pick(self, labels: Sequence | None) -> list | None:
+        """Of labels for all images of the source, those of the images that could be read."""
+        if labels is None:
+            return None
+        return [labels[i // self.views] for i in self.indices[::self.views]]
+
     def split(self, count: int) -> Iterable["PatchFeatures"]:
         """Parts of `count` images, without a copy."""
         for first in range(0, len(self), count):

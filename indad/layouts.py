@@ -7,7 +7,7 @@ path: a parent folder called `goods` or `latest` changes nothing. No image is op
 import csv
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class Item:
     defect_type: str  # "good" or the name of the defect
     mask_paths: tuple[Path, ...] = ()  # several in MVTec LOCO: the defect is their union
     mask_above: int = 0  # grey values above this are defect
+    group: int | None = None  # images of one group show the same part, if that is known
 
     @property
     def label(self) -> int:
@@ -158,6 +159,9 @@ def _read_mtd(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
                if kind.name.startswith("MT_") and kind.name != "MT_Free"
                for path in images_in(kind / "Imgs", (".jpg",))]
     groups = _tiles(good) if split == "grouped" else [[i] for i in range(len(good))]
+    if split == "grouped":
+        tile_of = {i: tile for tile, group in enumerate(groups) for i in group}
+        good = [replace(item, group=tile_of[i]) for i, item in enumerate(good)]
     wanted = round(0.2 * len(good))
     held_out: set[int] = set()
     for group in np.random.default_rng(seed).permutation(len(groups)):

@@ -8,7 +8,7 @@ wires them. Left out: saving, export and the approximate (IVFPQ) search of the r
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,22 @@ from torch import Tensor, nn
 from .augmentation import augmented, views_per_image
 from .backbones import OFFLINE, load_backbone, pick_device
 from .batches import Batch, as_list, load_batches
-from .calibration import CALIBRATION_IMAGES, leave_one_out
+from .calibration import (
+    CALIBRATION_IMAGES,
+    CALIBRATIONS,
+    FOLDS,
+    cross_fit,
+    hold_out,
+    judge,
+    leave_one_out,
+)
 from .coreset import (
     CHUNK_ROWS,
     CoresetInterrupted,
     CoresetSelection,
     expected_seconds,
     greedy_coreset,
+    leave_out,
     random_coreset,
 )
 from .errors import InputError, unknown
@@ -68,17 +77,19 @@ class PatchCore(nn.Module):
         image_score: "max", "reweighted", "top", "peak" or "ind_knn_ad", see scores.py.
         reweight_neighbors: b of Eq. 7.
         map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
+        calibration: how good images that the bank has not seen are found, "leave-one-out", "folds"
+            or "held-out" (which fits on four fifths of the images), see calibration.py.
         batch_size, device: change speed, never a score (beyond 1e-4).
         precision: of the backbone: "float32", or "float16" for mixed precision, which is faster on
             a GPU and moves scores of EfficientNet-Lite0 by up to 1.5e-3 of their size.
         memory_budget: bytes, or a text such as "2GB", that training features may take in memory;
             what is larger goes to a float16 file. Half of the free memory if None.
-        seed: fixes the start, the projection and the calibration subset.
+        seed: fixes the start, the projection and the images that calibrate.
 
-    Learned: `memory_bank_` (m, d), `coreset_indices_` (m,) rows of all training patches in the
+    Learned: `memory_bank_` (m, d), `coreset_indices_` (m,) rows of all patches fitted on in the
     order of picking, `coreset_radii_` (m,), `grid_` (patches down, across), `transform_`, and
-    `good_scores_`, `good_peaks_`: leave-one-out scores and map peaks of good images, from which
-    thresholds.py takes its decision; `timings_` in seconds; `skipped_` (position, reason);
+    `good_scores_`, `good_peaks_`: scores and map peaks of good images as if they were new, from
+    which thresholds.py takes its decision; `timings_` in seconds; `skipped_` (position, reason);
     `selected_from_`: "float32", or "float16" if the features were above the memory budget.
 
     Example:
@@ -97,19 +108,22 @@ class PatchCore(nn.Module):
                  num_neighbors: int = 3, squared: bool = False, image_score: str = "max",
                  reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
                  map_sigma: float = 4.0, map_kernel_size: int = 33,
-                 map_border: str = "symmetric", batch_size: int = 16, device: str = "auto",
+                 map_border: str = "symmetric", calibration: str = "leave-one-out",
+                 batch_size: int = 16, device: str = "auto",
                  precision: str = "float32", memory_budget: int | str | None = None,
                  seed: int = 0):
         super().__init__()
         self.options = {name: value for name, value in locals().items()
                         if name not in ("self", "__class__")}
 
-    def fit(self, images: object, *, strict: bool = True,
+    def fit(self, images: object, *, groups: Sequence | None = None, strict: bool = True,
             progress: Progress | None = None) -> "PatchCore":
         """Fill the memory bank from good images.
 
         Args:
             images: a dataset, or a list of paths, PIL images, arrays or tensors.
+            groups: a label for each image; images of one label show the same part and are
+                calibrated as one, see calibration.py. What the dataset knows (`.groups`) if None.
             strict: raise at the first unreadable image; otherwise go on without it and list it
                 in `skipped_`.
             progress: called as `progress(what, done, total)`.
@@ -119,9 +133,12 @@ class PatchCore(nn.Module):
         predict, but has no threshold, as nothing was calibrated.
         """
         began = time.perf_counter()
+        groups = getattr(images, "groups", None) if groups is None else groups
+        if groups is not None and len(groups) != (count := len(as_list(images))):
+            raise InputError(f"groups has {len(groups)} labels for {count} images; give one each")
         features = self.extract(images, training=True, strict=strict, progress=progress)
         extract_s = time.perf_counter() - began
-        self.fit_features(features, progress=progress)
+        self.fit_features(features, groups=features.pick(groups), progress=progress)
         self.timings_["extract_s"] += extract_s
         self.timings_["fit_s"] += extract_s
         return self
@@ -145,17 +162,25 @@ class PatchCore(nn.Module):
         features.skipped = [(i // views, why) for i, why in features.skipped if i % views == 0]
         return features
 
-    def fit_features(self, features: PatchFeatures, *, selection: CoresetSelection | None = None,
+    def fit_features(self, features: PatchFeatures, *, groups: Sequence | None = None,
+                     selection: CoresetSelection | None = None,
                      progress: Progress | None = None) -> "PatchCore":
         """Fill the memory bank from extracted features; their rows are scaled in place.
 
         Args:
+            groups: a label for each of the images that could be read, see `fit`.
             selection: the picks of an earlier fit of the same features with a larger
                 `coreset_ratio` and the same seed; as picks are nested, its first ones are these.
         """
         self.load()
         began = time.perf_counter()
-        rows, self.skipped_ = self._on_device(features.rows), features.skipped
+        self.skipped_, judges = features.skipped, None
+        if self.options["calibration"] == "held-out":
+            kept, held_out = hold_out(len(features) // features.views, groups,
+                                      seed=self.options["seed"])
+            budget = memory_budget(self.options["memory_budget"])
+            features, judges = features.of(kept, budget), features.of(held_out, budget)
+        rows = self._on_device(features.rows)
         self.grid_, self.size_, self.views_ = features.grid, features.size, features.views
         self.register_buffer("feature_scale_", torch.ones(1, device=self.device_))
         if self.options["balance_layers"]:
@@ -171,7 +196,7 @@ class PatchCore(nn.Module):
             self._keep(rows, stopped.selection)
             raise
         selected = time.perf_counter()
-        self.good_scores_, self.good_peaks_ = self._calibrate(rows, progress)
+        self.good_scores_, self.good_peaks_ = self._calibrate(rows, judges, groups, progress)
         self.timings_ = {"extract_s": scaled - began, "coreset_s": selected - scaled,
                          "fit_s": time.perf_counter() - began}
         return self
@@ -196,7 +221,10 @@ class PatchCore(nn.Module):
         patches = len(sources) * views * grid[0] * grid[1]
         size = self._coreset_size(patches)
         searched = min(len(sources), CALIBRATION_IMAGES) * grid[0] * grid[1]
-        seconds = per_image * views * len(sources) + expected_seconds(patches, size, searched, dim)
+        # A fold selects four fifths of the coreset from four fifths of the patches.
+        selections = 1 + 0.64 * FOLDS * (o["calibration"] == "folds")
+        seconds = per_image * views * len(sources) + expected_seconds(
+            int(selections * patches), size, searched, dim)
         return FitPlan(len(sources), patches, dim, size, memory_budget(o["memory_budget"]), seconds)
 
     @torch.inference_mode()
@@ -311,29 +339,50 @@ class PatchCore(nn.Module):
         if not hasattr(self, "memory_bank_"):
             raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
 
-    def _select(self, features: Tensor, progress: Progress | None) -> CoresetSelection:
+    def _select(self, features: Tensor, progress: Progress | None,
+                left_out: Tensor | None = None) -> CoresetSelection:
+        """The coreset; of the rows that the `(n,)` mask does not leave out, if there is one."""
         o = self.options
-        count = len(features)
+        count = len(features) if left_out is None else int((~left_out).sum())
         size = self._coreset_size(count)
         if o["coreset"] == "random" or size == count:
-            indices = random_coreset(count, size, seed=o["seed"])
-            return CoresetSelection(indices, torch.full((size,), float("nan")))
+            indices = random_coreset(len(features), len(features), seed=o["seed"])
+            if left_out is not None:
+                indices = indices[~left_out.cpu()[indices]]
+            return CoresetSelection(indices[:size], torch.full((size,), float("nan")))
         seen = features
         if o["projection"]:
             seen = PROJECTIONS[o["projection"]](features, o["seed"])
         known = mean_distances(seen, o["seed"]) if o["coreset_start"] == "mean" else None
+        start = 0 if o["coreset_start"] == "first" else None
+        if left_out is not None:
+            start, known = leave_out(left_out, start, known, seed=o["seed"])
         return greedy_coreset(
-            seen, size, start=0 if o["coreset_start"] == "first" else None, seed=o["seed"],
-            distances=known,
+            seen, size, start=start, seed=o["seed"], distances=known,
             progress=progress and (lambda done, total: progress("selecting coreset", done, total)))
 
-    def _calibrate(self, rows: Tensor, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+    def _calibrate(self, rows: Tensor, judges: PatchFeatures | None, groups: Sequence | None,
+                   progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
         """How the model scores good images it has not seen, see calibration.py."""
-        patches = self.grid_[0] * self.grid_[1]
-        return leave_one_out(
-            rows, MemoryIndex(self.memory_bank_), self.coreset_indices_ // (patches * self.views_),
-            lambda own, others: self.score(own, others, self.grid_, self.size_),
-            patches=patches, views=self.views_, seed=self.options["seed"], progress=progress)
+        patches, seed = self.grid_[0] * self.grid_[1], self.options["seed"]
+
+        def score(own: Tensor, index: MemoryIndex) -> tuple[Tensor, Tensor]:
+            return self.score(own, index, self.grid_, self.size_)
+
+        def bank_without(left_out: Tensor) -> Tensor:
+            indices = self._select(rows, None, left_out).indices
+            indices = indices[~left_out[indices]]  # else copies of what was picked, at distance 0
+            return rows[indices].to(self.device_, torch.float32)
+
+        shape = dict(patches=patches, views=self.views_, progress=progress)
+        if judges is not None:
+            scaled = judges.rows.to(self.device_, torch.float32) * self.feature_scale_
+            return judge(scaled, MemoryIndex(self.memory_bank_), score, **shape)
+        if self.options["calibration"] == "folds":
+            return cross_fit(rows, bank_without, score, groups=groups, seed=seed, **shape)
+        owners = self.coreset_indices_ // (patches * self.views_)
+        return leave_one_out(rows, MemoryIndex(self.memory_bank_), owners, score, groups=groups,
+                             seed=seed, **shape)
 
     def _batches(self, sources: list, strict: bool) -> Iterator[Batch]:
         return load_batches(sources, self.transform_, batch_size=self.options["batch_size"],
@@ -346,6 +395,7 @@ class PatchCore(nn.Module):
         for name, known in (("patch_features", RECIPES), ("coreset", ("greedy", "random")),
                             ("coreset_start", ("random", "first", "mean")),
                             ("image_score", IMAGE_SCORES), ("map_border", BORDERS),
+                            ("calibration", CALIBRATIONS),
                             ("map_upsampling", ("bilinear", "nearest")),
                             ("precision", ("float32", "float16")),
                             ("projection", (*PROJECTIONS, None))):

@@ -34,7 +34,8 @@ from .plans import RunPlan
 from .workers import workers
 
 # With these and the same training images, two models pick the same patches in the same order.
-SELECTION_OPTIONS = ("coreset", "coreset_start", "projection", "balance_layers", "seed")
+SELECTION_OPTIONS = ("coreset", "coreset_start", "projection", "balance_layers", "calibration",
+                     "seed")
 
 
 @dataclass(frozen=True)
@@ -190,16 +191,19 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
     if not len(train) or not len(test):
         raise InputError(f"{run.plan.category}: no readable {'test' if len(train) else 'training'} "
                          "image")
+    groups = run.train.groups and [group for item, group in zip(
+        run.train, run.train.groups, strict=True) if str(item.path) in trained.position]
     file = state / f"selection-{_selection_hash(run)}.pt"
     known = torch.load(file, weights_only=True) if file.exists() else None
     size = max(1, int(len(train.rows) * run.model.options["coreset_ratio"]))
     if size == len(train.rows):  # keeps everything: nothing is selected that others could share
-        run.model.fit_features(train)
+        run.model.fit_features(train, groups=groups)
     elif known and len(known["indices"]) >= size:
-        run.model.fit_features(train, selection=CoresetSelection(known["indices"], known["radii"]))
+        selection = CoresetSelection(known["indices"], known["radii"])
+        run.model.fit_features(train, groups=groups, selection=selection)
         run.model.timings_["coreset_s"] = known["seconds"]
     else:
-        run.model.fit_features(train)
+        run.model.fit_features(train, groups=groups)
         seconds = run.model.timings_["coreset_s"]
         _save(file, {"indices": run.model.coreset_indices_.cpu(), "seconds": seconds,
                      "radii": run.model.coreset_radii_.cpu()})

@@ -223,6 +223,10 @@ def test_mtd_grouped_keeps_exposures_together(tiles_of_mtd):
         assert 24 <= sum(test.labels == 0) <= 29
         tiles = [{number(i) // 1000 for i in items if not i.label} for items in (train, test)]
         assert not tiles[0] & tiles[1]
+        assert len(set(train.groups)) == len(tiles[0])  # and says which they are
+        assert len({(group, number(item) // 1000) for group, item in
+                    zip(train.groups, train, strict=True)}) == len(tiles[0])
+    assert load_dataset(tiles_of_mtd)[0].groups is None
 
 
 def test_mtd_masks(tiles_of_mtd):

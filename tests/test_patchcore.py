@@ -10,7 +10,6 @@ from PIL import Image
 from indad import PRESETS, PatchCore, evaluate, load_dataset
 from indad.errors import InputError
 from indad.images import read_image
-from indad.thresholds import conformal_threshold
 
 
 @pytest.fixture(scope="module")
@@ -252,18 +251,6 @@ def test_original_frame_counts_the_photos_pixels(model, prediction, capsules):
     assert there == pytest.approx(here)  # photos of 256 pixels, seen at 256
     with pytest.raises(InputError, match="unknown frame"):
         evaluate(prediction, capsules[1], frame="photo")
-
-
-def test_conformal_threshold_keeps_its_promise():
-    rng = np.random.default_rng(0)
-    for n, rate in ((19, 0.05), (40, 0.1), (200, 0.02)):
-        alarms = np.mean([rng.normal(size=500) > conformal_threshold(rng.normal(size=n), rate)
-                          for _ in range(400)])
-        assert rate - 1 / (n + 1) - 0.01 <= alarms <= rate + 0.01
-    assert conformal_threshold(np.array([3.0, 1.0]), 0.05) == 3.0  # too few to promise 5 %
-    for scores, rate in (([], 0.1), ([1.0], 0), ([1.0], 1)):
-        with pytest.raises(ValueError):
-            conformal_threshold(np.array(scores), rate)
 
 
 def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):

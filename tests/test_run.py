@@ -50,6 +50,9 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                               "seconds"]
     assert [line.split()[0] for line in out[1:4]] == ["capsule", "tiles", "mean"]
 
+    assert out[5] == ("verdicts: leave-one-out on 8 good images, for a false-alarm rate of "
+                      "0.05; so few can promise 0.11 at best")
+
     folder = next((tmp_path / drawn.name / "tiles").iterdir())
     assert folder.name == f"efficientnet_lite0-{folder.name[-8:]}"
     record = json.loads((folder / "metrics.json").read_text())
@@ -74,6 +77,10 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                for row in rows)
     assert rows[0]["image"].startswith("tiles/test/")
     decision = record["decision"]
+    assert set(decision) == {"threshold", "map_threshold", "calibration", "calibrated_on",
+                             "lowest_false_alarm_rate", "false_alarms", "misses"}
+    assert (decision["calibration"], decision["calibrated_on"]) == ("leave-one-out", 8)
+    assert decision["lowest_false_alarm_rate"] == pytest.approx(1 / 9)
     assert decision["misses"] == sum(row["verdict"] == "good" and row["label"] == "1"
                                      for row in rows)
 
@@ -203,11 +210,13 @@ def test_overlays_of_one_stem_do_not_overwrite_each_other(tiles, tmp_path):
     assert len(list((only_run(tmp_path / "out") / "overlays").iterdir())) == 9
 
 
-def test_shots_and_one_training_image(drawn, tmp_path):
+def test_shots_and_one_training_image(drawn, tmp_path, capsys):
     assert command("--dataset", drawn / "tiles", "--output", tmp_path, "--shots", 1) == 0
+    assert "verdicts: none where no good image was left" in capsys.readouterr().out
     record = results.read_record(only_run(tmp_path))
     assert record["counts"]["train"] == 1
     assert record["decision"]["threshold"] is None
+    assert record["decision"]["lowest_false_alarm_rate"] is None
     rows = read_csv(only_run(tmp_path) / "scores.csv")
     assert {row["verdict"] for row in rows} == {"n/a"}
 

@@ -48,6 +48,7 @@ def same_run(first: Path, second: Path) -> None:
     assert scores(first) == pytest.approx(scores(second), rel=1e-4)
     for name in METRICS:
         assert ours["metrics"][name] == pytest.approx(theirs["metrics"][name], abs=1e-4)
+    assert ours["decision"].pop("calibration") == theirs["decision"].pop("calibration")
     assert ours["decision"] == pytest.approx(theirs["decision"], rel=1e-4)
 
 
@@ -59,7 +60,8 @@ def plans_for(drawn, **choices):
 @pytest.mark.parametrize("options", [
     {}, {"preset": "amazon"}, {"preset": "ind_knn_ad", "seed": 1}, {"shots": 3, "seed": 2},
     {"shots": 2, "protocol": "anomalydino", "augmentation": "flips"},
-    {"coreset": "random", "image_score": "top"}, {"coreset_ratio": 1.0, "num_neighbors": 3}])
+    {"coreset": "random", "image_score": "top", "calibration": "folds"},
+    {"coreset_ratio": 1.0, "num_neighbors": 3, "calibration": "held-out"}])
 def test_a_run_of_a_sweep_is_the_run_alone(drawn, tmp_path, options):
     own = {name: options.pop(name) for name in ("preset", "shots", "protocol") if name in options}
     alone = run(str(drawn), "tiles", options=options, output=tmp_path / "a", overlays=0, **own)
