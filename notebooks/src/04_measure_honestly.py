@@ -116,8 +116,8 @@ results = {name: resampled(pairs(p.scores, labels)) for name, p in predictions.i
 
 # %% [markdown]
 # The same draws serve all detectors. That pays off in the right panel: an image that is hard for one is
-# mostly hard for the other too, so **their difference on the same draw scatters less than each of them
-# does**.
+# often hard for the other too, so **their difference on the same draws scatters less than between
+# draws of one's own**.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.9), layout="constrained")
@@ -133,8 +133,10 @@ for place, name in enumerate(names):
         right.plot([low, high], [place, place], color=colour, linewidth=3)
         difference = middle - pairs(predictions[names[0]].scores, labels).mean()
         right.plot(difference, place, "o", color="black")
+        apart = np.ptp(interval(generator.permutation(results[name]) - results[names[0]]))
         print(f"{name} minus {names[0]}: {difference:+.3f}, interval {low:+.3f} to {high:+.3f}, "
-              + ("0 is outside" if colour == DEFECTIVE else "0 is inside: may be luck"))
+              + ("0 is outside" if colour == DEFECTIVE else "0 is inside: may be luck")
+              + f"\n    {high - low:.3f} wide; with draws of one's own {apart:.3f}")
 left.set_yticks(range(3), names)
 right.set_yticks([1, 2], names[1:])
 left.set(xlabel="image AUROC, 95 % interval", ylim=(2.5, -0.5))
@@ -382,8 +384,8 @@ show(figure, "left: AUROC of 200 guessing detectors, the best marked; right: AUR
 # ## And the seed?
 #
 # The bootstrap asks for other test images. The coreset begins at a random patch, so another *seed* gives
-# another detector too. The repository keeps the results of a sweep; here are the gears in it, at the
-# larger size of 288 pixels.
+# another detector too. The repository keeps the results of a sweep; here are the gears in it, at a
+# larger image size.
 
 # %%
 import json
