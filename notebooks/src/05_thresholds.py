@@ -1,0 +1,377 @@
+# %% [markdown]
+# # 05 · Thresholds in practice
+#
+# A score of 9.3: does the part go into the bin? Somebody has to draw a line, and usually there are no
+# defects yet to draw it by. **Good parts alone are enough: they give a threshold that keeps a promise
+# about false alarms**, and you will check that promise on photos the detector has never seen. You will
+# also see why the threshold that most projects report is not one you could have had, and what happens
+# to any of them when somebody changes the lamp.
+#
+# **You will learn** to take a threshold from good images with a guarantee, to weigh misses against
+# alarms, to read a score without taking it for a probability, and to notice drift.
+#
+# **You need** notebook 02 (score) and 04 (recall, false-alarm rate).
+#
+# TIMES
+
+# %% tags=["setup"]
+
+# %% [markdown]
+# ## Draw the line
+#
+# Fit a detector on gears. `fit` also notes how *good* parts score that the memory bank has not seen:
+# each training image is judged without its own patches (`good_scores_`). The threshold comes from
+# those numbers, for a wanted **false-alarm rate**, the share of good parts that are flagged. No test
+# image has a say.
+
+# %%
+import numpy as np
+
+from indad import PatchCore, load_dataset
+from indad.thresholds import conformal_threshold
+
+train, test = load_dataset("synthetic", "gear")
+model = PatchCore(resize=192, coreset_ratio=0.05, seed=0).fit(train)
+prediction = model.predict(test)
+scores, labels = prediction.scores, test.labels
+threshold = conformal_threshold(model.good_scores_, false_alarm_rate=0.1)
+print(f"threshold {threshold:.2f} from {len(model.good_scores_)} good scores")
+
+# %%
+from indad.views import browse_thresholds
+
+browse_thresholds(scores, labels, start=threshold, images=test)
+
+# %% [markdown]
+# Right of the line images are flagged. The photos are the worst mistakes. If you can click, slide: each
+# step to the left trades misses for false alarms. The rest of this notebook is about where to stop.
+
+# %% [markdown]
+# ## How can good parts promise anything?
+#
+# By a count. Take n good scores and one more good part. If nothing distinguishes them (they are
+# **exchangeable**), the new one is equally likely to be the worst of all n + 1, the second worst,
+# and so on. So it beats the r-th smallest of the other n with probability at most 1 - r / (n + 1); for
+# a rate of a, take r = ⌈(n + 1)(1 - a)⌉. Note the **+ 1**: the new part is one of those in line. This is
+# *split conformal prediction* (Vovk et al. 2005).
+
+# %%
+import math
+
+wanted = 0.1
+n = len(model.good_scores_)
+rank = math.ceil((n + 1) * (1 - wanted))
+by_hand = np.sort(model.good_scores_)[rank - 1]
+assert by_hand == threshold
+print(f"n = {n}: the {rank}th smallest good score, {by_hand:.2f}")
+
+# %% [markdown]
+# With few parts there is little to promise: nothing says that the new part is not the worst yet, and that
+# happens with probability 1 / (n + 1). For less than that no finite threshold is enough. The package
+# then takes the largest score, and `lowest_false_alarm_rate` says what that promises.
+
+# %%
+from indad.thresholds import lowest_false_alarm_rate
+
+for n in (4, 9, 19, 32, 99, 999):
+    print(f"{n:4d} good images can promise {100 * lowest_false_alarm_rate(n):5.1f} % false alarms, "
+          "not less")
+
+# %% [markdown]
+# ## Is the promise kept?
+#
+# Our gears are drawn by program, so here are as many more good ones as we like. Split them at random:
+# 19 give the threshold, the others are tested. A thousand times. Beside the rank with + 1, the one that
+# everybody writes first: `np.quantile(good, 1 - a)`.
+
+# %%
+from indad.synthetic import draw_part
+
+fresh = [draw_part("gear", split="test", index=1000 + i)[0] for i in range(96)]
+fresh_scores = model.predict(fresh).scores
+generator = np.random.default_rng(0)
+few, realised = 19, {"conformal, with + 1": [], "np.quantile": []}
+for _ in range(1000):
+    drawn = generator.permutation(fresh_scores)
+    calibration, new = drawn[:few], drawn[few:]
+    realised["conformal, with + 1"].append(np.mean(new > conformal_threshold(calibration, wanted)))
+    realised["np.quantile"].append(np.mean(new > np.quantile(calibration, 1 - wanted)))
+
+# %%
+from matplotlib import pyplot as plt
+
+from indad.figures import COLOURS
+from indad.views import DEFECTIVE, GOOD
+from indad.widgets import show
+
+figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+bins = np.linspace(0, 0.5, 26)
+for (name, rates), colour, hatch in zip(realised.items(), (GOOD, DEFECTIVE), ("", "//")):
+    axes.hist(rates, bins, color=colour, alpha=0.6, hatch=hatch,
+              label=f"{name}: mean {100 * np.mean(rates):.1f} %")
+axes.axvline(wanted, color="black", linestyle="--", label=f"wanted: {100 * wanted:.0f} %")
+axes.set(xlabel=f"share of new good parts flagged, threshold from {few} others", ylabel="splits")
+axes.legend()
+show(figure, "histogram of the false-alarm rates of 1,000 splits, with the conformal rank and with "
+     "np.quantile, whose mean is larger")
+
+# %% [markdown]
+# The promise is kept **on average** over splits (up to the chance in a thousand of them); a single threshold from so few parts can be far off in
+# either direction. More calibration parts narrow that, by one over their square root.
+#
+# And the scores that `fit` notes? An image that is judged without its own patches meets a bank with holes
+# where they were, the larger the fewer patches the bank keeps. So it scores higher than a new part
+# would. Compare wanted and realised rates:
+
+# %%
+rates = np.linspace(0.04, 0.5, 24)
+found = [np.mean(fresh_scores > conformal_threshold(model.good_scores_, a)) for a in rates]
+split = [np.mean([np.mean(d[32:] > conformal_threshold(d[:32], a)) for d in
+                  (generator.permutation(fresh_scores) for _ in range(200))]) for a in rates]
+figure, axes = plt.subplots(figsize=(5.4, 3.8), layout="constrained")
+axes.plot(rates, rates, color="black", linestyle="--", label="as wanted")
+axes.plot(rates, split, "o-", color=COLOURS[0], markersize=4, label="32 fresh good parts, mean")
+axes.plot(rates, found, "s-", color=COLOURS[1], markersize=4, label="the 32 training images (fit)")
+axes.set(xlabel="wanted false-alarm rate", ylabel="realised on fresh good parts")
+axes.legend()
+show(figure, "realised against wanted false-alarm rate: thresholds from fresh good parts lie along "
+     "the diagonal, those from the training images far below it")
+
+# %% [markdown]
+# A line below the diagonal is cautious: fewer false alarms than allowed, and some defects missed for it.
+# With a few dozen good parts to spare, keep them out of the training (`calibration="held-out"` does
+# that): then the argument above holds word for word. With few parts, or until you have counted alarms
+# on the line, cautious is not the worst way to be wrong.
+
+# %% [markdown]
+# ## Why is the best threshold of the test set cheating?
+#
+# Many projects report the F1 of the threshold that is best *on the test set*, F1-max. (F1 is the harmonic
+# mean of precision and recall.) By hand: try them all.
+
+# %%
+from indad.thresholds import f1_max_threshold
+
+
+def f1(scores, labels, threshold):
+    hits = np.sum((scores > threshold) & (labels == 1))
+    return 2 * hits / (np.sum(labels) + np.sum(scores > threshold))
+
+
+levels = np.unique(scores)
+best = max(f1(scores, labels, level) for level in np.append(levels, levels[0] - 1))
+oracle = f1_max_threshold(scores, labels)
+assert np.isclose(f1(scores, labels, oracle), best)
+print(f"F1-max {best:.3f} at {oracle:.2f}; "
+      f"F1 at the threshold from good parts {f1(scores, labels, threshold):.3f}")
+
+# %% [markdown]
+# That threshold has read the answers. Let one half of the test images choose it, and the other half, which
+# could not, judge it:
+
+# %%
+chosen_here, judged_there = [], []
+for _ in range(500):
+    halves = np.zeros(len(labels), bool)
+    for label in (0, 1):
+        of_label = np.flatnonzero(labels == label)
+        halves[generator.permutation(of_label)[::2]] = True
+    level = f1_max_threshold(scores[halves], labels[halves])
+    chosen_here.append(f1(scores[halves], labels[halves], level))
+    judged_there.append(f1(scores[~halves], labels[~halves], level))
+print(f"F1 where it was chosen {np.mean(chosen_here):.3f}, on the other half "
+      f"{np.mean(judged_there):.3f}")
+print(f"false alarms at the F1-best threshold: {100 * np.mean(scores[labels == 0] > oracle):.1f} % of "
+      f"the test set's good parts, {100 * np.mean(fresh_scores > oracle):.1f} % of fresh ones")
+
+# %% [markdown]
+# And even without cheating it answers another question. F1 depends on the share of defects, which in a
+# test set is a choice of its makers. Read F1-max as a bound, and never ship its threshold.
+
+# %% [markdown]
+# ## What does a mistake cost?
+#
+# If there are labelled defects beside the test set, say what you want: a missed defect costs 20, a false
+# alarm 1. The expected cost of a part is *r · misses · 20 + (1 - r) · alarms · 1*, with r the share of
+# parts that are defective on your line. (Here the test set's defects stand in for such a set, together
+# with the fresh good parts.)
+
+# %%
+from indad.thresholds import best_cost_threshold
+
+defective = scores[labels == 1]
+both = np.concatenate([fresh_scores, defective])
+both_labels = np.repeat([0, 1], [len(fresh_scores), len(defective)])
+
+
+def cost(threshold, cost_miss, cost_alarm, defect_rate):
+    missed, alarmed = np.mean(defective <= threshold), np.mean(fresh_scores > threshold)
+    return defect_rate * missed * cost_miss + (1 - defect_rate) * alarmed * cost_alarm
+
+
+best = {}
+for rate in (0.5, 0.05, 0.005):
+    best[rate] = best_cost_threshold(both, both_labels, cost_miss=20, cost_alarm=1,
+                                     defect_rate=rate)
+    tried = np.append(np.unique(both), both.min() - 1)
+    assert np.isclose(cost(best[rate], 20, 1, rate), min(cost(one, 20, 1, rate) for one in tried))
+
+# %%
+grid = np.linspace(both.min() - 0.1, both.max(), 400)
+figure, axes = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+for rate, colour, style in zip(best, COLOURS, ("-", "--", ":")):
+    all_pass = rate * 20
+    axes.plot(grid, [cost(level, 20, 1, rate) / all_pass for level in grid], style, color=colour,
+              label=f"{100 * rate:g} % defective: best at {best[rate]:.2f}")
+    axes.plot(best[rate], cost(best[rate], 20, 1, rate) / all_pass, "v", color=colour, markersize=9)
+axes.set(xlabel="threshold (anomaly score)", ylabel="cost (1: let everything pass)", yscale="log")
+axes.legend()
+show(figure, "cost of a part over the threshold for three shares of defective parts, the lowest cost "
+     "of each marked; the rarer defects are, the farther right it lies")
+
+# %% [markdown]
+# Same detector, same prices, other thresholds: **the rarer defects are, the more each false alarm weighs.**
+# Each small step is one image that changes sides.
+
+# %% [markdown]
+# ## Is a score a probability?
+#
+# No: it is a distance. It has no upper end, and another setting has another scale. Here are two scores of
+# the *same* detector: its worst patch, and the peak of its smoothed map. Scaling them to 0...1 by the
+# smallest and largest of a test set (as some projects do) makes them depend on whatever else is in that
+# set. What compares is the **rank among good parts**: the share of good ones that score at least as
+# high, the new one counted in.
+
+# %%
+from indad.thresholds import conformal_rank
+
+first, second = fresh_scores[:48], fresh_scores[48:]
+by_hand = [(1 + np.sum(first >= score)) / (len(first) + 1) for score in second]
+assert np.allclose(conformal_rank(first, second), by_hand)
+good_ranks, defective_ranks = [], []
+for _ in range(200):
+    drawn = generator.permutation(fresh_scores)
+    good_ranks.append(conformal_rank(drawn[:48], drawn[48:]))
+    defective_ranks.append(conformal_rank(drawn[:48], defective))
+
+# %%
+peaks = prediction.model_maps.max((1, 2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3), layout="constrained")
+for name, values, marker, colour in (("worst patch", scores, "o", COLOURS[3]),
+                                     ("peak of the map", peaks, "^", COLOURS[2])):
+    left.plot(np.sort(values), np.linspace(0, 1, len(values)), marker, markersize=4, color=colour,
+              label=name)
+left.set(xlabel="score (distance)", ylabel="share of test images below")
+left.legend()
+for values, colour, hatch, name in ((good_ranks, GOOD, "", "fresh good parts"),
+                                    (defective_ranks, DEFECTIVE, "//", "defective parts")):
+    ranks = np.ravel(values)
+    right.hist(ranks, np.linspace(0, 1, 11), weights=np.full(len(ranks), 1 / len(ranks)),
+               color=colour, alpha=0.6, hatch=hatch, label=name)
+right.set(xlabel="rank among 48 good parts (1: usual)", ylabel="share of images, 200 splits")
+right.legend()
+show(figure, "left: the two scores lie on different scales; right: ranks of good parts spread evenly "
+     "from 0 to 1, those of defective parts are near 0")
+
+# %% [markdown]
+# Good parts have any rank alike, and "rank at most a" is the verdict of the conformal threshold: it is a
+# *p-value*. It is still not the probability that the part is defective. That takes the share of
+# defects (Bayes):
+
+# %%
+found, alarmed = np.mean(defective > threshold), np.mean(fresh_scores > threshold)
+for share in (0.5, 0.05, 0.005):
+    true = share * found / (share * found + (1 - share) * alarmed)
+    print(f"{100 * share:4.1f} % of the parts defective: {100 * true:5.1f} % of alarms are true")
+
+# %% [markdown]
+# ## What if the lamp is changed?
+#
+# Every promise above needs new parts to be like those of the calibration. Make photos of good parts
+# brighter, and nothing else:
+
+# %%
+shown, factors = fresh[:16], (1.0, 1.1, 1.2, 1.3, 1.4)
+drifted = [model.predict([np.clip(photo * factor, 0, 255).astype(np.uint8) for photo in shown]).scores
+           for factor in factors]
+figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+for place, values in enumerate(drifted):
+    axes.plot(generator.normal(place, 0.05, len(values)), values, "o", color=GOOD, alpha=0.6)
+    axes.text(place + 0.15, np.median(values), f"{100 * np.mean(values > threshold):.0f} % flagged",
+              va="center", fontsize=9)
+axes.axhline(threshold, color="black", linestyle="--", label="threshold from good parts")
+axes.set_xticks(range(len(factors)), [f"× {factor}" for factor in factors])
+axes.set(xlabel="brightness of photos of good parts", ylabel="anomaly score", xlim=(-0.5, 4.9))
+axes.legend(loc="upper left")
+show(figure, "scores of the same 16 good parts at rising brightness; from some point on most of them "
+     "lie above the threshold")
+
+# %% [markdown]
+# To the detector a light that it has never seen is an anomaly, and it is right. So log the scores of the
+# parts that pass: if their ranks are no longer spread evenly, find out what changed, then take new
+# good photos. Moving the threshold would only hide it. Notebook 09 builds the alarm for that.
+
+# %% [markdown]
+# ## Exercise 05.1: a threshold that keeps its word
+#
+# *Difficulty ●●○○○, 10 minutes.* Return the conformal threshold: of n good scores the
+# ⌈(n + 1)(1 - a)⌉-th smallest. Where that rank is beyond n, no finite threshold keeps the promise: be
+# strict, and return `math.inf`.
+
+# %% tags=["exercise"]
+def promised(good_scores, rate):
+    """The threshold that a new good score exceeds with probability at most `rate`."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("05.1", promised)
+
+# %% [markdown] tags=["hint"]
+# Sort, compute the rank with `math.ceil`, compare it with n. The r-th smallest is at position r - 1.
+
+# %% tags=["solution"]
+def promised(good_scores, rate):
+    rank = math.ceil((len(good_scores) + 1) * (1 - rate))
+    if rank > len(good_scores):
+        return math.inf
+    return float(np.sort(good_scores)[rank - 1])
+
+# %% [markdown]
+# ## Exercise 05.2: the cheapest threshold
+#
+# *Difficulty ●●●○○, 15 minutes.* Return a threshold with the lowest total cost on labelled images, where an
+# image is flagged if its score is **above** it. All thresholds with that cost are right. Do not forget
+# that it can be best to flag everything, or nothing.
+
+# %% tags=["exercise"]
+def cheapest(scores, labels, cost_miss=20, cost_alarm=1):
+    """A threshold with the lowest cost_miss * misses + cost_alarm * alarms; labels: 1 defective."""
+    ...  # your code here
+
+
+check("05.2", cheapest)
+
+# %% [markdown] tags=["hint"]
+# Only the scores themselves need to be tried: the largest flags nothing. To flag everything, try something
+# below the smallest too. Compute the cost of each, and take the `argmin`.
+
+# %% tags=["solution"]
+def cheapest(scores, labels, cost_miss=20, cost_alarm=1):
+    levels = np.append(np.unique(scores), np.min(scores) - 1)
+    costs = [cost_miss * np.sum((scores <= level) & (labels == 1))
+             + cost_alarm * np.sum((scores > level) & (labels == 0)) for level in levels]
+    return float(levels[np.argmin(costs)])
+
+# %% [markdown]
+# ## Recap
+#
+# - Good scores alone give a threshold for a wanted false-alarm rate, with + 1 for the part to come. It
+#   holds on average, and for parts like those it came from.
+# - n good parts cannot promise less than 1 / (n + 1).
+# - F1-max has read the answers. With labelled defects beside the test set, weigh costs, and say how rare
+#   defects are.
+# - A score is a distance; its rank among good parts can be compared. Watch it for drift.
+#
+# **Next:** other networks to look through. [06 · Backbones](06_backbones.ipynb).

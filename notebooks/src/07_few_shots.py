@@ -1,0 +1,430 @@
+# %% [markdown]
+# # 07 · Few shots and reduced sets
+#
+# A new part goes into production on Monday, and there are four photos of it. Is that enough? **One table
+# of distances answers for every number of photos and every choice of them at once**: hundreds of
+# detectors, in seconds. You will see how much luck there is in few photos, how seven rotated views of
+# each can replace photos that nobody took, and how the same views make a turned part invisible.
+#
+# **You will learn** to choose shots so that results can be compared, to draw a learning curve with its
+# spread, to decide whether augmentation pays, and to say what ten test images can prove.
+#
+# **You need** notebooks 02 (nearest distance) and 04 (AUROC, bootstrap).
+#
+# TIMES
+
+# %% tags=["setup"]
+
+# %% [markdown]
+# ## Every detector at once
+#
+# A **shot** is a good training photo; a k-shot detector has seen k of them. If the memory bank keeps all
+# patches, then a patch's distance to the nearest patch of *several* photos is the smallest of its
+# distances to each single one. So for each patch of each test image measure once how far the nearest
+# patch of each training image is:
+
+# %%
+import numpy as np
+import torch
+
+from indad import PatchCore, load_dataset
+
+train, test = load_dataset("synthetic", "capsule")
+labels = test.labels
+options = {"resize": 128, "balance_layers": False, "coreset_ratio": 1.0, "num_neighbors": 1}
+model = PatchCore(**options)
+seen, unseen = model.extract(train), model.extract(test)
+
+
+def distance_table(test_features, train_features):
+    """Distance of each test patch to the nearest patch of each image: (images, patches, train)."""
+    queries, step = test_features.rows, train_features.patches * train_features.views
+    squares, columns = queries.square().sum(1, keepdim=True), []
+    for bank in train_features.rows.split(step):
+        squared = squares + bank.square().sum(1) - 2 * queries @ bank.T
+        columns.append(squared.min(1).values.clamp(min=0).sqrt())
+    return torch.stack(columns, 1).view(len(test_features), -1, len(columns)).numpy()
+
+
+distances = distance_table(unseen, seen)
+print(f"{distances.shape[0]} test images x {distances.shape[1]} patches x "
+      f"{distances.shape[2]} training images")
+
+# %% [markdown]
+# An image's score is the largest of its patches' distances. Any choice of shots is now a minimum over
+# some columns. The package agrees:
+
+# %%
+def few_shot_scores(distances, shots):
+    """Scores of the test images for a bank with these training images only."""
+    return distances[:, :, list(shots)].min(axis=2).max(axis=1)
+
+
+by_package = PatchCore(**options).fit([train[i] for i in (4, 9)]).predict_features(unseen)
+assert np.allclose(few_shot_scores(distances, [4, 9]), by_package.scores, atol=1e-3)
+
+# %% [markdown]
+# ## How do you choose shots fairly?
+#
+# For each **seed** shuffle the training images once, and take the first k. Then the shots of a seed are
+# **nested**: with 4 shots one has what one had with 2, and two more. Steps of the curve show what more
+# photos do, not what other photos do. `choose_shots` in the package does this; the category's name goes
+# into the seed, so that no category depends on which others were run.
+
+# %%
+import zlib
+
+from indad.data import choose_shots
+from indad.metrics import image_metrics
+
+order = np.random.default_rng([3, zlib.crc32(b"capsule")]).permutation(len(train))
+assert order[:4].tolist() == choose_shots(len(train), 4, category="capsule", seed=3)
+counts, seeds = (1, 2, 4, 8, 16, 32), range(20)
+
+
+def learning_curve(distances, labels, category, counts):
+    """Image AUROC of all seeds and numbers of shots: (seeds, counts)."""
+    return np.array([[image_metrics(few_shot_scores(distances, choose_shots(
+        distances.shape[2], k, category=category, seed=seed)), labels)["image_auroc"]
+        for k in counts] for seed in seeds])
+
+
+aurocs = learning_curve(distances, labels, "capsule", counts)
+print(f"{aurocs.size} detectors; with 1 shot from {aurocs[:, 0].min():.3f} "
+      f"to {aurocs[:, 0].max():.3f}, with 16 from {aurocs[:, 4].min():.3f} "
+      f"to {aurocs[:, 4].max():.3f}")
+
+# %%
+from matplotlib import pyplot as plt
+
+from indad.figures import COLOURS
+from indad.widgets import show
+
+
+def band(axes, counts, values, colour, marker, label, style="-"):
+    """Mean over seeds, with a band of ± one standard deviation."""
+    mean, std = values.mean(0), values.std(0, ddof=1)
+    places = range(len(counts))
+    axes.fill_between(places, mean - std, np.minimum(mean + std, 1), color=colour, alpha=0.2,
+                      linewidth=0)
+    axes.plot(places, mean, style, color=colour, marker=marker, label=label)
+    axes.set_xticks(places, counts)
+    axes.set(xlabel="shots (good training photos)", ylabel="image AUROC")
+
+
+figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+axes.plot(aurocs.T, color="#999999", linewidth=0.5)
+band(axes, counts, aurocs, COLOURS[0], "o", "mean ± std over 20 seeds")
+axes.legend(loc="lower right")
+show(figure, "image AUROC of capsules over 1 to 32 shots, a thin line for each of 20 seeds, and their "
+     "mean with a band that narrows")
+
+# %% [markdown]
+# Each thin line is one seed. With few shots **which** photos they are matters as much as how many: a
+# report of a single seed says little. (At 32, all photos, there is only one choice, so no spread: that
+# is not certainty.)
+
+# %% [markdown]
+# ## What had the detector not seen?
+#
+# Take the worst seed at one shot. A good image that scores high there shows something that the single
+# shot does not: here is the shot, that image, and the place that was farthest from everything
+# remembered.
+
+# %%
+from indad.images import read_image
+from indad.views import canvas, frame, panel
+
+worst = int(np.argmin(aurocs[:, 0]))
+shot, = choose_shots(len(train), 1, category="capsule", seed=worst)
+scores = few_shot_scores(distances, [shot])
+alarm = int(np.argmax(np.where(labels == 0, scores, -np.inf)))
+place = divmod(int(distances[alarm, :, shot].argmax()), unseen.grid[1])
+step = read_image(test[alarm].path).width / unseen.grid[1]
+box = (place[1] * step, place[0] * step, (place[1] + 1) * step, (place[0] + 1) * step)
+figure, axes = canvas(3, size=2.8)
+panel(axes[0, 0], read_image(train[shot].path), f"the only shot of seed {worst}")
+panel(axes[0, 1], read_image(test[alarm].path), f"good, but scores {scores[alarm]:.2f}")
+frame(axes[0, 1], box)
+nearest = distances[alarm].max(0).argmin()
+panel(axes[0, 2], read_image(train[nearest].path),
+      f"had this been the shot: {few_shot_scores(distances, [nearest])[alarm]:.2f}")
+show(figure, "the only training photo of the worst seed, the good test photo with the highest score "
+     "and its worst patch framed, and the training photo that would have made it score lowest")
+
+# %% [markdown]
+# Move through the choices. The left panel has the scores, the right one shows where the chosen k stands
+# on the curve.
+
+# %%
+from indad.views import DEFECTIVE, GOOD
+from indad.widgets import explore
+
+
+def choice_figure(shots, seed):
+    chosen = choose_shots(len(train), shots, category="capsule", seed=seed)
+    scores = few_shot_scores(distances, chosen)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    bins = np.linspace(scores.min(), scores.max(), 16)
+    left.hist(scores[labels == 0], bins, color=GOOD, alpha=0.7, label="good")
+    left.hist(scores[labels == 1], bins, color=DEFECTIVE, alpha=0.6, hatch="//", label="defective")
+    left.legend()
+    left.set(xlabel="anomaly score (distance)", ylabel="images", title=f"training images {chosen}"
+             if shots <= 8 else f"{shots} training images")
+    band(right, counts, aurocs, COLOURS[0], "o", "all seeds")
+    right.plot(counts.index(shots), aurocs[seed, counts.index(shots)], "*", color="black",
+               markersize=14, label=f"seed {seed}: {aurocs[seed, counts.index(shots)]:.3f}")
+    right.legend(loc="lower right")
+    return figure
+
+
+explore(choice_figure, shots=list(counts), seed=list(seeds), start={"shots": 4, "seed": worst},
+        alt="histogram of the scores for one choice of four shots, and its place on the curve")
+
+# %% [markdown]
+# ## Views instead of photos: does augmentation pay?
+#
+# Gears lie on the mat at any angle; four photos show four angles. The package can turn each training
+# photo by 45, 90, ... 315 degrees and remember the seven views too: `augmentation="rotations"`, as
+# AnomalyDINO does ([arXiv 2405.14529](https://arxiv.org/abs/2405.14529)). Capsules lie nearly the same
+# way. What does it do for each?
+
+# %%
+from indad.augmentation import augmented
+from indad.views import canvas
+
+gears, gears_test = load_dataset("synthetic", "gear")
+figure, axes = canvas(8, size=1.5)
+for one, view in zip(axes[0], augmented([gears[0].path], "rotations")):
+    panel(one, view.as_rgb(), "the photo" if view.number == 0 else f"{45 * view.number}°")
+show(figure, "a photo of a gear and its seven rotated views")
+
+# %% [markdown]
+# The views go through the same table: a training image's column holds the distance to the nearest patch
+# of any of its views. Eight photos of each part are enough here.
+
+# %%
+few = 8
+turning = PatchCore(**options, augmentation="rotations")
+
+
+def with_and_without(photos):
+    """Features of the photos themselves, and of all their views."""
+    views = turning.extract(photos, training=True)
+    plain = views.of(range(len(photos)), budget=10**9)
+    plain.rows = plain.rows.view(len(photos), views.views, views.patches, -1)[:, 0].flatten(0, 1)
+    plain.views = 1
+    return {"none": plain, "rotations": views}
+
+
+banks = {"capsule": with_and_without(train[:few]), "gear": with_and_without(gears[:few])}
+tested = {"capsule": (unseen, labels), "gear": (model.extract(gears_test), gears_test.labels)}
+tables = {(part, kind): distance_table(tested[part][0], bank)
+          for part, kinds in banks.items() for kind, bank in kinds.items()}
+assert np.allclose(tables["capsule", "none"], distances[:, :, :few], atol=1e-3)
+
+# %%
+small = (1, 2, 4)
+curves = {(part, kind): learning_curve(table, tested[part][1], part, small)
+          for (part, kind), table in tables.items()}
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), layout="constrained", sharey=True)
+for one, part in zip(axes, ("gear", "capsule")):
+    band(one, small, curves[part, "none"], COLOURS[0], "o", "no augmentation")
+    band(one, small, curves[part, "rotations"], COLOURS[1], "s", "rotations", "--")
+    gain = curves[part, "rotations"] - curves[part, "none"]
+    one.set_title(f"{part}: rotations change the mean at 4 shots by {gain[:, 2].mean():+.3f}",
+                  fontsize=10)
+axes[1].legend(loc="lower right")
+show(figure, "image AUROC over shots without and with rotated views, for gears and for capsules")
+
+# %% [markdown]
+# The pairs matter here: both lines use the same shots with each seed, so compare them **seed by seed**.
+# The package's benchmark reports the mean difference with Student's 95 % interval over the pairs
+# (`tables.compare`). By hand it is mean ± t · s / √n:
+
+# %%
+from scipy.stats import t as student
+
+from indad.results import VARIANT
+from indad.tables import compare
+
+for part in ("gear", "capsule"):
+    pairs = curves[part, "rotations"][:, 2] - curves[part, "none"][:, 2]
+    half = student.ppf(0.975, len(pairs) - 1) * pairs.std(ddof=1) / np.sqrt(len(pairs))
+    rows = [dict.fromkeys(VARIANT) | {"augmentation": kind, "category": part, "seed": seed,
+                                      "image_auroc": curves[part, kind][seed, 2]}
+            for kind in ("none", "rotations") for seed in seeds]
+    found = compare(rows, "augmentation", "none", "rotations")
+    assert np.allclose((found.low, found.high), (pairs.mean() - half, pairs.mean() + half))
+    print(f"{part:8s} 4 shots: rotations - none {found.mean:+.4f}, "
+          f"95 % interval {found.low:+.4f} to {found.high:+.4f} over {found.n} seeds")
+
+# %% [markdown]
+# ## When do views hurt?
+#
+# They teach that a turned part is a good part. If **lying wrong is the defect**, that is the wrong
+# lesson. Turn the good capsules of the test set by 90 degrees and call them defective:
+
+# %%
+from indad.augmentation import turned
+
+photos = [read_image(item.path) for item in test if item.label == 0]
+lying_wrong = [turned(photo, 90) for photo in photos]
+turned_features = model.extract(lying_wrong)
+shots = choose_shots(few, 4, category="capsule", seed=0)
+figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained",
+                            gridspec_kw={"width_ratios": (1, 2, 2)})
+panel(axes[0], lying_wrong[0], "a good capsule,\nlying wrong")
+for one, kind in zip(axes[1:], ("none", "rotations")):
+    good = few_shot_scores(tables["capsule", kind][labels == 0], shots)
+    wrong = few_shot_scores(distance_table(turned_features, banks["capsule"][kind]), shots)
+    auroc = np.mean((wrong[:, None] > good) + 0.5 * (wrong[:, None] == good))
+    bins = np.linspace(min(good.min(), wrong.min()), max(good.max(), wrong.max()), 16)
+    one.hist(good, bins, color=GOOD, alpha=0.7, label="upright")
+    one.hist(wrong, bins, color=DEFECTIVE, alpha=0.6, hatch="//", label="turned by 90°")
+    one.set(xlabel="anomaly score (distance)", ylabel="images")
+    one.set_title(f"augmentation {kind}: AUROC {auroc:.3f}", fontsize=10)
+    one.legend()
+show(figure, "a capsule turned by 90 degrees; scores of upright and turned capsules, far apart without "
+     "augmentation, mixed with rotations")
+
+# %% [markdown]
+# So choose views by asking *what may vary in a good part*, before looking at any score. And views cost:
+# eight times the patches to search, unless a coreset thins them.
+
+# %% [markdown]
+# ## What can ten test images prove?
+#
+# For quick trials there are **reduced sets**: `hazelnut_reduced`, or any category with `_reduced`, is a
+# fixed part of the category, 50 training images and 10 test images of each type. Each group is drawn by
+# a generator seeded with the CRC-32 of two names, so it is the same set on every machine, and no group
+# depends on another:
+
+# %%
+from indad.data import reduced
+
+small_train, small_test = reduced(gears.items, gears_test.items, "gear", n_train=10, n_test=4)
+rust = [item for item in gears_test if item.defect_type == "rust"]
+seed = [zlib.crc32(b"gear"), zlib.crc32(b"rust")]
+picked = sorted(np.random.default_rng(seed).permutation(len(rust))[:4])
+assert [rust[i] for i in picked] == [item for item in small_test if item.defect_type == "rust"]
+print(f"{len(gears)} + {len(gears_test)} images became {len(small_train)} + {len(small_test)}, "
+      f"rust: {[rust[i].path.stem for i in picked]}")
+
+# %% [markdown]
+# What do such numbers say? Let a detector be truly at AUROC 0.95 (scores of good and defective images are
+# normal, their means as far apart as that needs), and test it on 2,000 test sets of each size:
+
+# %%
+from scipy.stats import norm
+
+generator = np.random.default_rng(0)
+truth = 0.95
+apart = np.sqrt(2) * norm.ppf(truth)
+sizes = (5, 10, 20, 50, 100, 200)
+measured = {}
+for n in sizes:
+    good, bad = generator.normal(size=(2000, n)), generator.normal(apart, size=(2000, n))
+    both = np.argsort(np.argsort(np.concatenate([good, bad], 1), 1), 1)  # ranks, from 0
+    measured[n] = (both[:, n:].sum(1) - n * (n - 1) / 2) / n**2  # pairs in the right order
+figure, axes = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+for place, n in enumerate(sizes):
+    low, high = np.percentile(measured[n], [2.5, 97.5])
+    axes.plot([place, place], [low, high], color=GOOD, linewidth=4)
+    axes.text(place + 0.08, low, f"{low:.2f} to {high:.2f}", fontsize=9, va="bottom")
+axes.axhline(truth, color="black", linestyle="--", linewidth=1, label="the truth")
+axes.set_xticks(range(len(sizes)), [f"{n} + {n}" for n in sizes])
+axes.set(xlabel="good + defective test images", ylabel="measured image AUROC", xlim=(-0.3, 6))
+axes.legend(loc="lower right")
+show(figure, "where 95 % of measured AUROCs lie, for test sets of 5 + 5 to 200 + 200 images, if 0.95 "
+     "is the truth; the range narrows slowly")
+print(f"with 5 + 5 images {100 * np.mean(measured[5] == 1):.0f} % of the test sets say 1.000")
+
+# %% [markdown]
+# Four times the images halve the range. So a reduced set finds blunders (a detector that guesses, a wrong
+# normalisation); it cannot rank two good detectors. For that, take all images, several categories and
+# seeds, and pairs.
+#
+# The repository keeps such a comparison: three packaged backbones on six categories with three seeds each
+# ([results/reference/sweeps](../results/reference/sweeps)). The same `compare`, over 18 pairs:
+
+# %%
+import json
+
+from indad.tables import PUBLISHED
+
+sweep = PUBLISHED.parent / "reference/sweeps/synthetic/summary.json"
+rows = [row for row in json.loads(sweep.read_text()) if row["coreset_ratio"] == 0.1]
+for other in ("efficientnet_lite1", "efficientnet_lite2"):
+    found = compare(rows, "backbone", "efficientnet_lite0", other)
+    print(f"{other} - efficientnet_lite0: {found.mean:+.4f}, "
+          f"interval {found.low:+.4f} to {found.high:+.4f} over {found.n} pairs")
+
+# %% [markdown]
+# ## Exercise 07.1: nested shots
+#
+# *Difficulty ●●○○○, 10 minutes.* Write the chooser: of `count` images, which k does a seed see? The same
+# seed gives the same images, the k of a seed are among its k + 1, no image occurs twice, and other
+# seeds see others. (Which ones exactly is up to you; plain `int` in a list.)
+
+# %% tags=["exercise"]
+def shots_of(count, k, seed):
+    """Positions of k of `count` images, as a list of int."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("07.1", shots_of)
+
+# %% [markdown] tags=["hint"]
+# One shuffle for each seed, whatever k is: `np.random.default_rng(seed).permutation(count)`. The first k
+# of it are nested by construction. Drawing k with `choice` gives other images for each k.
+
+# %% tags=["solution"]
+def shots_of(count, k, seed):
+    return np.random.default_rng(seed).permutation(count)[:k].tolist()
+
+# %% [markdown]
+# ## Exercise 07.2: a paired bootstrap
+#
+# *Difficulty ●●●○○, 15 minutes.* Is detector b better than a, on the same images? Draw
+# images with replacement, good and defective ones separately, compute b's AUROC less a's **on the same
+# draw**, and return the 2.5th and the 97.5th percentile over `draws` draws. The generator is yours;
+# the check allows for chance.
+
+# %% tags=["exercise"]
+def paired_interval(a, b, labels, draws=2000):
+    """95 % interval of AUROC(b) - AUROC(a); `a`, `b`, `labels` are (n,). -> (low, high)"""
+    ...  # your code here
+
+
+check("07.2", paired_interval)
+
+# %% [markdown] tags=["hint"]
+# Two tables of pairs, as in notebook 04: `(bad[:, None] > good) + 0.5 * (bad[:, None] == good)`, one for a
+# and one for b. Their difference is one table; each draw takes rows and columns of it, and means.
+
+# %% tags=["solution"]
+def paired_interval(a, b, labels, draws=2000):
+    def table(scores):
+        bad, good = scores[labels == 1][:, None], scores[labels == 0]
+        return (bad > good) + 0.5 * (bad == good)
+
+    difference = table(b) - table(a)
+    rows, columns = difference.shape
+    generator = np.random.default_rng(0)
+    drawn = [difference[generator.integers(0, rows, rows)]
+             [:, generator.integers(0, columns, columns)].mean() for _ in range(draws)]
+    return tuple(np.percentile(drawn, [2.5, 97.5]))
+
+# %% [markdown]
+# ## Recap
+#
+# - Shots of a seed are nested: a learning curve then shows what *more* photos do. Draw several seeds and
+#   their spread.
+# - Views pay where a good part varies like they do, and blind the detector where that is the defect.
+# - Compare on the same shots and the same images; the interval of the difference decides.
+# - Ten test images find blunders. They do not rank good detectors.
+#
+# **Next:** your own photos. [08 · Your own images](08_your_own_images.ipynb).
