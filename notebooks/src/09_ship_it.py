@@ -3,8 +3,8 @@
 #
 # A detector earns its keep elsewhere: in another process next week, on a computer at the line that has
 # neither PyTorch nor this package. **One file can hold everything from pixels to verdict, and whether
-# it says the same as this notebook is a number that you can check.** So are its speed, its size, and the day on
-# which the lamp above the line begins to fade.
+# it says the same as this notebook is a number that you can check.** Its speed
+# and its size are numbers too, and so is the day on which the lamp above the line begins to fade.
 #
 # **You will learn** to save and load a model, to export it to ONNX and prove that nothing changed, to
 # measure latency as the line sees it, to halve a memory bank, and to notice drift before people do.
@@ -18,7 +18,7 @@
 # %% [markdown]
 # ## What is needed
 #
-# Export needs three packages that Colab lacks. The form installs them there, and nothing that they
+# Export needs a few packages that Colab lacks. The form installs them there, and nothing that they
 # would bring: torch and numpy stay as they are. Where they are missing, the cells about ONNX say so
 # in one line, and the rest runs.
 
@@ -31,12 +31,14 @@ import importlib.util
 import subprocess
 import sys
 
-lacking = [name for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir")
-           if importlib.util.find_spec(name) is None]
-if lacking and install_in_colab and "google.colab" in sys.modules:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking], check=True)
+def missing():
+    return [name for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir")
+            if importlib.util.find_spec(name) is None]
+
+if missing() and install_in_colab and "google.colab" in sys.modules:
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *missing()])
     importlib.invalidate_caches()
-    lacking = []
+lacking = missing()
 print(f"ONNX cells are skipped, as these are missing: {', '.join(lacking)}" if lacking
       else "ONNX: everything is there")
 
@@ -93,13 +95,13 @@ for (name, scores), marker, size, colour in zip(answers.items(), "os^", (10, 6, 
         off = np.abs(scores - here.scores) / here.scores
         right.plot(np.maximum(off, 1e-9), marker, color=colour, label=name)
         print(f"{name}: largest difference {off.max():.1e} of the score")
-left.set(xlabel="photo", ylabel="anomaly score", title="scores from three places")
+left.set(xlabel="photo", ylabel="anomaly score", title="the same photos, judged in several places")
 right.set(xlabel="photo", ylabel="relative difference", yscale="log", ylim=(3e-10, 1e-2),
           title="how far from this notebook's (10⁻⁹: none)")
 right.axhline(1e-3, color="black", linestyle="--", label="refused above this")
 left.legend(fontsize=8)
 right.legend(fontsize=8)
-show(figure, "scores of each photo from three places lie on one another; their differences are far "
+show(figure, "scores of each photo from several places lie on one another; their differences are far "
      "below the limit")
 assert np.array_equal(answers["saved and loaded"], here.scores)
 
@@ -175,7 +177,7 @@ axes.set(xlabel="distance of the points from the origin, in each dimension", ysc
 show(figure, "relative error of the product formula grows with the distance from the origin")
 
 # %% [markdown]
-# At 1 on this axis all digits are gone. Features of networks do lie off the origin (many layers end
+# Where the line reaches 1 (10⁰), no digit is right. Features of networks do lie off the origin (many layers end
 # in a ReLU, so that nothing is negative). The cure is one line more, and yours to find, in the first exercise.
 
 # %% [markdown]
@@ -223,8 +225,8 @@ show(figure, "latency of single photos, with median and 95th percentile for each
 
 # %% [markdown]
 # Both with the same number of threads. These are of the machine that made this page, which had other
-# work to do; measure on yours, with your photos. Sizes decide more than programs: twice the side of the
-# photo is four times the patches, and each is compared with the whole bank.
+# work to do; measure on yours, with your photos. If it is too slow, look at sizes first: half the
+# side of the photo is a quarter of the patches, each of which is compared with the whole bank.
 
 # %% [markdown]
 # ## How large is it?
@@ -303,7 +305,6 @@ def cusum(scores, mean, std, slack=0.5, most=3.0):
         total = max(0.0, total + min((score - mean) / std, most) - slack)
         sums.append(total)
     return np.array(sums)
-
 
 def stream_figure(limit):
     sums = cusum(stream, mean, std)
