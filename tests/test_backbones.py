@@ -33,7 +33,7 @@ def test_lite0_shapes_strides_and_statistics(lite):
     assert (extractor.strides, extractor.channels) == ([8, 16], [40, 112])
     assert transform.mean == transform.std == (0.5, 0.5, 0.5)
     white = transform(Image.fromarray(np.full((10, 10, 3), 255, np.uint8)))
-    assert torch.equal(white, torch.ones(3, 288, 288))
+    assert torch.equal(white, torch.ones(3, 256, 256))
 
 
 def test_frozen_and_in_evaluation_mode(lite):

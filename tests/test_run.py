@@ -64,7 +64,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                                 "unreadable": 0}
     assert set(record["timings"]) == {"extract_s", "coreset_s", "fit_s", "predict_s",
                                       "images_per_s"}
-    assert record["memory_bank"] == {"patches": 1036, "dim": 152, "bytes": 1036 * 152 * 4,
+    assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4,
                                      "selected_from": "float32"}
     assert results.config_hash(record["config"]) == folder.name[-8:]
 
@@ -393,8 +393,8 @@ def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_pa
                  "--overlays", "0", "--output", str(tmp_path)]
     assert main([*arguments, "--memory-budget", "1MB"]) == 0
     told = capsys.readouterr().err
-    assert ("tiles: 8 images, 10,368 patches x 152 = 3.15 MB float16 in a temporary file "
-            "(budget 1 MB), 207 to keep; about ") in told
+    assert ("tiles: 8 images, 8,192 patches x 152 = 2.49 MB float16 in a temporary file "
+            "(budget 1 MB), 163 to keep; about ") in told
     record = json.loads(next(tmp_path.glob("*/*/*/metrics.json")).read_text())
     assert record["memory_bank"]["selected_from"] == "float16"
     assert main([*arguments, "--memory-budget", "plenty"]) == 2

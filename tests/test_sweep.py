@@ -88,7 +88,7 @@ def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
     banks = {(plan.options["coreset_ratio"], plan.shots):
              results.read_record(outcome.folder)["memory_bank"]["patches"]
              for plan, outcome in zip(plans, outcomes, strict=True)}
-    assert banks == {(ratio, shots): int((shots or 8) * 36 * 36 * ratio)
+    assert banks == {(ratio, shots): int((shots or 8) * 1024 * ratio)
                      for ratio in (0.01, 0.02, 0.1) for shots in (2, None)}
     assert len(json.loads((tmp_path / "summary.json").read_text())) == 24
     assert not list(tmp_path.glob(".sweep-*"))

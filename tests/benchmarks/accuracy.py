@@ -22,7 +22,6 @@ from indad import PRESETS  # noqa: E402
 from indad.backbones import pick_device  # noqa: E402
 from indad.data import list_categories  # noqa: E402
 from indad.experiment import environment  # noqa: E402
-from indad.patchcore import PatchCore  # noqa: E402
 from indad.plans import expand  # noqa: E402
 from indad.results import read_record, summary_row, write_json  # noqa: E402
 from indad.sweep import run_sweep  # noqa: E402
@@ -50,7 +49,7 @@ def moved(what: str, **settings: dict) -> list[Lever]:
 
 LEVERS = [
     *(Lever("preset", name, preset=name) for name in PRESETS if name != "anomalydino"),
-    *moved("input", **{"resize 256": dict(resize=256),
+    *moved("input", **{"resize 288": dict(resize=288),
                        "resize 320": dict(resize=320),
                        "resize 256, crop 224": dict(resize=256, crop=224)}),
     *moved("layers", **{"2 (stride 8)": dict(layers=(2,)), "3 (stride 16)": dict(layers=(3,)),
@@ -62,8 +61,9 @@ LEVERS = [
     *moved("image score", **{"reweighted, b = 9": dict(image_score="reweighted"),
                              "top 1 %": dict(image_score="top"),
                              "peak of the map": dict(image_score="peak")}),
-    *moved("neighbours", **{f"k = {k}": dict(num_neighbors=k) for k in (1, 3, 5)
-                            if k != PatchCore().options["num_neighbors"]}),
+    *moved("neighbours", **{f"k = {k}": dict(num_neighbors=k) for k in (3, 5)}),
+    *moved("several", **{"resize 288, k = 3": dict(resize=288, num_neighbors=3),
+                         "resize 320, k = 3": dict(resize=320, num_neighbors=3)}),
     *moved("coreset ratio", **{"1 %": dict(coreset_ratio=0.01), "25 %": dict(coreset_ratio=0.25)}),
     *moved("map smoothing", **{"sigma 2": dict(map_sigma=2.0), "sigma 6": dict(map_sigma=6.0)}),
     *moved("backbone", lite1=dict(backbone="efficientnet_lite1"),
