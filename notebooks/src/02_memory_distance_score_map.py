@@ -229,10 +229,11 @@ weight, score = reweight(per_image[bad, patches[bad].argmax()], bank, b=9)
 print(f"largest distance {patches[bad].max():.3f}, weight {weight:.4f}, score {score:.3f}")
 
 # %%
+from indad.neighbors import MemoryIndex
 from indad.scores import IMAGE_SCORES
 
 maps = anomaly_maps(grid, extracted.size)
-inputs = (patches, per_image, matches.view(len(test), -1), bank)
+inputs = (patches, per_image, matches.view(len(test), -1), MemoryIndex(bank))
 scores = {name: IMAGE_SCORES[name](*inputs, 9, maps) for name in ("max", "reweighted", "top", "peak")}
 
 worst_patches = [photo[distances.argmax()] for photo, distances in zip(per_image, patches)]
@@ -316,7 +317,8 @@ show(figure, "scores of good and defective photos under four rules, a row each; 
 # ### One neighbour or several?
 #
 # A patch's distance may also be the mean over its k nearest rows, so that a single odd row in the bank
-# excuses less. Published PatchCore takes k = 1; the default of this package is `num_neighbors=3`.
+# excuses less. Published PatchCore takes k = 1, and so does this package unless `num_neighbors` says
+# otherwise.
 
 # %%
 nine, _ = nearest(queries, bank, 9)                      # (n, 9), ascending

@@ -31,9 +31,9 @@ from indad.metrics import image_metrics
 
 train, test = load_dataset("synthetic", "gear")
 labels = test.labels
-common = {"resize": 192, "seed": 0}
+common = {"resize": 192, "num_neighbors": 3, "seed": 0}
 detectors = {"5 % of the patches": PatchCore(**common, coreset_ratio=0.05),
-             "one neighbour": PatchCore(**common, coreset_ratio=0.05, num_neighbors=1),
+             "one neighbour": PatchCore(**common | {"num_neighbors": 1}, coreset_ratio=0.05),
              "1 % of the patches": PatchCore(**common, coreset_ratio=0.01)}
 first = next(iter(detectors.values()))
 seen, unseen = first.extract(train, training=True), first.extract(test)

@@ -55,7 +55,7 @@ train, test = load_dataset("synthetic", category)
 learn = train.items[:24]
 held_out = [*train.items[24:], *(item for item in test if not item.label)]  # 24 good ones
 judged = [*held_out[:12], *[item for item in test if item.label][::3]]
-model = PatchCore(resize=224, coreset_ratio=0.05).fit(learn)
+model = PatchCore(resize=224, coreset_ratio=0.05, num_neighbors=3).fit(learn)
 here = model.predict(judged)
 print(f"{len(model.memory_bank_)} remembered patches, {len(judged)} photos judged")
 
