@@ -90,15 +90,15 @@ def opened(browser, lab, name, width=1280):
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached")
+    page.wait_for_selector("text=/Python 3.* \\| Idle/")  # in the status bar: a kernel that listens
     page.click(".lm-MenuBar-item:has-text('Run')")
     page.click(".lm-Menu-item:has-text('Run All Cells') >> nth=0")
     page.wait_for_function(
         """() => {
             const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-            const filled = prompts.filter((_, i) => document.querySelectorAll(
-                '.jp-CodeCell .cm-content')[i].textContent.trim());
-            return filled.length && filled.every(p => /\\[\\d+\\]/.test(p.textContent));
+            const number = p => Number((/\\d+/.exec(p.textContent) || [0])[0]);
+            const numbers = prompts.map(number);
+            return Math.max(...numbers) === document.querySelectorAll('.jp-CodeCell').length;
         }""", timeout=PATIENCE * 1000)
     assert not page.query_selector('[data-mime-type="application/vnd.jupyter.error"]')
     return page
