@@ -155,10 +155,11 @@ def threshold_figure(scores: np.ndarray, labels: np.ndarray, threshold: float,
 def browse_thresholds(scores: np.ndarray, labels: np.ndarray, start: float,
                       images: ImageSet | None = None, steps: int = 41) -> None:
     """Slide the threshold, and see its mistakes."""
-    levels = sorted({*np.round(np.linspace(scores.min(), scores.max(), steps), 3).tolist(),
-                     round(start, 3)})
+    start = round(float(start), 3)
+    lowest, highest = float(scores.min()), float(scores.max())
+    levels = sorted({*np.round(np.linspace(lowest, highest, steps), 3).tolist(), start})
     explore(lambda threshold: threshold_figure(scores, labels, threshold, images),
-            threshold=levels, start={"threshold": round(start, 3)},
+            threshold=levels, start={"threshold": start},
             alt=f"histogram of scores of good and defective images, threshold at {start:.2f}, and "
                 "the images on its wrong side")
 

@@ -107,11 +107,11 @@ def opened(browser, lab, name, width=1280):
 def changes(page, cell, act):
     """What a click does in a cell: the picture and its words, before and after."""
     before = cell.query_selector("img").get_attribute("src")
-    words = cell.query_selector_all(".jupyter-widgets.widget-label")[-1].inner_text()
+    words = cell.query_selector(".widget-html-content").inner_text()
     act()
     page.wait_for_function("([cell, old]) => cell.querySelector('img').src !== old",
                            arg=[cell, before])
-    return words, cell.query_selector_all(".jupyter-widgets.widget-label")[-1].inner_text()
+    return words, cell.query_selector(".widget-html-content").inner_text()
 
 
 def keep_picture(page, name):
@@ -133,6 +133,7 @@ def test_category_and_backbone_change_picture_and_score(browser, lab):
     assert again == after and other != after
     keep_picture(page, "00-after")
     page.set_viewport_size({"width": 480, "height": 900})
+    page.keyboard.press("Control+b")  # the list of files makes room
     keep_picture(page, "00-narrow")
     page.close()
 
@@ -155,5 +156,6 @@ def test_the_threshold_slides(browser, lab):
     assert "threshold" in before and before != after
     keep_picture(page, "05-after")
     page.set_viewport_size({"width": 480, "height": 900})
+    page.keyboard.press("Control+b")  # the list of files makes room
     keep_picture(page, "05-narrow")
     page.close()

@@ -74,7 +74,24 @@ def test_a_click_exchanges_the_picture(shown, monkeypatch):
     assert drawn == [(4, "line"), (7, "line"), (7, "dots")]
     assert len(shown.updates) == 2
     assert shown.updates[0] != picture
-    assert words.value == "a line; dots of 7"
+    assert words.value == "dots of 7"
+
+
+def test_small_spots_and_thin_lines_keep_their_colours():
+    figure, axes = pyplot.subplots(figsize=(4, 3))
+    axes.imshow(np.random.default_rng(0).integers(60, 180, (90, 120, 3), np.uint8))
+    axes.plot([50, 54], [40, 40], color="#00FF00", linewidth=3)
+    data, _ = widgets.picture(figure, "a short green line on noise")
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB"))
+    red, green, blue = pixels.astype(int).transpose(2, 0, 1)
+    assert ((green > 220) & (red < 60) & (blue < 60)).sum() > 20
+
+
+def test_levels_of_a_threshold_are_short_numbers(fitted, shown, monkeypatch):
+    levels = []
+    monkeypatch.setattr(views, "explore", lambda draw, threshold, **more: levels.extend(threshold))
+    views.browse_thresholds(np.float32([1.1, 2.2, 3.3]), np.array([0, 1, 1]), np.float32(2.05))
+    assert all(level == round(level, 3) for level in levels) and 2.05 in levels
 
 
 def test_pictures_only_where_asked_for(monkeypatch):
