@@ -3,7 +3,8 @@
 A source, `notebooks/src/03_coreset.py`, is a percent script: cells begin with `# %%`. Building adds
 what all notebooks share (badge, navigation, times, setup), folds hints and solutions, runs
 everything in a fresh kernel, offline, and writes `notebooks/03_coreset.ipynb` with its outputs.
-`--no-run` brings text and code up to date and keeps the outputs of cells that did not change.
+`--no-run` brings text and code up to date and keeps the outputs of cells that did not change;
+`--keep-times` runs, but keeps the times that were measured before.
 
 Tags: `# %% tags=["setup"]` is where the setup goes; `["solution"]` on a code cell folds it into a
 text cell that nobody runs; `["hint"]` on a text cell folds that.
@@ -223,6 +224,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("numbers", nargs="*", help="such as 03; all if not given")
     parser.add_argument("--no-run", action="store_true", help="keep the outputs that still fit")
+    parser.add_argument("--keep-times", action="store_true",
+                        help="on a busy machine: do not replace the times that were measured")
     options = parser.parse_args()
     for lesson in LESSONS:
         if options.numbers and lesson.number not in options.numbers:
@@ -237,8 +240,9 @@ def main() -> None:
         else:
             seconds = run(notebook)
             tidy(notebook)
-            times = {**read_times(), lesson.number: round(seconds, 1)}
-            TIMES.write_text(json.dumps(dict(sorted(times.items())), indent=1) + "\n")
+            if not (options.keep_times and lesson.number in times):
+                times = {**read_times(), lesson.number: round(seconds, 1)}
+                TIMES.write_text(json.dumps(dict(sorted(times.items())), indent=1) + "\n")
             fresh = assemble(lesson, times)  # with the time that it took
             for made, ran in zip(fresh.cells, notebook.cells, strict=True):
                 if made.cell_type == "code":
