@@ -214,8 +214,8 @@ def write_map(times: dict[str, float]) -> None:
     """Bring the table of notebooks/README.md up to date, between its two comments."""
     page = HERE / "README.md"
     if page.exists():
-        text = re.sub(r"(<!-- map -->\n).*?(\n<!-- end of map -->)",
-                      lambda found: found[1] + course_map(times) + found[2],
+        text = re.sub(r"(<!-- map -->\n).*?(<!-- end of map -->)",
+                      lambda found: f"{found[1]}{course_map(times)}\n{found[2]}",
                       page.read_text(encoding="utf-8"), flags=re.DOTALL)
         page.write_text(text, encoding="utf-8")
 
