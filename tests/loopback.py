@@ -97,8 +97,8 @@ def serve(*, ranges: bool = True, cut: int | None = None, etag: str | None = '"v
         end = len(body) if cut is None else max(cut, start)
         for first in range(start, end, 1 << 16):
             block = body[first:min(first + (1 << 16), end)]
+            server.sent += len(block)  # first: who has read it may look at the count at once
             request.wfile.write(block if length else b"%x\r\n%s\r\n" % (len(block), block))
-            server.sent += len(block)
         if hold:
             request.wfile.flush()
             hold(server)
