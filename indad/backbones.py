@@ -252,11 +252,8 @@ def _create(row: Backbone, layers: tuple[int, ...], pretrained: bool, *,
     if not pretrained:
         return _build(row, layers, options)
     if row.package:
-        import timm
-
-        with torch.device("meta"):  # names and shapes only
-            full = timm.create_model(row.tag).state_dict()
-        return _build(row, layers, options, read_package(row.package, row.name, full))
+        return _build(row, layers, options,
+                      read_package(row.package, row.name, _shapes(row.tag)))
     try:
         return _download(row, layers, options)
     except InputError:
@@ -268,6 +265,16 @@ def _create(row: Backbone, layers: tuple[int, ...], pretrained: bool, *,
             f"--backbone {OFFLINE}, whose weights are installed") from error
 
 
+@lru_cache(maxsize=8)
+def _shapes(tag: str) -> dict[str, Tensor]:
+    """Names and shapes of timm's full network, in its order, without numbers."""
+    import timm
+
+    with torch.device("meta"):
+        return timm.create_model(tag).state_dict()
+
+
+@lru_cache(maxsize=64)
 def _options(row: Backbone, layers: tuple[int, ...], size: tuple[int, int], setting: str) -> dict:
     """Find timm's options for a network that takes images of `size` (h, w), without computing.
 

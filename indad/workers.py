@@ -1,6 +1,7 @@
 """Where jobs run: in this process, in several of this machine, or on a cluster."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -41,7 +42,10 @@ def _alone(threads: int | None, work: Callable, job: object, *arguments: object)
 def _backend(parallel: str) -> Iterator[tuple[str, int]]:
     """joblib's name for where to run, and how many jobs at a time (-1: as many as there are)."""
     if parallel.isdecimal() and int(parallel) > 0:
-        yield "loky", int(parallel)
+        with warnings.catch_warnings():
+            # joblib renews a process that has grown; nothing is lost by it.
+            warnings.filterwarnings("ignore", message="A worker stopped")
+            yield "loky", int(parallel)
     elif parallel.startswith("ray"):
         try:
             import ray

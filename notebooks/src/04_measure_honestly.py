@@ -22,6 +22,15 @@
 # All three are PatchCore on drawn gears. The second looks at one neighbour where the first averages
 # three; the third remembers a fifth as many patches. **Image AUROC** is the usual figure: 1 is
 # perfect, 0.5 is guessing.
+#
+# The form feeds all cells below: any drawn category, or, on a GPU, real photos and a larger network.
+# The text speaks of what the first choice shows.
+
+# %%
+#@title Category and backbone
+dataset = "synthetic"  #@param ["synthetic", "mvtec_ad", "visa"]
+category = "gear"  #@param ["board", "capsule", "gear", "tiles", "weave", "wood", "hazelnut", "screw"] {allow-input: true}
+backbone = "efficientnet_lite0"  #@param ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet18", "wide_resnet50_2"] {allow-input: true}
 
 # %%
 import numpy as np
@@ -29,9 +38,9 @@ import numpy as np
 from indad import PatchCore, load_dataset
 from indad.metrics import image_metrics
 
-train, test = load_dataset("synthetic", "gear")
+train, test = load_dataset(dataset, category)
 labels = test.labels
-common = {"resize": 192, "num_neighbors": 3, "seed": 0}
+common = {"backbone": backbone, "resize": 192, "num_neighbors": 3, "seed": 0}
 detectors = {"5 % of the patches": PatchCore(**common, coreset_ratio=0.05),
              "one neighbour": PatchCore(**common | {"num_neighbors": 1}, coreset_ratio=0.05),
              "1 % of the patches": PatchCore(**common, coreset_ratio=0.01)}

@@ -42,7 +42,7 @@ import numpy as np
 from indad import load_dataset
 
 names = [name.strip() for name in backbones.split(",")]
-options = dict(resize=192, coreset_ratio=0.05)
+options = dict(resize=160, coreset_ratio=0.05)
 train, test = load_dataset(dataset, category)
 learn = train.items[:12]
 judged = [*[item for item in test if not item.label][:12],
@@ -134,7 +134,7 @@ for row in BACKBONES.values():
 import torch
 
 transform = judge("efficientnet_lite0")[0].transform_
-small = read_image(judged[0].path).resize((192, 192), 2)  # 2: bilinear
+small = read_image(judged[0].path).resize((160, 160), 2)  # 2: bilinear
 pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255
 mean, std = (torch.tensor(values)[:, None, None] for values in (transform.mean, transform.std))
 by_hand = (pixels - mean) / std
@@ -186,9 +186,9 @@ show(figure, "image AUROC with the network's own pixel statistics and with Image
 from indad import load_backbone
 
 torch.manual_seed(0)
-cnn, _ = load_backbone("efficientnet_lite0", layers=(1, 2, 3, 4), resize=192)
-random_vit, _ = load_backbone("dino_small_16", resize=192, pretrained=False)
-image = by_hand[None]  # the photo from above, (1, 3, 192, 192)
+cnn, _ = load_backbone("efficientnet_lite0", layers=(1, 2, 3, 4), resize=160)
+random_vit, _ = load_backbone("dino_small_16", resize=160, pretrained=False)
+image = by_hand[None]  # the photo from above, (1, 3, 160, 160)
 for name, network in {"efficientnet_lite0": cnn, "dino_small_16, random": random_vit}.items():
     for stride, feature_map in zip(network.strides, network(image)):
         print(f"{name:<22} stride {stride:>2}: {tuple(feature_map.shape)}")
@@ -217,7 +217,7 @@ print(f"{tuple(tokens.shape)} -> {tuple(patches.shape)} -> {tuple(token_map.shap
 
 # %%
 planted = image.clone()
-planted[..., 64:80, 144:160] = 1.0
+planted[..., 48:64, 112:128] = 1.0
 with torch.inference_mode():
     pairs = [*zip(cnn(image), cnn(planted)), (random_vit(image)[0], random_vit(planted)[0])][1:]
 changes = [(after - before)[0].norm(dim=0) for before, after in pairs]

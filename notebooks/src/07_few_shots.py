@@ -22,6 +22,15 @@
 # patches, then a patch's distance to the nearest patch of *several* photos is the smallest of its
 # distances to each single one. So for each patch of each test image measure once how far the nearest
 # patch of each training image is:
+#
+# The form feeds all cells below: any drawn category, or, on a GPU, real photos and another network.
+# The text speaks of what the first choice shows.
+
+# %%
+#@title Category and backbone
+dataset = "synthetic"  #@param ["synthetic", "mvtec_ad", "visa"]
+category = "capsule"  #@param ["board", "capsule", "gear", "tiles", "weave", "wood", "hazelnut", "screw"] {allow-input: true}
+backbone = "efficientnet_lite0"  #@param ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet18", "wide_resnet50_2"] {allow-input: true}
 
 # %%
 import numpy as np
@@ -29,9 +38,10 @@ import torch
 
 from indad import PatchCore, load_dataset
 
-train, test = load_dataset("synthetic", "capsule")
+train, test = load_dataset(dataset, category)
+train = train.replaced(train[:32])  # of drawn parts there are no more
 labels = test.labels
-options = {"resize": 128, "balance_layers": False, "coreset_ratio": 1.0, "num_neighbors": 1}
+options = {"backbone": backbone, "resize": 128, "balance_layers": False, "coreset_ratio": 1.0, "num_neighbors": 1}
 model = PatchCore(**options)
 seen, unseen = model.extract(train), model.extract(test)
 
@@ -77,8 +87,8 @@ import zlib
 from indad.data import choose_shots
 from indad.metrics import image_metrics
 
-order = np.random.default_rng([3, zlib.crc32(b"capsule")]).permutation(len(train))
-assert order[:4].tolist() == choose_shots(len(train), 4, category="capsule", seed=3)
+order = np.random.default_rng([3, zlib.crc32(category.encode())]).permutation(len(train))
+assert order[:4].tolist() == choose_shots(len(train), 4, category=category, seed=3)
 counts, seeds = (1, 2, 4, 8, 16, 32), range(20)
 
 
@@ -89,7 +99,7 @@ def learning_curve(distances, labels, category, counts):
         for k in counts] for seed in seeds])
 
 
-aurocs = learning_curve(distances, labels, "capsule", counts)
+aurocs = learning_curve(distances, labels, category, counts)
 print(f"{aurocs.size} detectors; with 1 shot from {aurocs[:, 0].min():.3f} "
       f"to {aurocs[:, 0].max():.3f}, with 16 from {aurocs[:, 4].min():.3f} "
       f"to {aurocs[:, 4].max():.3f}")
@@ -116,7 +126,7 @@ figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 axes.plot(aurocs.T, color="#999999", linewidth=0.5)
 band(axes, counts, aurocs, COLOURS[0], "o", "mean ± std over 20 seeds")
 axes.legend(loc="lower right")
-show(figure, "image AUROC of capsules over 1 to 32 shots, a thin line for each of 20 seeds, and their "
+show(figure, f"image AUROC of {category} over 1 to 32 shots, a thin line for each of 20 seeds, and their "
      "mean with a band that narrows")
 
 # %% [markdown]
@@ -132,20 +142,19 @@ show(figure, "image AUROC of capsules over 1 to 32 shots, a thin line for each o
 # remembered.
 
 # %%
+from indad.explanation import box_in_photo
 from indad.images import read_image
 from indad.views import canvas, frame, panel
 
 worst = int(np.argmin(aurocs[:, 0]))
-shot, = choose_shots(len(train), 1, category="capsule", seed=worst)
+shot, = choose_shots(len(train), 1, category=category, seed=worst)
 scores = few_shot_scores(distances, [shot])
 alarm = int(np.argmax(np.where(labels == 0, scores, -np.inf)))
 place = divmod(int(distances[alarm, :, shot].argmax()), unseen.grid[1])
-step = read_image(test[alarm].path).width / unseen.grid[1]
-box = (place[1] * step, place[0] * step, (place[1] + 1) * step, (place[0] + 1) * step)
 figure, axes = canvas(3, size=2.8)
 panel(axes[0, 0], read_image(train[shot].path), f"the only shot of seed {worst}")
 panel(axes[0, 1], read_image(test[alarm].path), f"good, but scores {scores[alarm]:.2f}")
-frame(axes[0, 1], box)
+frame(axes[0, 1], box_in_photo(place, unseen.grid, unseen.frames[alarm]))
 nearest = distances[alarm].max(0).argmin()
 panel(axes[0, 2], read_image(train[nearest].path),
       f"had this been the shot: {few_shot_scores(distances, [nearest])[alarm]:.2f}")
@@ -162,7 +171,7 @@ from indad.widgets import explore
 
 
 def choice_figure(shots, seed):
-    chosen = choose_shots(len(train), shots, category="capsule", seed=seed)
+    chosen = choose_shots(len(train), shots, category=category, seed=seed)
     scores = few_shot_scores(distances, chosen)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
     bins = np.linspace(scores.min(), scores.max(), 16)
@@ -193,6 +202,7 @@ explore(choice_figure, shots=list(counts), seed=list(seeds), start={"shots": 4, 
 from indad.augmentation import augmented
 from indad.views import canvas
 
+capsules, capsules_test = load_dataset("synthetic", "capsule")
 gears, gears_test = load_dataset("synthetic", "gear")
 figure, axes = canvas(8, size=1.5)
 for one, view in zip(axes[0], augmented([gears[0].path], "rotations")):
@@ -217,11 +227,13 @@ def with_and_without(photos):
     return {"none": plain, "rotations": views}
 
 
-banks = {"capsule": with_and_without(train[:few]), "gear": with_and_without(gears[:few])}
-tested = {"capsule": (unseen, labels), "gear": (model.extract(gears_test), gears_test.labels)}
+parts = {"capsule": (capsules, capsules_test), "gear": (gears, gears_test)}
+banks = {part: with_and_without(good[:few]) for part, (good, _) in parts.items()}
+tested = {part: (model.extract(new), new.labels) for part, (_, new) in parts.items()}
 tables = {(part, kind): distance_table(tested[part][0], bank)
           for part, kinds in banks.items() for kind, bank in kinds.items()}
-assert np.allclose(tables["capsule", "none"], distances[:, :, :few], atol=1e-3)
+if (dataset, category) == ("synthetic", "capsule"):
+    assert np.allclose(tables["capsule", "none"], distances[:, :, :few], atol=1e-3)
 
 # %%
 small = (1, 2, 4)
@@ -268,7 +280,7 @@ for part in ("gear", "capsule"):
 # %%
 from indad.augmentation import turned
 
-photos = [read_image(item.path) for item in test if item.label == 0]
+photos = [read_image(item.path) for item in capsules_test if item.label == 0]
 lying_wrong = [turned(photo, 90) for photo in photos]
 turned_features = model.extract(lying_wrong)
 shots = choose_shots(few, 4, category="capsule", seed=0)
@@ -276,7 +288,7 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained",
                             gridspec_kw={"width_ratios": (1, 2, 2)})
 panel(axes[0], lying_wrong[0], "a good capsule,\nlying wrong")
 for one, kind in zip(axes[1:], ("none", "rotations")):
-    good = few_shot_scores(tables["capsule", kind][labels == 0], shots)
+    good = few_shot_scores(tables["capsule", kind][capsules_test.labels == 0], shots)
     wrong = few_shot_scores(distance_table(turned_features, banks["capsule"][kind]), shots)
     auroc = np.mean((wrong[:, None] > good) + 0.5 * (wrong[:, None] == good))
     bins = np.linspace(min(good.min(), wrong.min()), max(good.max(), wrong.max()), 16)

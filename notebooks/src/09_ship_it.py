@@ -55,7 +55,7 @@ train, test = load_dataset("synthetic", category)
 learn = train.items[:24]
 held_out = [*train.items[24:], *(item for item in test if not item.label)]  # 24 good ones
 judged = [*held_out[:12], *[item for item in test if item.label][::3]]
-model = PatchCore(resize=224, coreset_ratio=0.05, num_neighbors=3).fit(learn)
+model = PatchCore(resize=160, coreset_ratio=0.05, num_neighbors=3).fit(learn)
 here = model.predict(judged)
 print(f"{len(model.memory_bank_)} remembered patches, {len(judged)} photos judged")
 
@@ -141,7 +141,7 @@ from indad import load_backbone
 from indad.features import as_rows, weighted
 
 saved = load_file(work / "saved/model.safetensors")
-backbone, transform = load_backbone("efficientnet_lite0", resize=224)
+backbone, transform = load_backbone("efficientnet_lite0", resize=160)
 photo = transform(read_image(judged[0].path))[None]
 patches = as_rows(weighted(backbone(photo))) * saved["feature_scale"]
 nearest = torch.cdist(patches, saved["memory_bank"]).topk(3, dim=1, largest=False).values

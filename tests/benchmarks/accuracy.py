@@ -62,7 +62,12 @@ LEVERS = [
                              "top 1 %": dict(image_score="top"),
                              "peak of the map": dict(image_score="peak")}),
     *moved("neighbours", **{f"k = {k}": dict(num_neighbors=k) for k in (3, 5)}),
-    *moved("several", **{"resize 288, k = 3": dict(resize=288, num_neighbors=3),
+    *moved("several", **{"k = 3, no layer scaling": dict(num_neighbors=3, balance_layers=False),
+                         "k = 3, no layer scaling, sigma 6": dict(
+                             num_neighbors=3, balance_layers=False, map_sigma=6.0),
+                         "resize 288, k = 3": dict(resize=288, num_neighbors=3),
+                         "resize 288, k = 3, no layer scaling": dict(
+                             resize=288, num_neighbors=3, balance_layers=False),
                          "resize 320, k = 3": dict(resize=320, num_neighbors=3)}),
     *moved("coreset ratio", **{"1 %": dict(coreset_ratio=0.01), "25 %": dict(coreset_ratio=0.25)}),
     *moved("map smoothing", **{"sigma 2": dict(map_sigma=2.0), "sigma 6": dict(map_sigma=6.0)}),
