@@ -62,37 +62,6 @@ QUICK = {"resnet18", "dinov2_small", "dinov3_small"}
 ROWS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BACKBONES]
 
 
-def on_meta(row, layers=None, size=None):
-    """The network of a row and its maps, shapes only: nothing is computed."""
-    if row.name == ANTIALIASED:
-        pytest.importorskip("antialiased_cnns")
-    layers, size = layers or row.layers, size or (row.size, row.size)
-    options = _options(row, layers, size, "resize")
-    with torch.device("meta"), torch.inference_mode():
-        network = _build(row, layers, options).eval()
-        return network, network(torch.zeros(1, 3, *size))
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_every_row_builds_and_says_what_comes_out(name):
-    import timm
-
-    row = BACKBONES[name]
-    network, maps = on_meta(row)
-    channels, strides = network.feature_info.channels(), network.feature_info.reduction()
-    assert [m.shape[1:] for m in maps] == [(c, row.size // s, row.size // s)
-                                           for c, s in zip(channels, strides, strict=True)]
-    if name.startswith(("vit", "dino")):
-        patch = {"dino_small_8": 8, "dinov2_small": 14, "dinov2_base": 14}.get(name, 16)
-        assert set(strides) == {patch}
-    else:
-        assert strides == [8, 16]
-    with torch.device("meta"):
-        full = timm.create_model(row.tag if ":" not in row.tag else row.tag.split(":")[1])
-    count = sum(p.numel() for p in full.parameters()) / 1e6
-    assert count == pytest.approx(row.parameters_m, rel=0.02)
-
-
 def test_every_row_has_timms_tag_and_statistics():
     import timm
 
@@ -108,17 +77,36 @@ def test_every_row_has_timms_tag_and_statistics():
                                                           "self-supervised"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES])
+@pytest.mark.parametrize("name", ROWS)
 def test_every_row_computes_with_random_weights(name):
     if name == ANTIALIASED:
         pytest.importorskip("antialiased_cnns")
-    side = 112 if "dinov2" in name else 96
+    row, side = BACKBONES[name], 112 if "dinov2" in name else 96
     extractor, transform = load_backbone(name, resize=side, pretrained=False)
     maps = extractor(torch.rand(2, 3, side, side))
     assert [m.shape for m in maps] == [(2, c, side // s, side // s) for c, s in
                                        zip(extractor.channels, extractor.strides, strict=True)]
     assert all(m.isfinite().all() for m in maps)
-    assert (transform.mean, transform.std) == (BACKBONES[name].mean, BACKBONES[name].std)
+    assert (transform.mean, transform.std) == (row.mean, row.std)
+    if name.startswith(("vit", "dino")):
+        patch = {"dino_small_8": 8, "dinov2_small": 14, "dinov2_base": 14}.get(name, 16)
+        assert set(extractor.strides) == {patch}
+    else:
+        assert extractor.strides == [8, 16]
+    _options(row, row.layers, (row.size, row.size), "resize")  # raises if it does not take them
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_says_how_many_parameters_it_has(name):
+    import timm
+
+    row = BACKBONES[name]
+    if name == ANTIALIASED:
+        pytest.importorskip("antialiased_cnns")
+    with torch.device("meta"):
+        full = timm.create_model(row.tag if ":" not in row.tag else row.tag.split(":")[1])
+    count = sum(p.numel() for p in full.parameters()) / 1e6
+    assert count == pytest.approx(row.parameters_m, rel=0.02)
 
 
 def test_size_is_the_registrys_unless_one_is_given():
