@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PREDICTED, TRUE = (0, 255, 255), (0, 255, 0)  # outlines: cyan and green, both absent from inferno
+TITLE_BAR = 24  # pixels above an overlay that its title takes
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _outlined(image: np.ndarray, region: np.ndarray | None, colour: tuple) -> np
     return image
 
 
-def _titled(panel: np.ndarray, title: str, bar: int = 24) -> Image.Image:
+def _titled(panel: np.ndarray, title: str, bar: int = TITLE_BAR) -> Image.Image:
     picture = Image.new("RGB", (panel.shape[1], panel.shape[0] + bar), "white")
     picture.paste(Image.fromarray(panel), (0, bar))
     ImageDraw.Draw(picture).text((6, 4), title, fill="black", font=ImageFont.load_default(13))
