@@ -13,7 +13,7 @@ from .errors import InputError
 from .files import in_units
 from .terminal import Bars, choose
 
-COMMANDS = ("run", "benchmark", "fit", "export", "list", "download", "check")
+COMMANDS = ("run", "benchmark", "report", "fit", "export", "serve", "list", "download", "check")
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,6 +83,12 @@ def _parser() -> Parser:
     add("--parallel", default="1", help="processes here, or a cluster: ray, ray://HOST:PORT, "
         "dask, tcp://HOST:PORT")
     _of_runs(sweep)
+
+    report = commands.add_parser("report", help="results as one web page to read, send or print")
+    report.set_defaults(command=_report)
+    report.add_argument("results", help="the folder of one run, or of many (that of --output)")
+    report.add_argument("--output", metavar="FILE", help="report.html in that folder if not given")
+    _shared(report)
 
     fit = commands.add_parser("fit", formatter_class=defaults,
                               help="learn from a folder of good photos and save the model")
@@ -294,6 +300,16 @@ def _benchmark(options: argparse.Namespace) -> int:
     runs = f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}"
     print(f"{runs}, {reused} of them kept from before; tables and figures: "
           f"{written.parent}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .report import write_report
+
+    file, left_out = write_report(options.results, options.output)
+    print(f"{file}: {in_units(file.stat().st_size)}")
+    for problem in left_out:
+        print(f"indad: warning: left out: {problem}", file=sys.stderr)
     return 0
 
 

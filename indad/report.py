@@ -44,10 +44,10 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> tuple[
     """
     folder = Path(folder)
     output = Path(output) if output is not None else folder / "report.html"
+    runs, left_out = read_runs(folder)
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise InputError(f"{output}: not a place for a file; give a name like report.html in a "
                          "folder that exists")
-    runs, left_out = read_runs(folder)
     write_text(output, page(runs, left_out))
     return output, left_out
 

@@ -1,5 +1,6 @@
 """Runs as their folders hold them, checked before anybody relies on them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,10 +59,14 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
                          "folders deep")
     rows = [run.row for run in runs]
     names = [name for name in varied(rows) if len({str(row[name]) for row in rows}) > 1]
-    names += ["seed"] if len({run.row["seed"] for run in runs}) > 1 else []
+    several = len({row["seed"] for row in rows}) > 1
+    for run in runs:
+        parts = [run.row["category"], *([label(run.row, names)] if names else []),
+                 *([f"seed {run.row['seed']}"] if several else [])]
+        run.title = " · ".join(parts)
+    runs.sort(key=lambda run: (run.title, run.name))
     for number, run in enumerate(runs):
         run.anchor = f"run-{number}"
-        run.title = " · ".join([run.row["category"], *([label(run.row, names)] if names else [])])
     return runs, left_out
 
 
@@ -76,11 +81,13 @@ def _read_run(folder: Path, name: str) -> Run:
         numbers = [*(record["metrics"][metric] for metric in METRICS), decision["threshold"],
                    decision["misses"], decision["false_alarms"], counts["train"],
                    counts["test_good"], counts["test_defective"]]
-        if not all(number is None or isinstance(number, (int, float)) for number in numbers):
-            raise TypeError("a metric is no number")
-        text = (row["category"], row["backbone"], record["data_fingerprint"])
-        if not all(isinstance(value, str) for value in text):
-            raise TypeError("a name is no text")
+        if not all(number is None or isinstance(number, (int, float)) and math.isfinite(number)
+                   for number in numbers):
+            raise TypeError("what should be a number is none")
+        text = (row["category"], row["dataset"], row["backbone"], record["data_fingerprint"])
+        if not all(isinstance(value, str) for value in text) or not isinstance(row["seed"], int):
+            raise TypeError("what should be a name, or the seed, is none")
+        hash(tuple(row.values()))  # nothing nested where a value should be
     except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{folder / 'metrics.json'}: not the record of a whole run ({error})"
                          ) from error
