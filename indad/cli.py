@@ -112,6 +112,16 @@ def _parser() -> Parser:
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
     _shared(export)
 
+    bench = commands.add_parser("serve", formatter_class=defaults,
+                                help="a page on this machine that judges images dropped on it")
+    bench.set_defaults(command=_serve)
+    bench.add_argument("model", help="the folder that fit wrote")
+    bench.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    bench.add_argument("--weights", help="where the checkpoint of the backbone lies, if it had one "
+                       "and that moved")
+    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    _shared(bench)
+
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command=_list)
     show.add_argument("--installed", action="store_true",
@@ -352,6 +362,21 @@ def _export(options: argparse.Namespace) -> int:
     parity = export_onnx(model, options.file, bank_precision=options.bank_precision,
                          check_images=images, false_alarm_rate=options.false_alarm_rate)
     print(f"{options.file}: {in_units(parity.size)}; {parity}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .patchcore import PatchCore
+    from .serve import HOST, check_flask, listen, serve
+
+    check_flask()
+    with listen(options.port) as listener:
+        model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+        print(f"http://{HOST}:{listener.getsockname()[1]}/ judges images with {options.model}; "
+              "Ctrl-C ends it", flush=True)
+        serve(model, listener, Path(options.model).absolute().name)
     return 0
 
 

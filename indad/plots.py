@@ -16,6 +16,15 @@ class ColourScale:
     low: float   # shown as no heat
     high: float  # shown as the hottest colour
 
+    @classmethod
+    def of(cls, good_peaks: np.ndarray, level: float) -> "ColourScale":
+        """Heat begins near what the maps of good images reach, so a good image shows as itself.
+
+        `level` is the threshold of the map.
+        """
+        floor = 0.8 * float(np.median(good_peaks)) if len(good_peaks) else 0.0
+        return cls(low=floor, high=max(2.5 * level - 1.5 * floor, floor))
+
     def fractions(self, values: np.ndarray) -> np.ndarray:
         span = max(self.high - self.low, np.finfo(np.float32).tiny)
         return np.clip((values - self.low) / span, 0, 1)

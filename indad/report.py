@@ -58,7 +58,7 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
 
     table = aggregate([run.row for run in runs])
     pictures, unseen = _pictures(runs)
-    script, style = (_text(name) for name in ("report.js", "page.css"))
+    script, style = _text("theme.js") + _text("report.js"), _text("page.css")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)

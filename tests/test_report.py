@@ -406,7 +406,8 @@ def test_in_a_browser(real_runs, tmp_path):
         page.select_option("select[name=kind]", "crack")
         assert cards.count() == 0 and page.locator("#none").is_visible()
         page.click("button[type=reset]")
-        page.wait_for_function("document.querySelectorAll('.card:not([hidden])').length === 12")
+        page.wait_for_function(
+            "() => document.querySelectorAll('.card:not([hidden])').length === 12")
         for name, value in (("verdict", "defective"), ("right", "wrong")):
             page.select_option(f"select[name={name}]", value)
             assert all(value == one for one in cards.evaluate_all(
