@@ -229,6 +229,11 @@ def test_damaged_images_never_break_the_server(fitted):
     assert outcomes == {"RGB", "refused"}
 
 
+def test_whatever_a_reader_of_images_raises_is_a_bad_image(client, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *arguments, **options: struct.unpack("<H", b"1"))
+    assert post(client, b"x").status_code == 400
+
+
 def test_a_failure_inside_tells_no_secrets(client, fitted, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("/home/somebody/secret")
