@@ -9,6 +9,7 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)
+PATIENCE = 120_000  # milliseconds, on a machine that has much else to do
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
@@ -26,7 +27,8 @@ def running_browser(*flags: str) -> Iterator:
 
     need_browser()
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags],
+                                             timeout=PATIENCE)
         yield running
         running.close()
 
@@ -34,7 +36,7 @@ def running_browser(*flags: str) -> Iterator:
 def watched(browser, **options) -> tuple:
     """A new page; -> page, complaints of console and scripts, addresses that it asked for."""
     page, complaints, addresses = browser.new_page(**options), [], []
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE)
     page.on("console", lambda message: message.type in ("error", "warning")
             and complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
