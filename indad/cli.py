@@ -13,7 +13,7 @@ from .errors import InputError
 from .files import in_units
 from .terminal import Bars, choose
 
-COMMANDS = ("run", "benchmark", "fit", "export", "list", "download", "check")
+COMMANDS = ("run", "benchmark", "report", "fit", "export", "serve", "list", "download", "check")
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +84,12 @@ def _parser() -> Parser:
         "dask, tcp://HOST:PORT")
     _of_runs(sweep)
 
+    report = commands.add_parser("report", help="results as one web page to read, send or print")
+    report.set_defaults(command=_report)
+    report.add_argument("results", help="the folder of one run, or of many (that of --output)")
+    report.add_argument("--output", metavar="FILE", help="report.html in that folder if not given")
+    _shared(report)
+
     fit = commands.add_parser("fit", formatter_class=defaults,
                               help="learn from a folder of good photos and save the model")
     fit.set_defaults(command=_fit)
@@ -105,6 +111,16 @@ def _parser() -> Parser:
         "not given)")
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
     _shared(export)
+
+    bench = commands.add_parser("serve", formatter_class=defaults,
+                                help="a page on this machine that judges images dropped on it")
+    bench.set_defaults(command=_serve)
+    bench.add_argument("model", help="the folder that fit wrote")
+    bench.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    bench.add_argument("--weights", help="where the checkpoint of the backbone lies, if it had one "
+                       "and that moved")
+    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    _shared(bench)
 
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command=_list)
@@ -297,6 +313,16 @@ def _benchmark(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    from .report import write_report
+
+    file, left_out = write_report(options.results, options.output)
+    print(f"{file}: {in_units(file.stat().st_size)}")
+    for problem in left_out:
+        print(f"indad: warning: left out: {problem}", file=sys.stderr)
+    return 0
+
+
 def _fit(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -336,6 +362,21 @@ def _export(options: argparse.Namespace) -> int:
     parity = export_onnx(model, options.file, bank_precision=options.bank_precision,
                          check_images=images, false_alarm_rate=options.false_alarm_rate)
     print(f"{options.file}: {in_units(parity.size)}; {parity}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .patchcore import PatchCore
+    from .serve import HOST, check_flask, listen, serve
+
+    check_flask()
+    with listen(options.port) as listener:
+        model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+        print(f"http://{HOST}:{listener.getsockname()[1]}/ judges images with {options.model}; "
+              "Ctrl-C ends it", flush=True)
+        serve(model, listener, Path(options.model).absolute().name)
     return 0
 
 

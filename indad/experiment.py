@@ -236,9 +236,7 @@ def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[
 def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model: PatchCore,
                     decision: dict, limit: int, progress: Progress | None) -> None:
     level = decision["map_threshold"] or float(prediction.model_maps.max())
-    # Heat begins near what good images reach, so that a good image shows as itself.
-    floor = 0.8 * float(np.median(model.good_peaks_)) if len(model.good_peaks_) else 0.0
-    scale = ColourScale(low=floor, high=max(2.5 * level - 1.5 * floor, floor))
+    scale = ColourScale.of(model.good_peaks_, level)
     chosen = _worth_showing(prediction, test, decision["threshold"], limit)
     for done, position in enumerate(chosen):
         item, score = test[prediction.indices[position]], float(prediction.scores[position])

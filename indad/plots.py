@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PREDICTED, TRUE = (0, 255, 255), (0, 255, 0)  # outlines: cyan and green, both absent from inferno
+TITLE_BAR = 24  # pixels above an overlay that its title takes
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,15 @@ class ColourScale:
 
     low: float   # shown as no heat
     high: float  # shown as the hottest colour
+
+    @classmethod
+    def of(cls, good_peaks: np.ndarray, level: float) -> "ColourScale":
+        """Heat begins near what the maps of good images reach, so a good image shows as itself.
+
+        `level` is the threshold of the map.
+        """
+        floor = 0.8 * float(np.median(good_peaks)) if len(good_peaks) else 0.0
+        return cls(low=floor, high=max(2.5 * level - 1.5 * floor, floor))
 
     def fractions(self, values: np.ndarray) -> np.ndarray:
         span = max(self.high - self.low, np.finfo(np.float32).tiny)
@@ -59,7 +69,7 @@ def _outlined(image: np.ndarray, region: np.ndarray | None, colour: tuple) -> np
     return image
 
 
-def _titled(panel: np.ndarray, title: str, bar: int = 24) -> Image.Image:
+def _titled(panel: np.ndarray, title: str, bar: int = TITLE_BAR) -> Image.Image:
     picture = Image.new("RGB", (panel.shape[1], panel.shape[0] + bar), "white")
     picture.paste(Image.fromarray(panel), (0, bar))
     ImageDraw.Draw(picture).text((6, 4), title, fill="black", font=ImageFont.load_default(13))

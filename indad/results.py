@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+from .errors import InputError
 from .files import write_text
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
@@ -91,6 +92,18 @@ def write_scores(file: Path, rows: list[dict]) -> None:
                                         "verdict"), lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: -row["score"]))
+
+
+def read_scores(folder: Path) -> list[dict]:
+    """What `write_scores` wrote there; raises `InputError` for anything else."""
+    file = folder / "scores.csv"
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            return [{**row, "label": int(row["label"]), "score": float(row["score"]),
+                     "threshold": float(row["threshold"]) if row["threshold"] else None}
+                    for row in csv.DictReader(lines)]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{file}: not the scores of a run ({error})") from error
 
 
 SHOWN = (("image AUROC", "image_auroc"), ("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro_30"),

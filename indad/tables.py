@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .catalog import CATALOG
 from .errors import unknown
 from .files import write_text
 from .results import METRICS, SHOWN, VARIANT, write_json
@@ -124,6 +125,54 @@ def published_table(name: str) -> dict:
     return tables[name]
 
 
+def published_for(row: dict, most: int = 3) -> list[dict]:
+    """The published tables of PatchCore that are nearest to a variant, the nearest first.
+
+    Of the same dataset and number of training images; nearest are those of its backbone, then those
+    that their authors measured, then those of its coreset ratio. None for reduced categories and
+    other splits, which nobody published, and none where results/published.json is not installed.
+    """
+    if not PUBLISHED.is_file() or row["split"] not in (None, "paper"):
+        return []
+    found = []
+    for table in json.loads(PUBLISHED.read_text(encoding="utf-8"))["tables"]:
+        few = [{**one, "mean": one["shots"][str(row["shots"])]}
+               for one in table.get("methods", ()) if str(row["shots"]) in one["shots"]]
+        full = table.get("rows") or ([{}] if "methods" not in table else [])
+        found += [table | one | {"title": f"{table['title']}: {one['method']}" if one else
+                                 table["title"]}
+                  for one in (full if row["shots"] is None else few)]
+    found = [table for table in found
+             if table["dataset"] == row["dataset"] and "PatchCore" in table["method"]]
+    found.sort(key=lambda table: (
+        table["backbone"] != row["backbone"], table["source"]["quality"] != "first-hand",
+        abs((table["coreset_ratio"] or 1) - (row["coreset_ratio"] or 1))))
+    return found[:most]
+
+
+def beside(table: Sequence[dict], variant: dict, theirs: dict) -> dict[str, dict[str, tuple]]:
+    """A variant's categories, each with metric -> (ours, published, difference) in percent.
+
+    None stands for what one side lacks. A mean is compared with a mean of the same categories only.
+    """
+    same = {row["category"]: row for row in table
+            if all(row[name] == variant[name] for name in VARIANT)}
+    known = dict(theirs.get("categories", {}))
+    if info := CATALOG.get(theirs["dataset"]):
+        whole = info.categories[0] if len(info.categories) == 1 else "mean"
+        if set(info.categories) <= set(same):
+            known[whole] = theirs.get("mean", {})
+    found = {}
+    for category, row in same.items():
+        found[category] = {}
+        for metric in ("image_auroc", "pixel_auroc"):
+            ours = 100 * row[metric].mean if row[metric] else None
+            other = known.get(category, {}).get(metric)
+            found[category][metric] = (
+                ours, other, None if None in (ours, other) else ours - other)
+    return found
+
+
 def write_tables(output: Path, rows: Sequence[dict], *, title: str = "Benchmark", note: str = "",
                  published: Sequence[str] = ()) -> Path:
     """Write benchmark.json, .csv, .md and .tex below `output`; -> the Markdown file."""
@@ -227,19 +276,15 @@ def _beside_published(table: Sequence[dict], means: Sequence[dict], names: Seque
     lines = [f"## Beside: {theirs['title']}", "",
              f"Source: {theirs['source']['name']} ({theirs['source']['quality']}). In percent.", ""]
     for row in means:
-        same = {one["category"]: one for one in table
-                if all(one[name] == row[name] for name in VARIANT)}
-        known = theirs.get("categories", {}) | {"mean": theirs.get("mean", {})}
         lines += [f"### {label(row, names)}", "",
                   _row(["category", "image AUROC", "published", "difference", "pixel AUROC",
                         "published", "difference"]), "|" + "---|" * 7]
-        for category, one in same.items():
+        for category, metrics in beside(table, row, theirs).items():
             cells = [category]
-            for metric in ("image_auroc", "pixel_auroc"):
-                ours, other = one[metric], known.get(category, {}).get(metric)
-                cells += [f"{100 * ours.mean:.2f}" if ours else "n/a",
+            for ours, other, difference in metrics.values():
+                cells += ["n/a" if ours is None else f"{ours:.2f}",
                           "–" if other is None else f"{other}",
-                          "–" if other is None or not ours else f"{100 * ours.mean - other:+.2f}"]
+                          "–" if difference is None else f"{difference:+.2f}"]
             lines.append(_row(cells))
         lines.append("")
     return lines

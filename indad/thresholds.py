@@ -72,7 +72,7 @@ def f1_max_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
         scores: `(n,)`, finite.
         labels: `(n,)`, 1: defective; both labels must occur.
     """
-    thresholds, hits, alarms, defective, _ = _verdicts(scores, labels)
+    thresholds, hits, alarms, defective, _ = at_all_thresholds(scores, labels)
     f1 = 2 * hits / (defective + hits + alarms)
     return float(thresholds[np.argmax(f1)])
 
@@ -98,7 +98,7 @@ def best_cost_threshold(scores: np.ndarray, labels: np.ndarray, *, cost_miss: fl
         raise InputError("cost_miss and cost_alarm are both 0; then every threshold costs the same")
     if defect_rate is not None and not 0 < defect_rate < 1:
         raise InputError(f"defect_rate is {defect_rate}; it must be in (0, 1)")
-    thresholds, hits, alarms, defective, good = _verdicts(scores, labels)
+    thresholds, hits, alarms, defective, good = at_all_thresholds(scores, labels)
     # Times the number of images: with the labels' own rate, whole costs stay whole numbers.
     weight_miss, weight_alarm = 1.0, 1.0
     if defect_rate is not None:
@@ -117,11 +117,12 @@ def _good(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _verdicts(scores: np.ndarray,
-              labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+def at_all_thresholds(scores: np.ndarray, labels: np.ndarray,
+                      ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
     """What all thresholds that differ do, the highest (nothing is flagged) first.
 
     -> thresholds, flagged defective and flagged good images `(t,)` each, and how many there are.
+    Raises `InputError` unless both labels occur and all scores are finite.
     """
     scores, labels = np.asarray(scores), np.asarray(labels).astype(bool)
     if scores.shape != labels.shape or scores.ndim != 1:

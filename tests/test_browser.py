@@ -11,12 +11,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browsing import keep_picture, need_browser, running_browser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATIENCE = 240  # seconds for a notebook to run
 SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewhere
     "notebook-extension/tracker": '{"windowingMode": "none"}',
@@ -28,9 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """JupyterLab over a copy of the notebooks without outputs; nothing it saves lands here."""
-    if CHROMIUM is None:
-        assert "INDAD_NEEDS_BROWSER" not in os.environ, "no Chromium on the path"
-        pytest.skip("no Chromium on the path")
+    need_browser()
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
     for file in (folder / "notebooks").glob("*.ipynb"):
@@ -76,12 +71,8 @@ def _wait(attempt, seconds):
 
 @pytest.fixture(scope="module")
 def browser(lab):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with running_browser() as running:
         yield running
-        running.close()
 
 
 def opened(browser, lab, name, width=1280):
@@ -112,13 +103,6 @@ def changes(page, cell, act):
     page.wait_for_function("([cell, old]) => cell.querySelector('img').src !== old",
                            arg=[cell, before])
     return words, cell.query_selector(".widget-html-content").inner_text()
-
-
-def keep_picture(page, name):
-    """Where somebody wants to look: `INDAD_SCREENSHOTS=folder python -m pytest ...`."""
-    folder = os.environ.get("INDAD_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=f"{folder}/{name}.png")
 
 
 def test_category_and_backbone_change_picture_and_score(browser, lab):
