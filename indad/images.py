@@ -97,6 +97,12 @@ def as_rgb(source: object) -> Image.Image:
                      + "; give a path, a PIL image, an (h, w, 3) array or a (3, h, w) tensor")
 
 
+def path_of(source: object) -> str | None:
+    """The path of what `as_rgb` would read from a file, as it was given; None of anything else."""
+    source = getattr(source, "path", source)
+    return str(source) if isinstance(source, (str, Path)) else None
+
+
 def read_mask(path: str | Path, *, above: int = 0) -> np.ndarray:
     """Read a ground-truth mask as `(h, w)` bool: every grey value above `above` is defect."""
     return np.asarray(read_image(path).convert("L")) > above

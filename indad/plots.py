@@ -1,6 +1,8 @@
 """Pictures from arrays. Nothing here knows a model or a file layout."""
 
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +16,16 @@ class ColourScale:
 
     low: float   # shown as no heat
     high: float  # shown as the hottest colour
+
+    @classmethod
+    def of(cls, good_peaks: np.ndarray, level: float) -> "ColourScale":
+        """Around the level that counts as a defect.
+
+        Heat begins near what good images reach, their `(n,)` peaks, so that such
+        an image shows as itself.
+        """
+        low = 0.8 * float(np.median(good_peaks)) if len(good_peaks) else 0.0
+        return cls(low, max(2.5 * level - 1.5 * low, low))
 
     def fractions(self, values: np.ndarray) -> np.ndarray:
         span = max(self.high - self.low, np.finfo(np.float32).tiny)
@@ -38,6 +50,54 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
         small = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size)) > 0
         panels.append(_outlined(base, small, TRUE))
     return _titled(np.concatenate(panels, axis=1).astype(np.uint8), title)
+
+
+def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],
+                  height: int = 256) -> Image.Image:
+    """A patch, and the training patch that it was measured against, each in its photo and close up.
+
+    Args:
+        pairs: a photo and the box of the patch in its pixels; the whole photo alone if None.
+    """
+    panels = []
+    for photo, box in pairs:
+        by = height / photo.height
+        whole = photo.resize((max(1, round(photo.width * by)), height))
+        panels.append(_framed(whole, box and _scaled(box, 0, 0, by)))
+        if box:
+            close, (left, top, *_) = zoomed(photo, box), _around(box)
+            panels.append(_framed(close.resize((height, height)),
+                                  _scaled(box, left, top, height / close.height)))
+    return _titled(np.concatenate(panels, axis=1), title)
+
+
+def zoomed(photo: Image.Image, box: tuple) -> Image.Image:
+    """The box (left, top, right, bottom) and what surrounds it, three times as wide."""
+    return photo.crop(_around(box))
+
+
+def _around(box: tuple, times: float = 3.0) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    x, y = (left + right) / 2, (top + bottom) / 2
+    side = max(1, round(times * max(right - left, bottom - top)))
+    left, top = round(x - side / 2), round(y - side / 2)
+    return left, top, left + side, top + side
+
+
+def _scaled(box: tuple, left: float, top: float, by: float) -> tuple:
+    return ((box[0] - left) * by, (box[1] - top) * by, (box[2] - left) * by, (box[3] - top) * by)
+
+
+def _framed(picture: Image.Image, box: tuple | None) -> np.ndarray:
+    if box:
+        picture = picture.copy()
+        ImageDraw.Draw(picture).rectangle(box, outline=PREDICTED, width=2)
+    return np.asarray(picture)
+
+
+def save_picture(picture: Image.Image, file: Path) -> None:
+    """As PNG. Photos hardly repeat: Huffman coding alone is quick and costs little size."""
+    picture.save(file, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
 def heat(photo: np.ndarray, fractions: np.ndarray) -> np.ndarray:
