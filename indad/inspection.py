@@ -11,6 +11,7 @@ Photos are read, scored, drawn and forgotten batch by batch; only their rows in 
 import math
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, count
@@ -93,10 +94,11 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
     photos = find_photos(images)
     check_replaceable(output, list(photos.values()))
     check_writable(output.parent, "--output")
-    warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
-                for leftover in clear_interrupted(output)]
+    leftovers = [f"{leftover.name}: left by an interrupted run; removed unread"
+                 for leftover in clear_interrupted(output)]
     with (explain_full_disk(str(output), "free some space, or draw fewer overlays"),
-          complete_folder(output) as partial):
+          complete_folder(output) as partial, warnings.catch_warnings()):
+        warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file is in its row
         notes = _Notes(model, photos, decision, overlays, partial / PICTURES)
         for part in model.stream(list(photos.values()), strict=strict, progress=progress):
             notes.add(part)
@@ -112,7 +114,7 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
         results.write_scores(partial / SCORES, notes.rows, COLUMNS)
         results.write_json(partial / REGIONS, notes.regions)
         results.write_json(partial / RECORD, record)
-    return Inspection(output, record, tuple(warnings + notes.unreadable + notes.undrawn))
+    return Inspection(output, record, tuple(leftovers + notes.unreadable + notes.undrawn))
 
 
 def find_photos(images: Sequence[str | Path]) -> dict[str, Path]:

@@ -40,7 +40,7 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
     The outline on the heat map is the *prediction* (where the map exceeds `outline_above`); the
     truth has a panel of its own, so that neither can be taken for the other.
     """
-    size = (max(1, round(photo.width * height / photo.height)), height)
+    size = _fitted(photo, height)
     base = np.asarray(photo.resize(size), dtype=np.float32)
     shown = np.asarray(Image.fromarray(anomaly_map).resize(size, Image.Resampling.BILINEAR))
     panels = [base, _outlined(heat(base, scale.fractions(shown)),
@@ -61,19 +61,38 @@ def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],
     """
     panels = []
     for photo, box in pairs:
-        by = height / photo.height
-        whole = photo.resize((max(1, round(photo.width * by)), height))
-        panels.append(_framed(whole, box and _scaled(box, 0, 0, by)))
+        whole = photo.resize(_fitted(photo, height))
+        panels.append(_framed(whole, box and _scaled(box, 0, 0, whole.width / photo.width,
+                                                     whole.height / photo.height)))
         if box:
-            close, (left, top, *_) = zoomed(photo, box), _around(box)
-            panels.append(_framed(close.resize((height, height)),
-                                  _scaled(box, left, top, height / close.height)))
+            left, top, right, bottom = _around(box)
+            by = height / (bottom - top)
+            panels.append(_framed(zoomed(photo, box).resize((height, height)),
+                                  _scaled(box, left, top, by, by)))
+    panels = [np.pad(panel, ((0, height - len(panel)), (0, 0), (0, 0))) for panel in panels]
     return _titled(np.concatenate(panels, axis=1), title)
 
 
-def zoomed(photo: Image.Image, box: tuple) -> Image.Image:
-    """The box (left, top, right, bottom) and what surrounds it, three times as wide."""
-    return photo.crop(_around(box))
+def zoomed(photo: Image.Image, box: tuple, most: int = 512) -> Image.Image:
+    """The box (left, top, right, bottom) and what surrounds it, three times as wide.
+
+    It has the photo's own pixels, or `most` on a side if these are more, as in a long strip.
+    """
+    left, top, right, bottom = _around(box)
+    if (side := right - left) <= most:
+        return photo.crop((left, top, right, bottom))
+    seen = max(left, 0), max(top, 0), min(right, photo.width), min(bottom, photo.height)
+    size = [max(1, round((seen[i + 2] - seen[i]) * most / side)) for i in (0, 1)]
+    canvas = Image.new("RGB", (most, most))
+    canvas.paste(photo.resize(size, box=seen), (round((seen[0] - left) * most / side),
+                                                round((seen[1] - top) * most / side)))
+    return canvas
+
+
+def _fitted(photo: Image.Image, height: int) -> tuple[int, int]:
+    """The size of a photo in a panel: so high, or four times so wide if it is a long strip."""
+    by = min(height / photo.height, 4 * height / photo.width)
+    return max(1, round(photo.width * by)), max(1, round(photo.height * by))
 
 
 def _around(box: tuple, times: float = 3.0) -> tuple[int, int, int, int]:
@@ -84,8 +103,8 @@ def _around(box: tuple, times: float = 3.0) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def _scaled(box: tuple, left: float, top: float, by: float) -> tuple:
-    return ((box[0] - left) * by, (box[1] - top) * by, (box[2] - left) * by, (box[3] - top) * by)
+def _scaled(box: tuple, left: float, top: float, x: float, y: float) -> tuple:
+    return (box[0] - left) * x, (box[1] - top) * y, (box[2] - left) * x, (box[3] - top) * y
 
 
 def _framed(picture: Image.Image, box: tuple | None) -> np.ndarray:

@@ -365,3 +365,13 @@ def test_pictures_can_be_read_back_as_photos(model, photos, tmp_path):
     inspect_images(model, [photos / "new"], tmp_path)
     for file in (tmp_path / PICTURES).iterdir():
         assert read_image(file).size[1] == 280
+
+
+@pytest.mark.parametrize("size", [(6000, 2), (2, 6000), (1, 1), (3000, 40)])
+def test_pictures_of_strips_stay_small(model, tmp_path, size):
+    """A strip's patch is a thousand times as wide as high, and so would be its surroundings."""
+    Image.new("RGB", size, "red").save(tmp_path / "strip.png")
+    inspect_images(model, [tmp_path], tmp_path / "out", threshold=0.0)
+    for file in (tmp_path / "out" / PICTURES).iterdir():
+        picture = Image.open(file)
+        assert picture.width <= 4 * 4 * 256 and picture.height <= 280
