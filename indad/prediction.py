@@ -59,13 +59,12 @@ def regions_above(anomaly_map: np.ndarray, level: float) -> list[Region]:
     # Only where something is: photos are large, and spots are small.
     (top, bottom), (left, right) = (np.flatnonzero(above.any(axis))[[0, -1]] for axis in (1, 0))
     window = slice(top, bottom + 1), slice(left, right + 1)
-    labels, count = ndimage.label(above[window], structure=np.ones((3, 3)))
-    values, numbers = anomaly_map[window], np.arange(1, count + 1)
-    areas = np.bincount(labels.ravel())[1:]
-    peaks = ndimage.maximum(values, labels, numbers)
-    found = [Region((int(left + x.start), int(top + y.start), int(left + x.stop),
-                     int(top + y.stop)), int(area), float(peak))
-             for (y, x), area, peak in zip(ndimage.find_objects(labels), areas, peaks, strict=True)]
+    labels, _ = ndimage.label(above[window], structure=np.ones((3, 3)))
+    found = []
+    for number, (y, x) in enumerate(ndimage.find_objects(labels), start=1):
+        values = anomaly_map[window][y, x][labels[y, x] == number]
+        found.append(Region((int(left + x.start), int(top + y.start), int(left + x.stop),
+                             int(top + y.stop)), len(values), float(values.max())))
     return sorted(found, key=lambda region: (-region.peak, region.box))
 
 

@@ -1,4 +1,4 @@
-"""The fuzz benchmark on few files: no crash, everything is counted, and the same files each time."""
+"""The fuzz benchmark on few files: no crash, all are counted, and they are the same each time."""
 
 import sys
 from pathlib import Path

@@ -4,11 +4,11 @@
 
 Every file is made from its seed and its number alone: one of the encodings below, changed by one of
 the mutations below, under a name that mostly fits. They go through `inspect_images`, all in this
-process, with a model at 64 pixels, so that reading takes most of the time. Counted are crashes
-(whatever is not an `InputError`), files read and refused, seconds for each file, and the most
-memory held. Files are read four at a time; one that took longer than the bar is read once more,
-alone, and that time counts. Writes fuzz.json and fuzz.md; files that crash are kept in
-DIR/crashes. Not part of the test run, but for 200 files (tests/test_fuzz.py).
+process, with a model at 64 pixels. Counted are crashes (whatever is not an `InputError`), files read
+and refused, seconds for each file, and the most memory held. Seconds are of the processor, in the
+thread that reads (four of them do): a clock on the wall would measure what else the machine does.
+Writes fuzz.json and fuzz.md; files that crash are kept in DIR/crashes. Not part of the test run, but
+for 200 files (tests/test_fuzz.py).
 """
 
 import argparse
@@ -184,14 +184,14 @@ MUTATIONS: dict[str, tuple[int, Callable]] = {  # and how often, in parts
 BOMBS_PER_10000 = 40
 
 
-# Pillow's names: format, suffix, mode, sides in pixels, options. Up to 8,100 they are still read.
+# Pillow's names: format, suffix, mode, sides in pixels, options. Up to 7,000 they are still read.
 BOMBS = [(format, suffix, mode, side, options) for format, suffix, modes, options in (
     ("PNG", ".png", ("RGB", "RGBA", "I;16", "1"), {}),
     ("TIFF", ".tif", ("RGB", "RGBA", "I;16", "1"), {"compression": "tiff_deflate"}),
     ("JPEG", ".jpg", ("RGB", "L"), {"progressive": True}),
     ("WEBP", ".webp", ("RGB", "RGBA"), {"method": 0}),
     ("WEBP", ".webp", ("RGBA",), {"method": 0, "lossless": True}),
-    ("GIF", ".png", ("L",), {})) for mode in modes for side in (4000, 8100, 12000)]
+    ("GIF", ".png", ("L",), {})) for mode in modes for side in (4000, 7000, 12000)]
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -215,7 +215,7 @@ def bomb(number: int) -> tuple[str, str, bytes]:
             ("PNG, 100 MB of colour profile", ".png",
              whole[:33] + chunk(b"iCCP", b"a\0\0" + zeros) + whole[33:]),
             ("PNG, 2^62 pixels", ".png", whole[:8] + chunk(b"IHDR", huge) + whole[33:]),
-            ("PNG, a strip", ".png", encoded(Image.new("L", (2 ** 26, 1)), "PNG")),
+            ("PNG, a strip", ".png", encoded(Image.new("L", (49_000_000, 1)), "PNG")),
             ("JPEG, 5,000 scans", ".jpg",
              progressive[:last] + progressive[last:-2] * 5000 + b"\xff\xd9")][number - len(BOMBS)]
 
@@ -249,13 +249,13 @@ class Watch:
         def watched(reader: batches.ImageReader, index: int) -> tuple:
             if not isinstance(reader.sources[index], Path):  # for an explanation, read already
                 return read(reader, index)
-            name, began = reader.sources[index].name, time.perf_counter()
+            name, began = reader.sources[index].name, time.thread_time()
             try:
                 found = read(reader, index)
             except Exception as error:
                 self.crashes.append({"file": name, "error": traceback.format_exc(limit=-3)})
                 found = index, f"{type(error).__name__}: {error}", None
-            self.seconds[name] = time.perf_counter() - began
+            self.seconds[name] = time.thread_time() - began
             if found[2] is not None:
                 self.read.add(name)
             return found
@@ -271,7 +271,6 @@ def fuzz(files: int, seed: int, keep: Path | None = None, *, with_bombs: bool = 
     watch, kinds, refused = Watch(), {}, 0
     original, began = batches.ImageReader.read, time.perf_counter()
     batches.ImageReader.read = watch.wrap(original)
-    slow = {}
     try:
         for first in range(0, files, ROUND):
             with tempfile.TemporaryDirectory() as place:
@@ -292,12 +291,6 @@ def fuzz(files: int, seed: int, keep: Path | None = None, *, with_bombs: bool = 
                 except Exception:
                     watch.crashes.append({"file": f"{names[0]} to {names[-1]}",
                                           "error": traceback.format_exc(limit=-3)})
-                for name in names:
-                    if watch.seconds.get(name, 0) > SECONDS:
-                        again = time.perf_counter()
-                        original(batches.ImageReader([folder / name], model.transform_, False), 0)
-                        slow[name] = (watch.seconds[name], time.perf_counter() - again)
-                        watch.seconds[name] = min(slow[name])
                 for crash in watch.crashes:
                     if keep and (folder / crash["file"]).is_file():
                         keep.mkdir(parents=True, exist_ok=True)
@@ -317,7 +310,6 @@ def fuzz(files: int, seed: int, keep: Path | None = None, *, with_bombs: bool = 
                         for crash in watch.crashes],
             "slowest": {"file": slowest, "kind": kinds[slowest], "seconds": float(seconds.max())},
             "median_s": float(np.median(seconds)), "p999_s": float(np.quantile(seconds, 0.999)),
-            "slow_together_and_alone": {name: slow[name] for name in slow},
             "peak_memory_mb": peak_memory_mb(), "seconds": time.perf_counter() - began,
             "by_kind": by_kind, "bars": {"seconds": SECONDS, "megabytes": MEGABYTES,
                                          "crashes": 0},
@@ -332,9 +324,8 @@ def markdown(found: dict) -> str:
              f"{MEGABYTES:.0f} MB")]
     lines = [f"{found['files']:,} files (seed {found['seed']}) in {found['seconds']:.0f} s: "
              f"{found['read']:,} read, {found['refused']:,} refused; median "
-             f"{1000 * found['median_s']:.1f} ms a file, 99.9 % below {found['p999_s']:.2f} s, "
-             f"four at a time. {len(found['slow_together_and_alone'])} took longer than "
-             f"{SECONDS:g} s so, and were read once more, alone: that time counts.", "",
+             f"{1000 * found['median_s']:.1f} ms of the processor to read a file, 99.9 % below "
+             f"{found['p999_s']:.2f} s.", "",
              "| | measured | bar |", "|---|---|---|",
              *(f"| {what} | {value} | {bar} |" for what, value, bar in rows), "",
              "| what was done | files | read | slowest |", "|---|---|---|---|",
