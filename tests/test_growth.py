@@ -129,12 +129,10 @@ def test_new_images_are_judged_as_the_options_say(photos, calibration, judges):
     before, old = len(model.good_scores_), model.memory_bank_
     model.update(photos[6:])
     assert len(model.good_scores_) == before + judges
-    kept = 10 if calibration == "folds" else 8 - (before - 2) + 0
+    kept = len(model.fitted_on_)
+    assert kept == (10 if calibration == "folds" else 10 - before - judges)
     if calibration == "held-out":
-        kept = len(model.fitted_on_)
-        assert kept == 10 - before - judges
-        left = set(range(6, 10)) - set(model.fitted_on_)
-        (judge,) = left
+        (judge,) = set(range(6, 10)) - set(model.fitted_on_)
         found = float(model.predict(photos[judge]).scores[0])
         assert model.good_scores_[-1] == pytest.approx(found, rel=1e-5)
     assert len(model.memory_bank_) == int(0.2 * kept * 64)

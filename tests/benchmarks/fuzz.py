@@ -2,13 +2,13 @@
 
     python tests/benchmarks/fuzz.py [--files 10000] [--seed 0] [--output DIR]
 
-Every file is made from its seed and its number alone: one of the encodings below, changed by one of
-the mutations below, under a name that mostly fits. They go through `inspect_images`, all in this
-process, with a model at 64 pixels. Counted are crashes (whatever is not an `InputError`), files read
-and refused, seconds for each file, and the most memory held. Seconds are of the processor, in the
-thread that reads (four of them do): a clock on the wall would measure what else the machine does.
-Writes fuzz.json and fuzz.md; files that crash are kept in DIR/crashes. Not part of the test run, but
-for 200 files (tests/test_fuzz.py).
+Every file is made from its seed and its number alone: one of the encodings below, changed by one
+of the mutations below, under a name that mostly fits. They go through `inspect_images`, all in this
+process, with a model at 64 pixels. Counted are crashes (whatever is not an `InputError`), files
+read and refused, seconds for each file, and the most memory held. Seconds are of the processor, in
+the thread that reads (four of them do): a clock on the wall would measure what else the machine
+does. Writes fuzz.json and fuzz.md; files that crash are kept in DIR/crashes. Not part of the test
+run, but for 200 files (tests/test_fuzz.py).
 """
 
 import argparse
