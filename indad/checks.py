@@ -19,7 +19,7 @@ from PIL import Image
 from .batches import READERS as THREADS
 from .data import list_categories, read_category
 from .errors import InputError
-from .images import IMAGE_SUFFIXES, read_image, to_rgb
+from .images import IMAGE_SUFFIXES, opened, read_image
 from .layouts import GOOD_NAMES, Item, images_in
 from .lookalikes import alike, fine_detail
 
@@ -137,16 +137,11 @@ class _Picture:
 
 def _look(path: Path) -> _Picture:
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             mode, kind = image.mode, image.format
-            image.load()
-            upright = to_rgb(image)
-    except Exception:  # the same reader as everywhere words the error
-        try:
-            read_image(path)
-        except InputError as error:
-            return _Picture(error=str(error))
-        raise
+        upright = read_image(path)
+    except InputError as error:
+        return _Picture(error=str(error))
     return _Picture(None, f"{upright.width}x{upright.height}", mode, kind or "",
                     hashlib.sha256(repr(upright.size).encode() + upright.tobytes()).hexdigest(),
                     fine_detail(upright))

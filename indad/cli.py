@@ -13,7 +13,8 @@ from .errors import InputError
 from .files import in_units
 from .terminal import Bars, choose
 
-COMMANDS = ("run", "benchmark", "report", "fit", "export", "serve", "list", "download", "check")
+COMMANDS = ("run", "benchmark", "report", "fit", "update", "predict", "serve", "export", "list",
+            "download", "check")
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +98,28 @@ def _parser() -> Parser:
     fit.add_argument("--output", required=True, help="folder for the model")
     _of_one_model(fit)
     _of_models(fit)
+
+    update = commands.add_parser("update", formatter_class=defaults,
+                                 help="let a saved model learn more good photos")
+    update.set_defaults(command=_update)
+    add = update.add_argument
+    add("model", help="the folder that fit wrote")
+    add("folder", help="the new photos, or a folder with `good` or `train/good` in it")
+    add("--output", help="folder for the grown model (in the place of the old one if not given)")
+    _of_saved(update)
+
+    predict = commands.add_parser("predict", formatter_class=defaults,
+                                  help="scores, regions and pictures of new photos",
+                                  description="Exit status 0 also where photos are flagged.")
+    predict.set_defaults(command=_predict)
+    add = predict.add_argument
+    add("model", help="the folder that fit wrote")
+    add("images", nargs="+", help="photos, or folders of them")
+    add("--output", required=True, help="folder for the results; an earlier one is replaced")
+    add("--false-alarm-rate", type=float, help="wanted for the verdicts (that of fit if not given)")
+    add("--threshold", type=float, help="flag scores above this, whatever good photos say")
+    add("--overlays", default="flagged", help="photos to draw: all, flagged or none")
+    _of_saved(predict)
 
     export = commands.add_parser("export", formatter_class=defaults,
                                  help="a saved model as one ONNX file that needs no torch")
@@ -190,6 +213,15 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
     _shared(parser)
 
 
+def _of_saved(parser: argparse.ArgumentParser) -> None:
+    """What `update` and `predict` take for the model they load."""
+    add = parser.add_argument
+    add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
+    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--strict", action="store_true", help="stop at the first unreadable photo")
+    _shared(parser)
+
+
 def _given(options: argparse.Namespace, *names: str) -> dict:
     """The options that were given, for a preset to be overridden by nothing else."""
     return {name: getattr(options, name) for name in names
@@ -256,13 +288,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
     """Where the verdicts' thresholds come from, and what they cannot promise."""
+    from .thresholds import how_decided
+
     weakest = min(decisions, key=lambda decision: decision["calibrated_on"])
-    count, lowest = weakest["calibrated_on"], weakest["lowest_false_alarm_rate"]
-    if not count:
-        return "verdicts: none where no good image was left to take a threshold from"
-    at_best = f"; so few can promise {lowest:.2g} at best" if lowest > wanted else ""
-    return (f"verdicts: {weakest['calibration']} on {count} good images, for a false-alarm rate of "
-            f"{wanted:.2g}{at_best}")
+    return f"verdicts: {how_decided(weakest['calibration'], weakest['calibrated_on'], wanted)}"
 
 
 def _benchmark(options: argparse.Namespace) -> int:
@@ -343,6 +372,48 @@ def _fit(options: argparse.Namespace) -> int:
           f"{len(model.memory_bank_):,} patches")
     for _, reason in model.skipped_:
         print(f"indad: warning: {reason}", file=sys.stderr)
+    return 0
+
+
+def _update(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .layouts import good_photos
+    from .patchcore import PatchCore
+    from .storage import check_replaceable
+
+    photos, output = good_photos(Path(options.folder)), options.output or options.model
+    check_replaceable(Path(output))
+    model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+    before, remembered = model.images_, len(model.memory_bank_)
+    with Bars() as bars:
+        model.update(photos, strict=options.strict, progress=bars.of(options.folder))
+    model.save(output)
+    print(f"{output}: learned from {model.images_ - before} more photos, {model.images_} in all; "
+          f"remembers {len(model.memory_bank_) - remembered:,} more patches, "
+          f"{len(model.memory_bank_):,} in all")
+    return _warn([reason for _, reason in model.skipped_])
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from .inspection import inspect_images
+    from .patchcore import PatchCore
+
+    model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+    with Bars() as bars:
+        found = inspect_images(
+            model, options.images, options.output, model_name=options.model,
+            false_alarm_rate=options.false_alarm_rate, threshold=options.threshold,
+            overlays=options.overlays, strict=options.strict, progress=bars.of(options.model))
+    print(found)
+    return _warn(found.warnings)
+
+
+def _warn(warnings: Sequence[str], most: int = 10) -> int:
+    for warning in warnings[:most]:
+        print(f"indad: warning: {warning}", file=sys.stderr)
+    if len(warnings) > most:
+        print(f"indad: warning: and {len(warnings) - most} more", file=sys.stderr)
     return 0
 
 

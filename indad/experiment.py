@@ -3,7 +3,6 @@
 import platform
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,10 +21,10 @@ from .layouts import Item
 from .memory import FitPlan
 from .metrics import image_metrics, pixel_metrics
 from .patchcore import PatchCore, Progress
-from .plots import ColourScale, overlay
+from .plots import ColourScale, overlay, save_picture
 from .prediction import Prediction
 from .presets import PRESETS
-from .thresholds import conformal_threshold, lowest_false_alarm_rate
+from .thresholds import decide, told, verdict
 
 FRAMES = ("model", "original")
 
@@ -192,20 +191,14 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
 def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
             false_alarm_rate: float) -> dict:
     """Thresholds from good training images, and what they do to the test images."""
-    method, count = model.options["calibration"], len(model.good_scores_)
-    if count == 0:  # a single training image: nothing to leave out
-        return {"threshold": None, "map_threshold": None, "calibration": method,
-                "calibrated_on": 0, "lowest_false_alarm_rate": None, "false_alarms": None,
-                "misses": None}
-    threshold = conformal_threshold(model.good_scores_, false_alarm_rate)
+    decision = decide(model.good_scores_, model.good_peaks_, false_alarm_rate)
+    decision |= {"calibration": model.options["calibration"], "false_alarms": None, "misses": None}
+    if decision["threshold"] is None:
+        return decision
     labels = test.labels[prediction.indices]
-    flagged = prediction.scores > threshold
-    return {"threshold": threshold,
-            "map_threshold": conformal_threshold(model.good_peaks_, false_alarm_rate),
-            "calibration": method, "calibrated_on": count,
-            "lowest_false_alarm_rate": lowest_false_alarm_rate(count),
-            "false_alarms": int(np.sum(flagged & (labels == 0))),
-            "misses": int(np.sum(~flagged & (labels == 1)))}
+    flagged = prediction.scores > decision["threshold"]
+    return decision | {"false_alarms": int(np.sum(flagged & (labels == 0))),
+                       "misses": int(np.sum(~flagged & (labels == 1)))}
 
 
 def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Prediction) -> dict:
@@ -217,19 +210,13 @@ def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Predi
             "unreadable": len(model.skipped_) + len(prediction.skipped)}
 
 
-def _verdict(score: float, threshold: float | None) -> str:
-    if threshold is None:
-        return "n/a"
-    return "defective" if score > threshold else "good"
-
-
 def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[dict]:
     rows = []
     for score, index in zip(prediction.scores.tolist(), prediction.indices, strict=True):
         item, threshold = test[index], decision["threshold"]
         rows.append({"image": test.name_of(item), "label": item.label,
                      "defect_type": item.defect_type, "score": score, "threshold": threshold,
-                     "verdict": _verdict(score, threshold)})
+                     "verdict": verdict(score, threshold)})
     return rows
 
 
@@ -240,18 +227,15 @@ def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model:
     chosen = _worth_showing(prediction, test, decision["threshold"], limit)
     for done, position in enumerate(chosen):
         item, score = test[prediction.indices[position]], float(prediction.scores[position])
-        verdict = _verdict(score, decision["threshold"])
-        known = f" (limit {decision['threshold']:.3g})" if decision["threshold"] else ""
         name = f"{item.defect_type}/{item.path.stem}"
         picture = overlay(
             read_image(item.path), prediction.maps[position], scale=scale,
-            title=f"{name}: score {score:.3g}{known}, verdict {verdict}",
+            title=told(name, score, decision["threshold"]),
             outline_above=decision["map_threshold"], mask=item.mask() if item.label else None)
         file = folder / f"{item.defect_type}_{item.path.stem}.png"
         if file.exists():  # a.jpg beside a.png
             file = folder / f"{item.defect_type}_{item.path.name}.png"
-        # Photos hardly repeat: Huffman coding alone is quick and costs little size.
-        picture.save(file, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+        save_picture(picture, file)
         if progress:
             progress("drawing overlays", done + 1, len(chosen))
 

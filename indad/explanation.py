@@ -19,7 +19,7 @@ class Match:
     Attributes:
         place: (row, column) of the patch in the grid; `box` is where that lies in the photo.
         distance: to the nearest bank entry, before any averaging or squaring.
-        train_image: position among the images given to `fit`.
+        train_image: position among the images given to `fit`, and after those to `update`.
         train_place: (row, column) there; None if the entry came from an augmented view.
     """
 

@@ -4,13 +4,17 @@ The same `ImageTransform` serves training, prediction and export: two transforms
 but do not (bilinear here, bicubic there) is the commonest bug of PatchCore implementations.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from .errors import InputError
 
@@ -18,31 +22,57 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+# What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
+# the file to another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
+LARGE_PIXELS = 2 ** 24
+_one_large_at_a_time = Lock()  # or four threads would hold four times that
+
+
 def read_image(path: str | Path) -> Image.Image:
     """Read a file as an upright 8-bit RGB picture, whatever its mode.
 
-    Raises `InputError` that names the file when it is missing, truncated or not an image.
+    Raises `InputError` that names the file when it is missing, truncated, not an image, or of more
+    than `MOST_PIXELS`.
     """
-    try:
-        with Image.open(path) as image:
+    with opened(path) as image:
+        pixels = image.width * image.height
+        if pixels > MOST_PIXELS:
+            raise InputError(f"{path}: {image.width} x {image.height} pixels are too many; at most "
+                             f"{MOST_PIXELS / 1e6:.0f} million are read: cut it or make it smaller")
+        with _one_large_at_a_time if pixels > LARGE_PIXELS else nullcontext():
             image.load()
             return to_rgb(image)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError,
-            ValueError) as error:
-        raise InputError(f"{path}: not a readable image ({error})") from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width of a picture once it is upright, from the file's header alone."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF says: on its side
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image ({error})") from error
+    with opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF says: on its side
     return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """The picture in a file, not yet decoded; whatever goes wrong inside is an `InputError`."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            yield image
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except InputError:
+        raise
+    except Exception as error:  # there is hardly a type that no decoder raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: not a readable image ({reason})") from error
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -53,10 +83,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        # Float TIFFs come as [0, 1] or as grey levels; the integer modes hold 16-bit data.
-        full = 65535.0 if image.mode != "F" else (1.0 if values.max(initial=0) <= 1 else 255.0)
-        return Image.fromarray(_to_uint8(values / full), "L").convert("RGB")
+        values = np.asarray(image)
+        if image.mode != "F":  # the integer modes hold 16-bit data; a table needs no more memory
+            table = _to_uint8(np.arange(65536) / 65535)
+            return Image.fromarray(table[np.clip(values, 0, 65535)], "L").convert("RGB")
+        values = np.nan_to_num(values)
+        # Float TIFFs come as [0, 1] or as grey levels.
+        full = 1.0 if values.max(initial=0) <= 1 else 255.0
+        return Image.fromarray(_to_uint8(values.astype(np.float64) / full), "L").convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -95,6 +129,12 @@ def as_rgb(source: object) -> Image.Image:
     raise InputError(f"cannot read an image from {type(source).__name__}"
                      + (f" of shape {tuple(shape)}" if shape is not None else "")
                      + "; give a path, a PIL image, an (h, w, 3) array or a (3, h, w) tensor")
+
+
+def path_of(source: object) -> str | None:
+    """The path of what `as_rgb` would read from a file, as it was given; None of anything else."""
+    source = getattr(source, "path", source)
+    return str(source) if isinstance(source, (str, Path)) else None
 
 
 def read_mask(path: str | Path, *, above: int = 0) -> np.ndarray:

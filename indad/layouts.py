@@ -210,6 +210,24 @@ def images_in(folder: Path, suffixes: Sequence[str] = tuple(IMAGE_SUFFIXES)) -> 
                   if file.suffix.lower() in suffixes and file.name[0] != ".")
 
 
+def images_below(folder: Path, *, leave_out: Callable[[Path], bool] = lambda folder: False,
+                 ) -> list[Path]:
+    """All images of a folder and of its sub-folders, except ground-truth masks and hidden ones.
+
+    Args:
+        leave_out: true for a folder that is to be passed over.
+    """
+    found, seen, waiting = [], set(), [folder]
+    while waiting:
+        place = waiting.pop()
+        if place.resolve() in seen or leave_out(place):  # links may lead in circles
+            continue
+        seen.add(place.resolve())
+        found += images_in(place)
+        waiting += [sub for sub in folders_in(place) if sub.name != "ground_truth"]
+    return sorted(path for path in found if path.is_file())
+
+
 TwoLists = tuple[list[Item], list[Item]]
 READERS: dict[str, Callable[[Path, str, str, int], TwoLists]] = {
     "mvtec": _read_mvtec, "synthetic": _read_mvtec, "one": _read_one, "plain": _read_plain,

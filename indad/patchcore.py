@@ -3,8 +3,8 @@
     images -> backbone -> patch features -> coreset -> memory bank -> nearest distance
            -> anomaly map + image score
 
-The steps are functions in features.py, coreset.py, neighbors.py and scores.py; this class only
-wires them. Left out: the approximate (IVFPQ) search of the reference code.
+The steps are functions in features.py, growth.py, coreset.py, neighbors.py and scores.py; this
+class only wires them. Left out: the approximate (IVFPQ) search of the reference code.
 """
 
 import time
@@ -18,32 +18,18 @@ from torch import Tensor, nn
 from .augmentation import augmented, views_per_image
 from .backbones import OFFLINE, load_backbone, pick_device
 from .batches import Batch, as_list, load_batches
-from .calibration import (
-    CALIBRATION_IMAGES,
-    CALIBRATIONS,
-    FOLDS,
-    cross_fit,
-    hold_out,
-    judge,
-    leave_one_out,
-)
-from .coreset import (
-    CHUNK_ROWS,
-    CoresetInterrupted,
-    CoresetSelection,
-    expected_seconds,
-    greedy_coreset,
-    leave_out,
-    random_coreset,
-)
-from .errors import InputError, unknown
+from .calibration import CALIBRATION_IMAGES, FOLDS, hold_out
+from .coreset import CHUNK_ROWS, CoresetInterrupted, CoresetSelection, expected_seconds
+from .errors import InputError
 from .extraction import PatchFeatures, gather
 from .features import RECIPES, as_rows, layer_scales
+from .growth import calibrate, grow, room, select
+from .images import path_of
 from .memory import FitPlan, fits, memory_budget
 from .neighbors import MemoryIndex
-from .prediction import Prediction
-from .projections import PROJECTIONS, mean_distances
-from .scores import BORDERS, IMAGE_SCORES, anomaly_maps
+from .options import check_options
+from .prediction import Prediction, joined
+from .scores import IMAGE_SCORES, anomaly_maps
 from .storage import describe, options_of, read_model, restore, write_model
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
@@ -93,8 +79,10 @@ class PatchCore(nn.Module):
     `good_scores_`, `good_peaks_`: scores and map peaks of good images as if they were new, from
     which thresholds.py takes its decision; `timings_` in seconds; `skipped_` (position, reason);
     `selected_from_`: "float32", or "float16" if the features were above the memory budget;
-    `fitted_on_`, positions of the images that the bank was selected from; `images_`, how many
-    these are; `examples_`, the first of them, if `fit` was given any.
+    `fitted_on_`, positions of the images that the bank was selected from, among all that `fit` and
+    then `update` were given; `images_`, how many these are, and `given_`, how many those;
+    `files_` (given_,), their paths, None where a picture was given instead; `examples_`, the first
+    of them, if `fit` was given any.
 
     `false_alarm_rate`, 5 %, is the one that `save` and `export_onnx` take thresholds for.
 
@@ -141,15 +129,45 @@ class PatchCore(nn.Module):
         predict, but has no threshold, as nothing was calibrated.
         """
         began = time.perf_counter()
-        groups = getattr(images, "groups", None) if groups is None else groups
-        if groups is not None and len(groups) != (count := len(as_list(images))):
-            raise InputError(f"groups has {len(groups)} labels for {count} images; give one each")
-        features = self.extract(images, training=True, strict=strict, progress=progress)
+        features, groups = self._extract_good(images, groups, strict, progress)
         extract_s = time.perf_counter() - began
-        self.fit_features(features, groups=features.pick(groups), progress=progress)
+        self.fit_features(features, groups=groups, progress=progress)
         self.examples_ = as_list(images)[:EXAMPLES]
+        self.files_ = [path_of(image) for image in as_list(images)]
         self.timings_["extract_s"] += extract_s
         self.timings_["fit_s"] += extract_s
+        return self
+
+    def update(self, images: object, *, groups: Sequence | None = None, strict: bool = True,
+               progress: Progress | None = None) -> "PatchCore":
+        """Learn more good images later, without those learned before.
+
+        The bank grows to `coreset_ratio` of all patches seen, by those of the new images that are
+        farthest from it, see growth.py, also for what becomes of the threshold. The scales of the
+        layers stay those of the first images: others would make every distance another. So when
+        the new images look very different (another camera), fit again on all of them.
+
+        Takes what `fit` takes; here `skipped_` counts from the first of the new images. Raises what
+        `fit` raises, and `InputError` if there is no bank yet. Whatever stops it, Ctrl-C included,
+        leaves the model as it was.
+
+        Example:
+            >>> model = PatchCore.load("bolts").update(more)
+            >>> model.save("bolts")
+        """
+        self._check_fitted()
+        began = time.perf_counter()
+        features, groups = self._extract_good(images, groups, strict, progress)
+        extracted, skipped = time.perf_counter(), features.skipped
+        given = len(as_list(images))
+        features, judges, positions = self._held_out(features, groups)
+        grow(self, self._scaled(features.rows), judges, groups, progress)
+        self.skipped_, self.fitted_on_ = skipped, self.fitted_on_ + [
+            self.given_ + position for position in positions]
+        self.files_ = (self.files_ or [None] * self.given_) + [
+            path_of(image) for image in as_list(images)]
+        self.given_ += given
+        self.timings_ = {"extract_s": extracted - began, "fit_s": time.perf_counter() - began}
         return self
 
     def extract(self, images: object, *, training: bool = False, strict: bool = True,
@@ -183,32 +201,29 @@ class PatchCore(nn.Module):
         """
         self.prepare()
         began = time.perf_counter()
-        self.skipped_, judges = features.skipped, None
-        self.fitted_on_ = [i // features.views for i in features.indices[::features.views]]
-        if self.options["calibration"] == "held-out":
-            kept, held_out = hold_out(len(features) // features.views, groups,
-                                      seed=self.options["seed"])
-            budget = memory_budget(self.options["memory_budget"])
-            features, judges = features.of(kept, budget), features.of(held_out, budget)
-            self.fitted_on_ = [self.fitted_on_[image] for image in kept]
-        rows = self._on_device(features.rows)
+        self.skipped_, self.examples_, self.files_ = features.skipped, [], None
+        self.given_ = len(features) // features.views + len(features.skipped)
+        features, judges, self.fitted_on_ = self._held_out(features, groups)
         self.grid_, self.size_, self.views_ = features.grid, features.size, features.views
         self.images_ = len(features) // features.views
+        rows = self._on_device(features.rows)
         self.register_buffer("feature_scale_", torch.ones(1, device=self.device_))
         if self.options["balance_layers"]:
             self.feature_scale_ = layer_scales(rows, self.extractor_.channels).to(self.device_)
-            for part in rows.split(CHUNK_ROWS):
-                part *= self.feature_scale_.to(part.device)
+        rows = self._scaled(rows)
         self.selected_from_ = str(rows.dtype).removeprefix("torch.")
         scaled = time.perf_counter()
         try:
-            self._keep(rows, self._select(rows, progress) if selection is None else
-                       _first_picks(selection, self._coreset_size(len(rows))))
+            picked = self._select(rows, progress) if selection is None else (
+                _first_picks(selection, room(self.options, len(rows))))
         except CoresetInterrupted as stopped:
-            self._keep(rows, stopped.selection)
+            self.keep(rows[stopped.selection.indices], stopped.selection)
             raise
+        self.keep(rows[picked.indices], picked)
         selected = time.perf_counter()
-        self.good_scores_, self.good_peaks_ = self._calibrate(rows, judges, groups, progress)
+        owners = self.coreset_indices_ // (features.patches * self.views_)
+        self.good_scores_, self.good_peaks_ = calibrate(self, rows, self.memory_bank_, owners,
+                                                        judges, groups, progress)
         self.timings_ = {"extract_s": scaled - began, "coreset_s": selected - scaled,
                          "fit_s": time.perf_counter() - began}
         return self
@@ -231,7 +246,7 @@ class PatchCore(nn.Module):
         per_image = (time.perf_counter() - began) / len(batch.indices)
         views = views_per_image(o["augmentation"])
         patches = len(sources) * views * grid[0] * grid[1]
-        size = self._coreset_size(patches)
+        size = room(o, patches)
         searched = min(len(sources), CALIBRATION_IMAGES) * grid[0] * grid[1]
         # A fold selects four fifths of the coreset from four fifths of the patches.
         selections = 1 + 0.64 * FOLDS * (o["calibration"] == "folds")
@@ -243,35 +258,37 @@ class PatchCore(nn.Module):
     def predict(self, images: object, *, strict: bool = True,
                 progress: Progress | None = None) -> Prediction:
         """Score images: a dataset, a path, a PIL image, an array, a tensor, or a list of them."""
+        return joined(self.stream(images, strict=strict, progress=progress))
+
+    @torch.inference_mode()
+    def stream(self, images: object, *, strict: bool = True,
+               progress: Progress | None = None) -> Iterator[Prediction]:
+        """What `predict` says, batch by batch, so that any number of images takes the same memory.
+
+        `indices` and `skipped` count from the first of all images; a batch of unreadable ones has
+        no scores.
+        """
         self._check_fitted()
-        sources = as_list(images)
-        return self._predict(self._parts(sources, strict, "scoring", progress))
+        yield from self._scored(self._parts(as_list(images), strict, "scoring", progress))
 
     @torch.inference_mode()
     def predict_features(self, features: PatchFeatures) -> Prediction:
         """Score images whose features were extracted before, by a model with the same options."""
         self._check_fitted()
-        prediction = self._predict(features.split(self.options["batch_size"]))
+        prediction = joined(self._scored(features.split(self.options["batch_size"])))
         prediction.skipped = features.skipped
         return prediction
 
-    def _predict(self, parts: Iterable[PatchFeatures]) -> Prediction:
+    def _scored(self, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
         index = MemoryIndex(self.memory_bank_)
-        scores, maps, frames, indices, skipped = [], [], [], [], []
         for part in parts:
-            skipped += part.skipped
+            scores, maps = np.empty(0, np.float32), np.empty((0, *self.size_), np.float32)
             if len(part):
                 rows = part.rows.to(self.device_, torch.float32) * self.feature_scale_
-                part_scores, part_maps = self.score(rows, index, part.grid, part.size)
-                scores.append(part_scores.cpu().numpy())
-                maps.append(part_maps.cpu().numpy())
-                frames += part.frames
-                indices += part.indices
-        if not indices:
-            raise InputError("no readable image to score"
-                             + (f": {skipped[0][1]}" if skipped else ""))
-        return Prediction(np.concatenate(scores), np.concatenate(maps), frames, indices,
-                          self.transform_, skipped)
+                scores, maps = (found.cpu().numpy() for found in
+                                self.score(rows, index, part.grid, part.size))
+            yield Prediction(scores, maps, part.frames, part.indices, self.transform_,
+                             part.skipped)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.
@@ -350,13 +367,40 @@ class PatchCore(nn.Module):
             self.extractor_ = extractor.to(self.device_)
         self._loaded = wanted
 
-    def _keep(self, features: Tensor, selection: CoresetSelection) -> None:
-        """Make the selected features the memory bank."""
-        indices = selection.indices
-        self.register_buffer("memory_bank_", features[indices].to(self.device_, torch.float32))
-        self.register_buffer("coreset_indices_", indices.to(self.device_))
+    def keep(self, bank: Tensor, selection: CoresetSelection) -> None:
+        """Make these patches `(m, d)`, which `selection` chose, the memory bank."""
+        self.register_buffer("memory_bank_", bank.to(self.device_, torch.float32))
+        self.register_buffer("coreset_indices_", selection.indices.to(self.device_))
         self.register_buffer("coreset_radii_", selection.radii)
         self.good_scores_ = self.good_peaks_ = np.empty(0)
+
+    def _extract_good(self, images: object, groups: Sequence | None, strict: bool,
+                      progress: Progress | None) -> tuple[PatchFeatures, list | None]:
+        """Features of good images, and the group of each that could be read."""
+        groups = getattr(images, "groups", None) if groups is None else groups
+        if groups is not None and len(groups) != (count := len(as_list(images))):
+            raise InputError(f"groups has {len(groups)} labels for {count} images; give one each")
+        features = self.extract(images, training=True, strict=strict, progress=progress)
+        return features, features.pick(groups)
+
+    def _held_out(self, features: PatchFeatures, groups: Sequence | None,
+                  ) -> tuple[PatchFeatures, Tensor | None, list[int]]:
+        """-> features to learn, those of the judges if they are held out, positions of the first.
+        """
+        positions = [i // features.views for i in features.indices[::features.views]]
+        if self.options["calibration"] != "held-out":
+            return features, None, positions
+        kept, held_out = hold_out(len(positions), groups, seed=self.options["seed"])
+        budget = memory_budget(self.options["memory_budget"])
+        return (features.of(kept, budget), features.of(held_out, budget).rows,
+                [positions[image] for image in kept])
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        """The same rows, scaled in place."""
+        rows = self._on_device(rows)
+        for part in rows.split(CHUNK_ROWS) if self.options["balance_layers"] else ():
+            part *= self.feature_scale_.to(part.device)
+        return rows
 
     def _parts(self, sources: list, strict: bool, what: str,
                progress: Progress | None) -> Iterator[PatchFeatures]:
@@ -380,87 +424,19 @@ class PatchCore(nn.Module):
             return rows.to(self.device_)
         return rows
 
-    def _coreset_size(self, patches: int) -> int:
-        return max(1, int(patches * self.options["coreset_ratio"]))
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "memory_bank_"):
             raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
 
-    def _select(self, features: Tensor, progress: Progress | None,
-                left_out: Tensor | None = None) -> CoresetSelection:
-        """The coreset; of the rows that the `(n,)` mask does not leave out, if there is one."""
-        o = self.options
-        count = len(features) if left_out is None else int((~left_out).sum())
-        size = self._coreset_size(count)
-        if o["coreset"] == "random" or size == count:
-            indices = random_coreset(len(features), len(features), seed=o["seed"])
-            if left_out is not None:
-                indices = indices[~left_out.cpu()[indices]]
-            return CoresetSelection(indices[:size], torch.full((size,), float("nan")))
-        seen = features
-        if o["projection"]:
-            seen = PROJECTIONS[o["projection"]](features, o["seed"])
-        known = mean_distances(seen, o["seed"]) if o["coreset_start"] == "mean" else None
-        start = 0 if o["coreset_start"] == "first" else None
-        if left_out is not None:
-            start, known = leave_out(left_out, start, known, seed=o["seed"])
-        return greedy_coreset(
-            seen, size, start=start, seed=o["seed"], distances=known,
-            progress=progress and (lambda done, total: progress("selecting coreset", done, total)))
-
-    def _calibrate(self, rows: Tensor, judges: PatchFeatures | None, groups: Sequence | None,
-                   progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
-        """How the model scores good images it has not seen, see calibration.py."""
-        patches, seed = self.grid_[0] * self.grid_[1], self.options["seed"]
-
-        def score(own: Tensor, index: MemoryIndex) -> tuple[Tensor, Tensor]:
-            return self.score(own, index, self.grid_, self.size_)
-
-        def bank_without(left_out: Tensor) -> Tensor:
-            indices = self._select(rows, None, left_out).indices
-            indices = indices[~left_out[indices]]  # else copies of what was picked, at distance 0
-            return rows[indices].to(self.device_, torch.float32)
-
-        shape = dict(patches=patches, views=self.views_, progress=progress)
-        if judges is not None:
-            scaled = judges.rows.to(self.device_, torch.float32) * self.feature_scale_
-            return judge(scaled, MemoryIndex(self.memory_bank_), score, **shape)
-        if self.options["calibration"] == "folds":
-            return cross_fit(rows, bank_without, score, groups=groups, seed=seed, **shape)
-        owners = self.coreset_indices_ // (patches * self.views_)
-        return leave_one_out(rows, MemoryIndex(self.memory_bank_), owners, score, groups=groups,
-                             seed=seed, **shape)
+    def _select(self, rows: Tensor, progress: Progress | None) -> CoresetSelection:
+        return select(rows, room(self.options, len(rows)), self.options, progress=progress)
 
     def _batches(self, sources: list, strict: bool) -> Iterator[Batch]:
         return load_batches(sources, self.transform_, batch_size=self.options["batch_size"],
                             strict=strict)
 
     def check_options(self) -> None:
-        o = self.options
-        if not 0 < o["coreset_ratio"] <= 1:
-            raise InputError(f"coreset_ratio is {o['coreset_ratio']}; it must be in (0, 1]")
-        for name, known in (("patch_features", RECIPES), ("coreset", ("greedy", "random")),
-                            ("coreset_start", ("random", "first", "mean")),
-                            ("image_score", IMAGE_SCORES), ("map_border", BORDERS),
-                            ("calibration", CALIBRATIONS),
-                            ("map_upsampling", ("bilinear", "nearest")),
-                            ("precision", ("float32", "float16")),
-                            ("projection", (*PROJECTIONS, None))):
-            if o[name] not in known:
-                raise unknown(name, o[name], [str(k) for k in known])
-        if o["balance_layers"] and o["patch_features"] == "adaptive":
-            raise InputError("balance_layers needs features that are channels of layers; "
-                             "'adaptive' ones are not")
-        if o["weights"] and not Path(o["weights"]).is_file():
-            raise InputError(f"{o['weights']}: no such checkpoint")
-        views_per_image(o["augmentation"])
-        memory_budget(o["memory_budget"])
-        for name in ("num_neighbors", "reweight_neighbors", "batch_size", "map_kernel_size"):
-            if o[name] < 1:
-                raise InputError(f"{name} is {o[name]}; it must be at least 1")
-        if o["map_kernel_size"] % 2 == 0:
-            raise InputError(f"map_kernel_size is {o['map_kernel_size']}; it must be odd")
+        check_options(self.options)
 
 
 def _first_picks(selection: CoresetSelection, size: int) -> CoresetSelection:

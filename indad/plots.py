@@ -1,6 +1,8 @@
 """Pictures from arrays. Nothing here knows a model or a file layout."""
 
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,12 +20,13 @@ class ColourScale:
 
     @classmethod
     def of(cls, good_peaks: np.ndarray, level: float) -> "ColourScale":
-        """Heat begins near what the maps of good images reach, so a good image shows as itself.
+        """Around the level that counts as a defect.
 
-        `level` is the threshold of the map.
+        Heat begins near what good images reach, their `(n,)` peaks, so that such
+        an image shows as itself.
         """
-        floor = 0.8 * float(np.median(good_peaks)) if len(good_peaks) else 0.0
-        return cls(low=floor, high=max(2.5 * level - 1.5 * floor, floor))
+        low = 0.8 * float(np.median(good_peaks)) if len(good_peaks) else 0.0
+        return cls(low, max(2.5 * level - 1.5 * low, low))
 
     def fractions(self, values: np.ndarray) -> np.ndarray:
         span = max(self.high - self.low, np.finfo(np.float32).tiny)
@@ -38,7 +41,7 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
     The outline on the heat map is the *prediction* (where the map exceeds `outline_above`); the
     truth has a panel of its own, so that neither can be taken for the other.
     """
-    size = (max(1, round(photo.width * height / photo.height)), height)
+    size = _fitted(photo, height)
     base = np.asarray(photo.resize(size), dtype=np.float32)
     shown = np.asarray(Image.fromarray(anomaly_map).resize(size, Image.Resampling.BILINEAR))
     panels = [base, _outlined(heat(base, scale.fractions(shown)),
@@ -48,6 +51,73 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
         small = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size)) > 0
         panels.append(_outlined(base, small, TRUE))
     return _titled(np.concatenate(panels, axis=1).astype(np.uint8), title)
+
+
+def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],
+                  height: int = 256) -> Image.Image:
+    """A patch, and the training patch that it was measured against, each in its photo and close up.
+
+    Args:
+        pairs: a photo and the box of the patch in its pixels; the whole photo alone if None.
+    """
+    panels = []
+    for photo, box in pairs:
+        whole = photo.resize(_fitted(photo, height))
+        panels.append(_framed(whole, box and _scaled(box, 0, 0, whole.width / photo.width,
+                                                     whole.height / photo.height)))
+        if box:
+            left, top, right, bottom = _around(box)
+            by = height / (bottom - top)
+            panels.append(_framed(zoomed(photo, box).resize((height, height)),
+                                  _scaled(box, left, top, by, by)))
+    panels = [np.pad(panel, ((0, height - len(panel)), (0, 0), (0, 0))) for panel in panels]
+    return _titled(np.concatenate(panels, axis=1), title)
+
+
+def zoomed(photo: Image.Image, box: tuple, most: int = 512) -> Image.Image:
+    """The box (left, top, right, bottom) and what surrounds it, three times as wide.
+
+    It has the photo's own pixels, or `most` on a side if these are more, as in a long strip.
+    """
+    left, top, right, bottom = _around(box)
+    if (side := right - left) <= most:
+        return photo.crop((left, top, right, bottom))
+    seen = max(left, 0), max(top, 0), min(right, photo.width), min(bottom, photo.height)
+    size = [max(1, round((seen[i + 2] - seen[i]) * most / side)) for i in (0, 1)]
+    canvas = Image.new("RGB", (most, most))
+    canvas.paste(photo.resize(size, box=seen), (round((seen[0] - left) * most / side),
+                                                round((seen[1] - top) * most / side)))
+    return canvas
+
+
+def _fitted(photo: Image.Image, height: int) -> tuple[int, int]:
+    """The size of a photo in a panel: so high, or four times so wide if it is a long strip."""
+    by = min(height / photo.height, 4 * height / photo.width)
+    return max(1, round(photo.width * by)), max(1, round(photo.height * by))
+
+
+def _around(box: tuple, times: float = 3.0) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    x, y = (left + right) / 2, (top + bottom) / 2
+    side = max(1, round(times * max(right - left, bottom - top)))
+    left, top = round(x - side / 2), round(y - side / 2)
+    return left, top, left + side, top + side
+
+
+def _scaled(box: tuple, left: float, top: float, x: float, y: float) -> tuple:
+    return (box[0] - left) * x, (box[1] - top) * y, (box[2] - left) * x, (box[3] - top) * y
+
+
+def _framed(picture: Image.Image, box: tuple | None) -> np.ndarray:
+    if box:
+        picture = picture.copy()
+        ImageDraw.Draw(picture).rectangle(box, outline=PREDICTED, width=2)
+    return np.asarray(picture)
+
+
+def save_picture(picture: Image.Image, file: Path) -> None:
+    """As PNG. Photos hardly repeat: Huffman coding alone is quick and costs little size."""
+    picture.save(file, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
 def heat(photo: np.ndarray, fractions: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import InputError
@@ -15,6 +16,7 @@ METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap",
 VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "preset",
            "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
 COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run")
+SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # These change how fast a number comes, not which one: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size")
 
@@ -85,13 +87,13 @@ def write_summary(output: Path) -> list[dict]:
     return rows
 
 
-def write_scores(file: Path, rows: list[dict]) -> None:
-    """scores.csv: one line an image, worst first."""
+def write_scores(file: Path, rows: list[dict], columns: Sequence[str] = SCORES) -> None:
+    """scores.csv: one line an image, worst first; those without a score last."""
     with open(file, "w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, ("image", "label", "defect_type", "score", "threshold",
-                                        "verdict"), lineterminator="\n")
+        writer = csv.DictWriter(lines, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: -row["score"]))
+        writer.writerows(sorted(rows, key=lambda row: (row["score"] is None,
+                                                       -(row["score"] or 0))))
 
 
 def read_scores(folder: Path) -> list[dict]:

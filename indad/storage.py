@@ -17,7 +17,7 @@ from . import __version__
 from .backbones import find_backbone
 from .errors import InputError
 from .files import complete_folder, explain_full_disk, in_units, sha256_of, write_text
-from .thresholds import conformal_threshold
+from .thresholds import decide
 from .weights import first_line
 
 FORMAT = 1  # raised when older versions of indad could no longer read what this one writes
@@ -113,8 +113,10 @@ def describe(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         "transform": asdict(model.transform_),
         "grid": list(model.grid_), "size": list(model.size_), "views": model.views_,
         "training": {"images": model.images_, "fitted_on": _unless_all(model.fitted_on_),
-                     "skipped": len(model.skipped_),
-                     "selected_from": model.selected_from_},
+                     "skipped": len(model.skipped_), "given": model.given_,
+                     "selected_from": model.selected_from_,
+                     # As they were given, for explanations; the images are not kept.
+                     "files": model.files_ if any(model.files_ or ()) else None},
         "thresholds": _thresholds(model.good_scores_, model.good_peaks_, model.false_alarm_rate),
     }
     tensors = {name: torch.as_tensor(getattr(model, f"{name}_")).to(dtype)
@@ -165,6 +167,12 @@ def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: 
     model.grid_, model.size_ = tuple(record["grid"]), tuple(record["size"])
     model.views_, model.images_ = record["views"], record["training"]["images"]
     model.fitted_on_ = record["training"].get("fitted_on") or list(range(model.images_))
+    # The first models of format 1 knew neither how many images were given nor where they lay.
+    model.given_ = record["training"].get("given", max(model.fitted_on_) + 1)
+    model.files_ = record["training"].get("files")
+    if model.files_ is not None and len(model.files_) != model.given_:
+        raise InputError(f"{folder / RECORD}: names {len(model.files_)} training files of "
+                         f"{model.given_}; copy it again")
     model.selected_from_ = record["training"]["selected_from"]
     model.skipped_, model.timings_ = [], {}
     model.false_alarm_rate = record["thresholds"]["false_alarm_rate"]
@@ -181,9 +189,9 @@ def _unless_all(positions: list[int]) -> list[int] | None:
 
 def _thresholds(scores: np.ndarray, peaks: np.ndarray, rate: float) -> dict:
     """Of image scores and maps; null for a model that was not calibrated."""
-    return {"false_alarm_rate": rate, "calibrated_on": len(scores),
-            **{name: conformal_threshold(good, rate) if len(good) else None
-               for name, good in (("score", scores), ("map", peaks))}}
+    decided = decide(scores, peaks, rate)
+    return {"false_alarm_rate": rate, "calibrated_on": decided["calibrated_on"],
+            "score": decided["threshold"], "map": decided["map_threshold"]}
 
 
 def _read_record(folder: Path) -> dict:

@@ -13,7 +13,7 @@ from .explanation import Box, Match, box_in_photo, explain
 from .images import read_image
 from .layouts import Item
 from .patchcore import PatchCore
-from .plots import ColourScale, heat
+from .plots import ColourScale, heat, zoomed
 from .prediction import Prediction
 from .widgets import explore
 
@@ -209,11 +209,3 @@ def frame(axes: "Axes", box: Box) -> None:
     left, top, right, bottom = box
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False,
                              edgecolor="#00FFFF", linewidth=2))
-
-
-def zoomed(photo: object, box: Box, around: float = 3.0) -> object:
-    """The box and what surrounds it, `around` times as wide, as a picture."""
-    left, top, right, bottom = box
-    x, y = (left + right) / 2, (top + bottom) / 2
-    half = around * max(right - left, bottom - top) / 2
-    return photo.crop((round(x - half), round(y - half), round(x + half), round(y + half)))

@@ -1,12 +1,24 @@
 """Reading pictures of every kind, and the way into the model's frame and back."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from indad.errors import InputError
-from indad.images import Frame, ImageTransform, as_rgb, image_size, read_image, read_mask, to_photo
+from indad.images import (
+    Frame,
+    ImageTransform,
+    as_rgb,
+    image_size,
+    read_image,
+    read_mask,
+    to_photo,
+    to_rgb,
+)
 
 
 def gradient(height=12, width=20):
@@ -147,3 +159,61 @@ def test_what_the_crop_cut_away_gets_no_evidence():
 def test_a_crop_larger_than_the_picture_is_refused():
     with pytest.raises(InputError, match="crop 64 is larger"):
         ImageTransform(resize=(32, 32), crop=64).frame((10, 10))
+
+
+def test_whatever_a_decoder_raises_means_unreadable(tmp_path, monkeypatch):
+    Image.fromarray(gradient()).save(tmp_path / "a.png")
+    for error in (struct.error("unpack"), zlib.error("bad"), MemoryError(), OverflowError("big"),
+                  Image.DecompressionBombError("bomb"), Image.DecompressionBombWarning("bomb"),
+                  KeyError(3), AttributeError("no\nsuch")):
+        def fail(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+        monkeypatch.setattr("PIL.Image.Image.getexif", fail)
+        for read in (read_image, image_size):
+            with pytest.raises(InputError, match=r"a\.png: not a readable image \(.+\)$") as caught:
+                read(tmp_path / "a.png")
+            assert "\n" not in str(caught.value)
+
+
+def test_pictures_of_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
+    Image.new("1", (8200, 8200)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 50_000
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    with pytest.raises(InputError, match="8200 x 8200 pixels are too many; at most 50 million"):
+        read_image(tmp_path / "bomb.png")
+    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(InputError, match="bomb.png"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_files_for_other_programs_are_not_run(tmp_path, monkeypatch):
+    """Pillow would call Ghostscript for a PostScript file, whatever its name says."""
+    from PIL import EpsImagePlugin
+
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+                                     b"%%EndComments\nshowpage\n%%EOF\n")
+    called = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments: called.append(1))
+    with pytest.raises(InputError, match="cannot identify"):
+        read_image(tmp_path / "a.png")
+    assert not called
+
+
+@pytest.mark.filterwarnings("error")
+def test_float_tiffs_with_holes(tmp_path):
+    values = (gradient() / 255).astype(np.float32)
+    values[0, :3] = np.nan, np.inf, -np.inf
+    Image.fromarray(values).save(tmp_path / "f.tif")
+    pixels = np.asarray(read_image(tmp_path / "f.tif"))[..., 0]
+    assert pixels[0, :3].tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize("mode, values", [("I;16", [0, 1, 128, 129, 40000, 65535]),
+                                          ("I", [-5, 0, 300, 40000, 65535, 70000])])
+def test_integer_modes_are_scaled_as_fractions_of_16_bits(mode, values):
+    image = Image.fromarray(np.array([values], np.uint16 if mode == "I;16" else np.int32))
+    assert image.mode == mode
+    wanted = [round(min(max(value, 0), 65535) / 65535 * 255) for value in values]
+    assert np.asarray(to_rgb(image))[0, :, 0].tolist() == wanted

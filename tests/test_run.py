@@ -318,10 +318,10 @@ def test_floors_import_only_downwards():
               "images features coreset neighbors metrics plots thresholds files lookalikes weights "
               "workers parts_textures parts_objects widgets",
               "backbones scores projections batches memory synthetic layouts fetch unpack "
-              "augmentation prediction charts",
-              "extraction data results calibration storage", "patchcore tables",
+              "augmentation prediction calibration charts",
+              "extraction data results storage growth options", "patchcore tables",
               "experiment download checks explanation export runs",
-              "plans figures views report serve", "sweep", "cli", "__init__ __main__"]
+              "plans figures views inspection report serve", "sweep", "cli", "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
     assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
     for file in (REPOSITORY / "indad").glob("*.py"):

@@ -1,0 +1,245 @@
+"""A model that learns more good images later: what it takes, what it keeps, what it promises."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from indad import PatchCore, patchcore
+from indad.cli import main
+from indad.coreset import greedy_coreset_one_at_a_time
+from indad.errors import InputError
+from indad.explanation import explain
+
+FIXTURES = Path(__file__).parent / "fixtures"
+sys.path.insert(0, str(FIXTURES))
+from make_format_1 import pictures  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("shared_backbones")
+OPTIONS = dict(resize=64, coreset_ratio=0.2, device="cpu", seed=1)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Path]:
+    """Ten noisy plaids."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for i in range(10):
+        noise = random.integers(0, 40, (64, 64, 3), np.uint8)
+        Image.fromarray(pictures()[i % 6] // 2 + noise).save(folder / f"{i}.png")
+    return sorted(folder.iterdir())
+
+
+def fitted(photos, **options) -> PatchCore:
+    return PatchCore(**OPTIONS | options).fit(photos)
+
+
+def scaled(model: PatchCore, photos) -> torch.Tensor:
+    return model.extract(photos).rows * model.feature_scale_
+
+
+def covering_radius(bank: torch.Tensor, rows: torch.Tensor) -> float:
+    return float(torch.cdist(rows, bank, compute_mode="donot_use_mm_for_euclid_dist").amin(1).max())
+
+
+def test_the_bank_takes_the_new_patches_that_are_farthest_from_it(photos):
+    model = fitted(photos[:6])
+    old, scale = model.memory_bank_.clone(), model.feature_scale_.clone()
+    assert model.update(photos[6:]) is model
+    assert len(model.memory_bank_) == int(0.2 * 10 * 64)
+    assert torch.equal(model.memory_bank_[:len(old)], old)
+    assert torch.equal(model.feature_scale_, scale)
+    rows = scaled(model, photos)
+    torch.testing.assert_close(model.memory_bank_, rows[model.coreset_indices_])
+    new = rows[6 * 64:]
+    known = torch.cdist(new, old, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+    literal = greedy_coreset_one_at_a_time(new, len(model.memory_bank_) - len(old),
+                                           distances=known)
+    assert (model.coreset_indices_[len(old):] - 6 * 64).tolist() == literal.indices.tolist()
+    radius = covering_radius(model.memory_bank_, rows)
+    assert radius <= model.coreset_radii_[-1] + 1e-4
+    assert (model.images_, model.given_, model.fitted_on_) == (10, 10, list(range(10)))
+    assert set(model.timings_) == {"extract_s", "fit_s"}
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.25])
+def test_the_radius_is_near_that_of_a_fresh_coreset_of_the_same_size(photos, ratio):
+    grown = fitted(photos[::2], coreset_ratio=ratio).update(photos[1::2])
+    rows = scaled(grown, photos)
+    fresh = greedy_coreset_one_at_a_time(rows, len(grown.memory_bank_), seed=1)
+    assert len(grown.memory_bank_) == int(ratio * 640)
+    assert covering_radius(grown.memory_bank_, rows) <= 1.05 * float(fresh.radii[-1])
+
+
+def test_keeping_everything_it_is_the_model_of_all_images(photos):
+    options = dict(coreset_ratio=1.0, balance_layers=False)
+    grown = fitted(photos[:3], **options).update(photos[3:5]).update(photos[5:6])
+    whole = fitted(photos[:6], **options)
+    assert len(grown.memory_bank_) == len(whole.memory_bank_) == 6 * 64
+    found, wanted = grown.predict(photos), whole.predict(photos)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-4)
+    np.testing.assert_allclose(found.model_maps, wanted.model_maps, atol=1e-4)
+
+
+def test_good_scores_old_ones_stay_and_new_ones_are_left_out(photos):
+    model = fitted(photos[:6])
+    scores, peaks = model.good_scores_.copy(), model.good_peaks_.copy()
+    model.update(photos[6:])
+    assert len(model.good_scores_) == len(model.good_peaks_) == 10
+    assert np.array_equal(model.good_scores_[:6], scores)
+    assert np.array_equal(model.good_peaks_[:6], peaks)
+    owners, bank, found = model.coreset_indices_ // 64, model.memory_bank_, []
+    for image, photo in enumerate(photos):
+        model.memory_bank_ = bank[owners != image]
+        found.append(float(model.predict(photo).scores[0]))
+    np.testing.assert_allclose(sorted(model.good_scores_[6:]), sorted(found[6:]), rtol=1e-4)
+    assert (np.sort(found[:6]) <= np.sort(scores) + 1e-4).all()  # so what stayed is not too low
+
+
+def test_a_single_new_image_is_judged_by_the_old_bank(photos):
+    model = fitted(photos[:6])
+    wanted = model.predict(photos[6])
+    model.update(photos[6])
+    assert model.good_scores_[6] == pytest.approx(float(wanted.scores[0]), rel=1e-5)
+    assert model.good_peaks_[6] == pytest.approx(float(wanted.model_maps.max()), rel=1e-5)
+
+
+def test_explanations_name_the_new_images(photos, tmp_path):
+    model = fitted(photos[:3], coreset_ratio=1.0)
+    shutil.copy(photos[8], tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG cut short")
+    model.update([photos[7], tmp_path / "bad.png", tmp_path / "good.png"], strict=False)
+    assert [position for position, _ in model.skipped_] == [1]
+    assert model.fitted_on_ == [0, 1, 2, 3, 5]
+    assert (model.images_, model.given_) == (5, 6)
+    match = explain(model, photos[8], place=(2, 5))
+    assert (match.train_image, match.train_place) == (5, (2, 5))
+    assert match.distance < 1e-3
+    assert model.files_[5] == str(tmp_path / "good.png")
+    assert explain(model, photos[1], place=(0, 0)).train_image == 1
+
+
+@pytest.mark.parametrize("calibration, judges", [("folds", 4), ("held-out", 1)])
+def test_new_images_are_judged_as_the_options_say(photos, calibration, judges):
+    model = fitted(photos[:6], calibration=calibration)
+    before, old = len(model.good_scores_), model.memory_bank_
+    model.update(photos[6:])
+    assert len(model.good_scores_) == before + judges
+    kept = len(model.fitted_on_)
+    assert kept == (10 if calibration == "folds" else 10 - before - judges)
+    if calibration == "held-out":
+        (judge,) = set(range(6, 10)) - set(model.fitted_on_)
+        found = float(model.predict(photos[judge]).scores[0])
+        assert model.good_scores_[-1] == pytest.approx(found, rel=1e-5)
+    assert len(model.memory_bank_) == int(0.2 * kept * 64)
+    assert torch.equal(model.memory_bank_[:len(old)], old)
+
+
+@pytest.mark.parametrize("options", [
+    dict(coreset="random"), dict(projection="sparse"), dict(augmentation="flips"),
+    dict(coreset_start="mean", projection="linear"), dict(memory_budget="10kB")])
+def test_other_options(photos, options):
+    model = fitted(photos[:4], **options).update(photos[4:6])
+    per_image = 64 * model.views_
+    assert len(model.memory_bank_) == int(0.2 * 6 * per_image)
+    assert len(set(model.coreset_indices_.tolist())) == len(model.memory_bank_)
+    assert int(model.coreset_indices_.max()) < 6 * per_image
+    assert len(model.good_scores_) == 6
+    assert explain(model, photos[9]).train_image < 6
+
+
+def test_whatever_stops_it_leaves_the_model_as_it_was(photos, monkeypatch, tmp_path):
+    model = fitted(photos[:4])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    learned = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    (tmp_path / "bad.png").write_bytes(b"")
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with pytest.raises(InputError, match=r"bad\.png"):
+        model.update([photos[5], tmp_path / "bad.png"])
+    with pytest.raises(InputError, match="groups has 1 labels for 2 images"):
+        model.update(photos[4:6], groups=["a"])
+    for name in ("select", "calibrate"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"indad.growth.{name}", stop)
+            with pytest.raises(KeyboardInterrupt):
+                model.update(photos[4:6])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert {name: vars(model)[name] for name in learned} == learned
+    with pytest.raises(InputError, match="call fit"):
+        PatchCore().update(photos)
+
+
+def test_groups_are_judged_as_one(photos):
+    model = fitted(photos[:4]).update(photos[4:8], groups=["a", "a", "b", "b"])
+    assert len(model.good_scores_) == 4 + 2
+
+
+def test_saved_models_go_on_learning(photos, tmp_path):
+    fitted(photos[:6]).save(tmp_path / "model")
+    straight = fitted(photos[:6]).update(photos[6:8]).update(photos[8:])
+    for new in (photos[6:8], photos[8:]):
+        PatchCore.load(tmp_path / "model", device="cpu").update(new).save(tmp_path / "model")
+    loaded = PatchCore.load(tmp_path / "model", device="cpu")
+    assert torch.equal(loaded.memory_bank_, straight.memory_bank_)
+    assert np.array_equal(loaded.good_scores_, straight.good_scores_)
+    assert loaded.files_ == straight.files_ == [str(photo) for photo in photos]
+    assert (loaded.images_, loaded.given_) == (10, 10)
+
+
+def test_a_model_of_before_learns_too(tmp_path):
+    """Its record says neither how many images were given nor where they lie."""
+    shutil.copytree(FIXTURES / "format_1", tmp_path / "model")
+    model = PatchCore.load(tmp_path / "model", device="cpu")
+    assert (model.files_, model.given_) == (None, 4)
+    Image.fromarray(pictures()[4]).save(tmp_path / "new.png")
+    model.update([tmp_path / "new.png", pictures()[5]]).save(tmp_path / "model")
+    again = PatchCore.load(tmp_path / "model", device="cpu")
+    assert again.files_ == [None] * 4 + [str(tmp_path / "new.png"), None]
+    assert again.images_ == 6
+
+
+def test_models_of_pictures_know_no_files(tmp_path):
+    model = PatchCore(**OPTIONS).fit(pictures()[:3])
+    model.save(tmp_path / "model")
+    assert '"files": null' in (tmp_path / "model" / "model.json").read_text()
+    assert PatchCore.load(tmp_path / "model").update(pictures()[3:5]).given_ == 5
+
+
+def test_the_command(photos, tmp_path, capsys):
+    fitted(photos[:6]).save(tmp_path / "model")
+    before = (tmp_path / "model" / "model.json").read_bytes()
+    (tmp_path / "new").mkdir()
+    for photo in photos[6:]:
+        shutil.copy(photo, tmp_path / "new")
+    (tmp_path / "new" / "bad.png").write_bytes(b"")
+    words = ["update", str(tmp_path / "model"), str(tmp_path / "new")]
+    assert main([*words, "--output", str(tmp_path / "grown")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (f"{tmp_path / 'grown'}: learned from 4 more photos, 10 in all; "
+                            "remembers 52 more patches, 128 in all\n")
+    assert "bad.png: not a readable image" in captured.err
+    assert (tmp_path / "model" / "model.json").read_bytes() == before
+    assert main([*words, "--strict"]) == 2
+    assert (tmp_path / "model" / "model.json").read_bytes() == before
+    assert main(words) == 0
+    assert PatchCore.load(tmp_path / "model").images_ == 10
+    for bad, message in (([str(tmp_path / "none"), str(tmp_path / "new")], "no such folder"),
+                         ([str(tmp_path / "model"), str(tmp_path / "none")], "no such folder"),
+                         ([*words[1:], "--output", str(tmp_path / "new")], "no part of a saved")):
+        assert main(["update", *bad]) == 2
+        assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_second_fit_forgets_the_files_of_the_first(photos):
+    model = fitted(photos[:3])
+    assert model.files_ == [str(photo) for photo in photos[:3]]
+    model.fit_features(model.extract(photos[3:6]))
+    assert (model.files_, model.examples_) == (None, [])
+    assert patchcore.path_of(photos[0]) == str(photos[0])
