@@ -14,7 +14,7 @@ from PIL import Image
 
 import indad
 from indad import results
-from indad.cli import main
+from indad.cli import COMMANDS, main
 from indad.experiment import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -279,7 +279,7 @@ def test_a_person_at_a_terminal_chooses(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
     answers = iter(["nonsense", "weave", "1"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
-    monkeypatch.setattr("indad.cli._run", lambda options: chosen.update(vars(options)) or 0)
+    monkeypatch.setitem(COMMANDS, "run", lambda options: chosen.update(vars(options)) or 0)
     assert main([]) == 0
     assert (chosen["category"], chosen["backbone"]) == ("weave", "efficientnet_lite0")
     assert "type a number" in capsys.readouterr().out
@@ -288,7 +288,7 @@ def test_a_person_at_a_terminal_chooses(monkeypatch, capsys):
 def test_without_a_terminal_the_defaults_run(monkeypatch):
     chosen = {}
     monkeypatch.setattr("sys.stdin", None)
-    monkeypatch.setattr("indad.cli._run", lambda options: chosen.update(vars(options)) or 0)
+    monkeypatch.setitem(COMMANDS, "run", lambda options: chosen.update(vars(options)) or 0)
     assert main([]) == 0
     assert (chosen["dataset"], chosen["category"]) == ("synthetic", "all")
 
@@ -321,7 +321,8 @@ def test_floors_import_only_downwards():
               "augmentation prediction calibration charts",
               "extraction data results storage growth options", "patchcore tables",
               "experiment download checks explanation export runs",
-              "plans figures views inspection report serve", "sweep", "cli", "__init__ __main__"]
+              "plans figures views inspection report serve", "sweep arguments", "cli",
+              "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
     assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
     for file in (REPOSITORY / "indad").glob("*.py"):
