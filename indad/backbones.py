@@ -8,6 +8,7 @@ last layer that is used.
 import importlib
 import importlib.util
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from .errors import InputError, unknown
 from .images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
 from .weights import (
+    Undrawn,
     cached_hub_file,
     fetch_address,
     fill,
@@ -32,6 +34,7 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 HALF = (0.5, 0.5, 0.5)
 OFFLINE = "efficientnet_lite0"
 SILENCE = logging.NullHandler()
+COARSEST = 32  # stride of a CNN's last map
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,8 @@ def _options(row: Backbone, layers: tuple[int, ...], size: tuple[int, int], sett
         except (AssertionError, IndexError) as error:
             raise InputError(f"{row.name} has no layers {layers}: {first_line(error)}") from error
         _check_patches(row, network, size, setting)
+        if not options and row.name in BACKBONES and not any(side % COARSEST for side in size):
+            return options  # what a registered CNN takes: no need to try
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, 3, *size, device="meta"))
@@ -340,7 +345,8 @@ def _build(row: Backbone, layers: tuple[int, ...], options: dict,
         if timm.get_pretrained_cfg(row.tag).num_classes == 0:
             options["pretrained_cfg_overlay"]["num_classes"] = 1
             options["num_classes"] = 0
-    network = timm.create_model(row.tag, features_only=True, out_indices=layers, **options)
+    with nullcontext() if tensors is None else Undrawn():
+        network = timm.create_model(row.tag, features_only=True, out_indices=layers, **options)
     for module in network.modules():  # timm keeps a copy of the tensors in its records
         getattr(module, "pretrained_cfg", {}).pop("state_dict", None)
     return network

@@ -15,13 +15,17 @@ from urllib.request import getproxies, proxy_bypass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import init
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
 
 from .errors import InputError
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "teacher")
 PREFIXES = ("module.", "backbone.", "model.")
 ANSWER_WITHIN = 3.0  # seconds
+DRAWS = {Tensor.uniform_, Tensor.normal_, init.uniform_, init.normal_, init.trunc_normal_,
+         init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -86,6 +90,20 @@ def read_package(package: str, name: str, like: dict[str, Tensor]) -> dict[str, 
         raise InputError(f"{files[0]}: its tensors do not fit timm's {name}; "
                          "upgrade timm and the package")
     return dict(zip(like, packaged.values(), strict=True))
+
+
+class Undrawn(TorchFunctionMode):
+    """While this is on, networks are built without drawing their random first numbers: zeros.
+
+    A checkpoint replaces them all, so drawing is for nothing: two seconds of a ViT, and a step of
+    torch's random generator, which is the caller's.
+    """
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        named = named or {}
+        if function in DRAWS:
+            return (arguments[0] if arguments else named["tensor"]).detach().zero_()
+        return function(*arguments, **named)
 
 
 def fill(build: Callable[[dict[str, Tensor]], nn.Module], tensors: dict[str, Tensor],

@@ -70,6 +70,14 @@ def test_packaged_weights_say_what_the_original_network_says(number):
                                    expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
+def test_loading_draws_no_random_number():
+    """The generator is the caller's: a seed set before means the same after."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    load_backbone("efficientnet_lite0")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_packaged_weights_take_a_hazelnut_for_an_acorn(hazelnut):
     """ImageNet has no hazelnut; a network that sees will say acorn (988) most of the time."""
     row = BACKBONES["efficientnet_lite0"]
