@@ -214,10 +214,10 @@ measured = {name: latencies(run) for name, run in ways.items()}
 figure, axes = plt.subplots(figsize=(6.5, 2.2), layout="constrained")
 for place, (name, times) in enumerate(measured.items()):
     axes.plot(times, [place] * len(times), "o", color=COLOURS[place], alpha=0.5)
-    for percent in (50, 95):
+    for percent, side in ((50, "right"), (95, "left")):
         value = np.percentile(times, percent)
         axes.plot([value] * 2, [place - 0.3, place + 0.3], color="black")
-        axes.annotate(f"p{percent}", (value, place + 0.32), ha="center", fontsize=8)
+        axes.annotate(f"p{percent}", (value, place + 0.32), ha=side, fontsize=8)
     print(f"{name:<12} p50 {np.percentile(times, 50):4.0f} ms, p95 {np.percentile(times, 95):4.0f} ms")
 axes.set_yticks(range(len(measured)), measured)
 axes.set(xlabel="milliseconds for one photo", ylim=(-0.5, len(measured) - 0.3), xlim=(0, None))
