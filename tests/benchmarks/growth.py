@@ -7,9 +7,9 @@ Its covering radius over *all* patches, those it has forgotten included, is divi
 fresh farthest-first coreset of the same size and in the same scales (the mean of three starts):
 1.05 is 5 % more. Features are extracted once. A set of twelve images is there because the fewer
 the patches, the larger a share of them a grown bank should go back for. DATA holds
-`mvtec_ad/hazelnut_reduced`, which is left out if not there. The costs of the reserve are of that first fit: seconds without extraction, least
-of all seeds, and bytes of the saved model. Writes growth.json and growth.md. Not part of the test
-run.
+`mvtec_ad/hazelnut_reduced`, which is left out if not there. The costs of the reserve are of that
+first fit: seconds without extraction, least of all seeds, and bytes of the saved model. Writes
+growth.json and growth.md. Not part of the test run.
 """
 
 import argparse
