@@ -90,7 +90,8 @@ def markdown(rows: list[dict], about: dict) -> str:
     lines.append("| **worst** | | | | " + " | ".join(f"{ratio:.4f}" for ratio in worst) + " |")
     lines += ["", "Its costs: seconds of `fit` without extraction (least of the seeds) "
               "on a machine that other work shared, and the saved model.", "",
-              "| data | coreset ratio | " + " | ".join(f"reserve {float(name):.1%}" for name in reserves) + " |",
+              "| data | coreset ratio | "
+              + " | ".join(f"reserve {float(name):.1%}" for name in reserves) + " |",
               "|---|---|" + "---|" * len(reserves)]
     for data, ratio in dict.fromkeys((row["data"], row["coreset_ratio"]) for row in rows):
         cells = [[row["reserves"][name] for row in rows
