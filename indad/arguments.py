@@ -69,6 +69,8 @@ def parser() -> Parser:
     fit.set_defaults(command="fit")
     fit.add_argument("folder", help="photos, or a folder with `good` or `train/good` in it")
     fit.add_argument("--output", required=True, help="folder for the model")
+    fit.add_argument("--reserve", type=float, default=0.05, help="share of patches to keep beside "
+                     "the remembered ones, for update; 0: none")
     _of_one_model(fit)
     _of_models(fit)
 

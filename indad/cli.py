@@ -165,7 +165,7 @@ def _fit(options: argparse.Namespace) -> int:
     from .storage import check_replaceable
 
     photos = good_photos(Path(options.folder))
-    model = make_model(options.preset, _one_model(options))
+    model = make_model(options.preset, _one_model(options) | {"reserve": options.reserve})
     check_run("model", options.false_alarm_rate)
     check_replaceable(Path(options.output))
     model.false_alarm_rate = options.false_alarm_rate

@@ -22,6 +22,8 @@ def check_options(options: dict) -> None:
     o = options
     if not 0 < o["coreset_ratio"] <= 1:
         raise InputError(f"coreset_ratio is {o['coreset_ratio']}; it must be in (0, 1]")
+    if not 0 <= o["reserve"] <= 1:
+        raise InputError(f"reserve is {o['reserve']}; it must be in [0, 1]")
     for name, known in CHOICES.items():
         if o[name] not in known:
             raise unknown(name, o[name], [str(k) for k in known])

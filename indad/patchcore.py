@@ -23,7 +23,7 @@ from .coreset import CHUNK_ROWS, CoresetInterrupted, CoresetSelection, expected_
 from .errors import InputError
 from .extraction import PatchFeatures, gather
 from .features import RECIPES, as_rows, layer_scales
-from .growth import calibrate, grow, room, select
+from .growth import calibrate, grow, room, select, worst_covered
 from .images import path_of
 from .memory import FitPlan, fits, memory_budget
 from .neighbors import MemoryIndex
@@ -73,9 +73,12 @@ class PatchCore(nn.Module):
         memory_budget: bytes, or a text such as "2GB", that training features may take in memory;
             what is larger goes to a float16 file. Half of the free memory if None.
         seed: fixes the start, the projection and the images that calibrate.
+        reserve: share of the patches that is kept beside a greedy bank for `update`, see growth.py.
+            Nothing is searched there: no score depends on it.
 
     Learned: `memory_bank_` (m, d), `coreset_indices_` (m,) rows of all patches fitted on in the
-    order of picking, `coreset_radii_` (m,), `grid_` (patches down, across), `transform_`, and
+    order of picking, `coreset_radii_` (m,), `reserve_` (r, d) and `reserve_indices_` (r,), the
+    same of the reserve, `grid_` (patches down, across), `transform_`, and
     `good_scores_`, `good_peaks_`: scores and map peaks of good images as if they were new, from
     which thresholds.py takes its decision; `timings_` in seconds; `skipped_` (position, reason);
     `selected_from_`: "float32", or "float16" if the features were above the memory budget;
@@ -107,7 +110,7 @@ class PatchCore(nn.Module):
                  map_border: str = "symmetric", calibration: str = "leave-one-out",
                  batch_size: int = 16, device: str = "auto",
                  precision: str = "float32", memory_budget: int | str | None = None,
-                 seed: int = 0):
+                 seed: int = 0, reserve: float = 0.0):
         super().__init__()
         self.options = {name: value for name, value in locals().items()
                         if name not in ("self", "__class__")}
@@ -142,8 +145,9 @@ class PatchCore(nn.Module):
                progress: Progress | None = None) -> "PatchCore":
         """Learn more good images later, without those learned before.
 
-        The bank grows to `coreset_ratio` of all patches seen, by those of the new images that are
-        farthest from it, see growth.py, also for what becomes of the threshold. The scales of the
+        The bank grows to `coreset_ratio` of all patches seen, by those of the new images (and of
+        the reserve, if one was kept) that are farthest from it, see growth.py, also for what
+        becomes of the threshold. The scales of the
         layers stay those of the first images: others would make every distance another. So when
         the new images look very different (another camera), fit again on all of them.
 
@@ -220,6 +224,8 @@ class PatchCore(nn.Module):
             self.keep(rows[stopped.selection.indices], stopped.selection)
             raise
         self.keep(rows[picked.indices], picked)
+        left = worst_covered(rows, self.memory_bank_, picked.indices, self.options, len(rows))
+        self.keep_reserve(rows[left], left)
         selected = time.perf_counter()
         owners = self.coreset_indices_ // (features.patches * self.views_)
         self.good_scores_, self.good_peaks_ = calibrate(self, rows, self.memory_bank_, owners,
@@ -248,6 +254,7 @@ class PatchCore(nn.Module):
         patches = len(sources) * views * grid[0] * grid[1]
         size = room(o, patches)
         searched = min(len(sources), CALIBRATION_IMAGES) * grid[0] * grid[1]
+        searched += patches * (o["reserve"] > 0)
         # A fold selects four fifths of the coreset from four fifths of the patches.
         selections = 1 + 0.64 * FOLDS * (o["calibration"] == "folds")
         seconds = per_image * views * len(sources) + expected_seconds(
@@ -372,7 +379,13 @@ class PatchCore(nn.Module):
         self.register_buffer("memory_bank_", bank.to(self.device_, torch.float32))
         self.register_buffer("coreset_indices_", selection.indices.to(self.device_))
         self.register_buffer("coreset_radii_", selection.radii)
+        self.keep_reserve(bank.new_empty(0, bank.shape[1]), selection.indices.new_empty(0))
         self.good_scores_ = self.good_peaks_ = np.empty(0)
+
+    def keep_reserve(self, rows: Tensor, indices: Tensor) -> None:
+        """Make these patches `(r, d)`, rows `(r,)` of all, the reserve of the memory bank."""
+        self.register_buffer("reserve_", rows.to(self.device_, torch.float32))
+        self.register_buffer("reserve_indices_", indices.to(self.device_))
 
     def _extract_good(self, images: object, groups: Sequence | None, strict: bool,
                       progress: Progress | None) -> tuple[PatchFeatures, list | None]:

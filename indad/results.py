@@ -17,8 +17,8 @@ VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop"
            "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
 COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
-# These change how fast a number comes, not which one: they are no part of a run's identity.
-WITHOUT_EFFECT = ("device", "batch_size")
+# No number depends on these, only how fast it comes: they are no part of a run's identity.
+WITHOUT_EFFECT = ("device", "batch_size", "reserve")
 
 
 def config_hash(config: dict) -> str:

@@ -24,10 +24,12 @@ FORMAT = 1  # raised when older versions of indad could no longer read what this
 TENSORS, RECORD = "model.safetensors", "model.json"
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
 NOT_SAVED = ("device", "precision", "memory_budget")
-# Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images.
+# Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images,
+# r patches in reserve.
 LAYOUT = {"memory_bank": (torch.float32, "md"), "feature_scale": (torch.float32, "s"),
           "coreset_indices": (torch.int64, "m"), "coreset_radii": (torch.float32, "m"),
           "good_scores": (torch.float64, "k"), "good_peaks": (torch.float64, "k")}
+RESERVE = {"reserve": (torch.float32, "rd"), "reserve_indices": (torch.int64, "r")}  # if any
 
 
 def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
@@ -119,8 +121,9 @@ def describe(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
                      "files": model.files_ if any(model.files_ or ()) else None},
         "thresholds": _thresholds(model.good_scores_, model.good_peaks_, model.false_alarm_rate),
     }
+    layout = LAYOUT | (RESERVE if len(model.reserve_) else {})
     tensors = {name: torch.as_tensor(getattr(model, f"{name}_")).to(dtype)
-               for name, (dtype, _) in LAYOUT.items()}
+               for name, (dtype, _) in layout.items()}
     return record, tensors
 
 
@@ -159,7 +162,10 @@ def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: 
     if list(shape[1:]) != expected:
         raise InputError(f"{folder}: the memory bank is of patches {expected} (numbers, down, "
                          f"across), but the backbone makes {list(shape[1:])}")
-    for name in LAYOUT:
+    if "reserve" not in tensors:
+        tensors = tensors | {"reserve": tensors["memory_bank"][:0],
+                             "reserve_indices": tensors["coreset_indices"][:0]}
+    for name in LAYOUT | RESERVE:
         if name.startswith("good_"):
             setattr(model, f"{name}_", tensors[name].numpy())
         else:
@@ -221,12 +227,13 @@ def _read_record(folder: Path) -> dict:
 
 
 def _check_tensors(file: Path, tensors: dict[str, Tensor], record: dict) -> None:
-    missing, extra = sorted(LAYOUT.keys() - tensors), sorted(tensors.keys() - LAYOUT)
+    layout = LAYOUT | (RESERVE if RESERVE.keys() & tensors else {})
+    missing, extra = sorted(layout.keys() - tensors), sorted(tensors.keys() - layout)
     if missing or extra:
         raise InputError(f"{file}: " + (f"has no tensor {missing[0]}" if missing else
                                         f"holds {extra[0]}, which is no part of a model"))
     sizes: dict[str, int] = {}
-    for name, (dtype, letters) in LAYOUT.items():
+    for name, (dtype, letters) in layout.items():
         tensor = tensors[name]
         if tensor.dtype != dtype:
             raise InputError(f"{file}: {name} is {_dtype(tensor)}; it must be "

@@ -81,6 +81,29 @@ def test_scores_maps_and_learned_state_are_the_same_to_the_bit(model, original):
     assert loaded.options | {"memory_budget": None} == model.options
 
 
+@pytest.mark.parametrize("name, damage, words", [
+    ("reserve", lambda t: None, ["has no tensor reserve"]),
+    ("reserve_indices", lambda t: None, ["has no tensor reserve_indices"]),
+    ("reserve", lambda t: t[:, :7].contiguous(), ["reserve has the shape (16, 7)", "(r, d)"]),
+    ("reserve_indices", lambda t: t[:3].clone(), ["reserve_indices has the shape (3,)", "r = 16"]),
+    ("reserve", lambda t: t * torch.nan, ["reserve holds numbers that are not finite"]),
+    ("reserve_indices", lambda t: t.float(), ["reserve_indices is float32", "must be int64"])])
+def test_a_reserve_is_saved_only_where_there_is_one(model, original, tmp_path, name, damage, words):
+    assert not any(tensor.startswith("reserve") for tensor in load_file(original / TENSORS))
+    kept = PatchCore(**model.options | {"reserve": 0.05}).fit(pictures()[:5])
+    kept.save(tmp_path / "kept")
+    loaded = PatchCore.load(tmp_path / "kept", device="cpu")
+    assert loaded.reserve_.shape == (16, 152)
+    assert torch.equal(loaded.reserve_, kept.reserve_)
+    assert torch.equal(loaded.reserve_indices_, kept.reserve_indices_)
+    assert torch.equal(loaded.memory_bank_, model.memory_bank_)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again" / TENSORS).read_bytes() == (
+        tmp_path / "kept" / TENSORS).read_bytes()
+    with_tensor(tmp_path / "kept", name, damage(getattr(kept, f"{name}_")))
+    refused(tmp_path / "kept", *words)
+
+
 def test_saving_again_and_saving_what_was_loaded_give_the_same_bytes(model, saved, tmp_path):
     before = {file.name: file.read_bytes() for file in saved.iterdir()}
     assert set(before) == {RECORD, TENSORS}
