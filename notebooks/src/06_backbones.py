@@ -317,7 +317,7 @@ print(f"one wrong pair of {good_count * int(labels.sum())} is {1 / (good_count *
 # Bars that overlap say that these images cannot tell the backbones apart; and the seeds do not
 # even cover the largest doubt, the choice of test images. Two networks cost what both cost, and whether they find
 # more has to be measured, not assumed. (Milliseconds are of the machine that made
-# this page, and it was busy: read their order.) So it takes more categories.
+# this page: read their order.) So it takes more categories.
 
 # %% [markdown]
 # ## The same, with more data

@@ -224,8 +224,8 @@ axes.set(xlabel="milliseconds for one photo", ylim=(-0.5, len(measured) - 0.3), 
 show(figure, "latency of single photos, with median and 95th percentile for each way to run the model")
 
 # %% [markdown]
-# Both with the same number of threads. These are of the machine that made this page, which had other
-# work to do; measure on yours, with your photos. If it is too slow, look at sizes first: half the
+# Both with the same number of threads, on the machine that made this page: measure on yours, with
+# your photos, and while nothing else runs. If it is too slow, look at sizes first: half the
 # side of the photo is a quarter of the patches, each of which is compared with the whole bank.
 
 # %% [markdown]
