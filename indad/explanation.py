@@ -1,13 +1,17 @@
 """Why is an image flagged? Because no remembered patch is near its worst: here is the nearest."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from .images import Frame
+from .errors import InputError
+from .images import Frame, read_image
 from .neighbors import MemoryIndex
 from .patchcore import PatchCore
+from .plots import match_picture
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in the pixels of a photo
 
@@ -60,6 +64,25 @@ def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = 
     return Match(place, box_in_photo(place, features.grid, features.frames[0]),
                  float(distances[patch, 0]), model.fitted_on_[read],
                  divmod(inside, width) if which_view == 0 else None)
+
+
+def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = "") -> Image.Image:
+    """The explained patch and, if that image is still there, the one it came nearest to."""
+    title = (f"{name + ': ' if name else ''}worst patch, {match.distance:.3g} from the nearest one "
+             "of")
+    file = model.files_[match.train_image] if model.files_ else None
+    try:
+        partner = read_image(file) if file else None
+    except InputError:
+        partner = None
+    if partner is None:
+        return match_picture(f"{title} training image {match.train_image}, which is not at hand",
+                             (photo, match.box))
+    box = match.train_place and box_in_photo(
+        match.train_place, model.grid_, model.transform_.frame((partner.height, partner.width)))
+    view = "" if box else "a view of "
+    return match_picture(f"{title} {view}training image {Path(file).name}",
+                         (photo, match.box), (partner, box))
 
 
 def box_in_photo(place: tuple[int, int], grid: tuple[int, int], frame: Frame) -> Box:

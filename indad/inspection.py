@@ -22,12 +22,12 @@ import numpy as np
 from . import results
 from .errors import InputError, unknown
 from .experiment import environment
-from .explanation import box_in_photo, explain
+from .explanation import explain, why_picture
 from .files import check_writable, clear_interrupted, complete_folder, explain_full_disk
 from .images import read_image
 from .layouts import images_below
 from .patchcore import PatchCore, Progress
-from .plots import ColourScale, match_picture, overlay, save_picture
+from .plots import ColourScale, overlay, save_picture
 from .prediction import Prediction, regions_above
 from .thresholds import conformal_rank, decide, how_decided, told, verdict
 
@@ -217,7 +217,8 @@ class _Notes:
             save_picture(overlay(photo, photo_map, scale=self.scale, title=told(name, score, limit),
                                  outline_above=level), self.folder / f"{stem}.png")
             if explained:
-                save_picture(_why(self.model, photo, name), self.folder / f"{stem}_why.png")
+                save_picture(why_picture(self.model, photo, explain(self.model, photo), name),
+                             self.folder / f"{stem}_why.png")
         except InputError as error:  # gone since it was scored
             self.undrawn.append(_printable(str(error)))
             return None
@@ -233,25 +234,6 @@ class _Notes:
             if not files & self.taken:
                 self.taken |= files
                 return stem
-
-
-def _why(model: PatchCore, photo: object, name: str) -> object:
-    """The worst patch of a photo and, if that image is still there, the one it came nearest to."""
-    match = explain(model, photo)
-    title = f"{name}: worst patch, {match.distance:.3g} from"
-    file = model.files_[match.train_image] if model.files_ else None
-    try:
-        partner = read_image(file) if file else None
-    except InputError:
-        partner = None
-    if partner is None:
-        return match_picture(f"{title} the nearest one of training image {match.train_image}, "
-                             "which is not at hand", (photo, match.box))
-    box = match.train_place and box_in_photo(
-        match.train_place, model.grid_, model.transform_.frame((partner.height, partner.width)))
-    view = "" if box else "a view of "
-    return match_picture(f"{title} the nearest one of {view}training image {Path(file).name}",
-                         (photo, match.box), (partner, box))
 
 
 def _printable(name: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
-from .explanation import explain
+from .explanation import explain, why_picture
 from .images import ImageTransform, to_photo, to_rgb
 from .patchcore import PatchCore
 from .plots import ColourScale, heat
@@ -225,6 +225,7 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
         else None,
         "size": [photo.width, photo.height], "width": small.width, "height": small.height,
         "photo": _jpeg(small), "heat": _jpeg(Image.fromarray(hot)),
+        "why": _jpeg(why_picture(model, photo, match)),
         "map": {"low": low, "high": high, "values": base64.b64encode(steps.tobytes()).decode()},
         "patch": {"place": list(match.place), "distance": match.distance,
                   "box": [side * factor for side, factor in zip(match.box, scale, strict=True)],

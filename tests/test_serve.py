@@ -82,6 +82,18 @@ def test_the_answer_is_what_the_model_says(client, fitted):
         for name in ("photo", "heat"):
             shown = Image.open(io.BytesIO(base64.b64decode(answer[name].split(",")[1])))
             assert shown.size == (answer["width"], answer["height"]) == (256, 256)
+        why = Image.open(io.BytesIO(base64.b64decode(answer["why"].split(",")[1])))
+        assert why.width == 4 * 256  # both photos, and both patches from close by
+
+
+def test_without_its_training_photos_the_answer_shows_the_photos_own_patch(fitted, tmp_path,
+                                                                           monkeypatch):
+    model, test = fitted
+    monkeypatch.setattr(model, "files_", [str(tmp_path / "gone.png")] * model.given_)
+    answer = post(serve.make_app(model, "tiles", PORT).test_client(),
+                  test[0].path.read_bytes()).get_json()
+    why = Image.open(io.BytesIO(base64.b64decode(answer["why"].split(",")[1])))
+    assert why.width == 2 * 256
 
 
 def test_large_and_turned_photos_come_back_small_and_upright(client, fitted):

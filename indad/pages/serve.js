@@ -66,6 +66,8 @@ const fill = ({ name, card, answer }) => {
   card.querySelector(".photo").alt = `${name}, the photo`;
   card.querySelector(".heat").src = answer.heat;
   card.querySelector(".heat").alt = `${name} under its heat map`;
+  card.querySelector(".why img").src = answer.why;
+  card.querySelector(".why img").alt = `${name}: the worst patch beside the nearest remembered one`;
   const [left, top, right, bottom] = patch.box;
   const box = card.querySelector(".box");
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
