@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import results
+from . import __version__, results
 from .backbones import default_size, find_backbone
 from .data import ImageSet, fingerprint, load_dataset
 from .errors import InputError, unknown
@@ -266,7 +266,7 @@ def peak_memory_mb() -> float | None:
 
 def environment(device: torch.device) -> dict:
     """Versions and device: what a number depends on besides its configuration."""
-    packages = ("indad", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
+    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
                 "faiss-cpu", "pillow")
     versions = {}
     for package in packages:
@@ -276,6 +276,7 @@ def environment(device: torch.device) -> dict:
             versions[package] = None
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {"python": platform.python_version(), "platform": platform.system(),
-            "device": f"{device.type} ({name})", "threads": torch.get_num_threads(), **versions}
+            "device": f"{device.type} ({name})", "threads": torch.get_num_threads(),
+            "indad": __version__, **versions}
 
 

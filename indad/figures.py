@@ -1,6 +1,7 @@
 """Figures of a benchmark: learning curves, what accuracy costs, and which defects are found."""
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +67,8 @@ def tradeoff(table: Sequence[dict], metric: str = "image_auroc"):
                           label=str(value))
         axes.set(xlabel=title, xscale="log")
         low, high = axes.get_xlim()
-        shown = "123456789" if high < 10 * low else "125"  # or numbers would overlap
+        decades = math.log10(high / low)  # or numbers would overlap
+        shown = "123456789" if decades < 1 else "125" if decades < 3 else "1"
         for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             ticks(lambda value, place, shown=shown: f"{value:g}" * (f"{value:e}"[0] in shown))
     left.set_ylabel(metric.replace("_", " ").replace("auroc", "AUROC"))

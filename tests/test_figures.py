@@ -46,6 +46,18 @@ def test_tradeoff_has_a_point_for_each_variant():
     assert left.get_xscale() == "log"
 
 
+@pytest.mark.parametrize("largest, shown", [(8, {3, 4, 5, 6, 7, 8}), (90, {5, 10, 20, 50}),
+                                            (9000, {10, 100, 1000})])
+def test_numbers_on_the_axis_leave_each_other_room(largest, shown):
+    figure = figures.tradeoff(aggregate([row("a", bank_mb=3.0), row("b", bank_mb=float(largest))]))
+    right = figure.axes[1].xaxis
+    told = {float(text) for ticks, text_of in (
+        (right.get_majorticklocs(), right.get_major_formatter()),
+        (right.get_minorticklocs(), right.get_minor_formatter()))
+        for tick in ticks if 3 <= tick <= largest and (text := text_of(tick, 0))}
+    assert told == shown
+
+
 def test_too_many_lines_are_cut_and_said_so():
     rows = [row(f"net{n}", shots) for n in range(11) for shots in (1, 2)]
     figure = figures.learning_curves(aggregate(rows))
