@@ -103,8 +103,11 @@ def parser() -> Parser:
     add("model", help="the folder that fit wrote")
     add("file", help="the file to write, like bolts.onnx")
     add("--bank-precision", default="float32", help="float32, or float16 for a smaller file")
+    add("--pixels", default="uint8", help="what the file takes: uint8, or float32 from 0 to 1")
+    add("--dynamic-size", action="store_true",
+        help="let it take pictures of any height and width that are multiples of 32")
     add("--images", help="folder of photos to compare the file with the model on, up to 50 "
-        "(drawn noise if not given)")
+        "(if not given, the training photos, or noise where they are gone)")
     add("--false-alarm-rate", type=float, help="for the threshold in the file (that of fit if "
         "not given)")
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")

@@ -236,6 +236,7 @@ def _export(options: argparse.Namespace) -> int:
             raise InputError(f"{options.images}: no images there")
     model = PatchCore.load(options.model, weights=options.weights, device="cpu")
     parity = export_onnx(model, options.file, bank_precision=options.bank_precision,
+                         pixels=options.pixels, dynamic_size=options.dynamic_size,
                          check_images=images, false_alarm_rate=options.false_alarm_rate)
     print(f"{options.file}: {in_units(parity.size)}; {parity}")
     return 0

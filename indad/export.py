@@ -11,14 +11,16 @@ import inspect
 import json
 import logging
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import __version__
+from .backbones import COARSEST
 from .batches import as_list
 from .errors import InputError, unknown
 from .features import RECIPES, as_rows
@@ -31,6 +33,7 @@ from .weights import first_line
 OPSET = 18
 SPLIT = 4096  # bank rows compared at a time: 16 MB of distances for an image of 1,024 patches
 TOLERANCE = 1e-3  # of a score's size
+PIXELS = {"uint8": torch.uint8, "float32": torch.float32}
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 BANK_PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 LARGEST = 2_000_000_000  # bytes that an ONNX file can have, by its format
@@ -48,6 +51,8 @@ class Parity:
     file: Path
     size: int  # bytes
     bank_precision: str
+    pixels: str
+    sizes: list[tuple[int, int]]  # (h, w) of the images, which were compared at each
     threshold: float
     images: int
     images_from: str
@@ -57,40 +62,51 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        return self.score_difference <= TOLERANCE and self.verdicts_that_differ == 0
+        return (max(self.score_difference, self.map_difference) <= TOLERANCE
+                and self.verdicts_that_differ == 0)
 
     def __str__(self) -> str:
-        return (f"on {self.images} {self.images_from} images, scores differ by up to "
+        sizes = " and ".join(f"{height} x {width}" for height, width in self.sizes)
+        return (f"on {self.images} {self.images_from} images of {sizes}, scores differ by up to "
                 f"{self.score_difference:.1e} of their size, maps by {self.map_difference:.1e}, "
                 f"and {self.verdicts_that_differ} verdicts")
 
 
 def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "float32",
-                check_images: object = None, false_alarm_rate: float | None = None) -> Parity:
+                pixels: str = "uint8", dynamic_size: bool = False, check_images: object = None,
+                false_alarm_rate: float | None = None) -> Parity:
     """Write a fitted model as one ONNX file, and compare the two on images before it is kept.
 
-    Input `image` `(n, h, w, 3)` uint8: RGB pixels as `ImageTransform.pixels` makes them; h and w
-    are fixed, as the model's grid is, n is free. Outputs `score` `(n,)` float32, `map` `(n, h, w)`
-    float32 and `verdict` `(n,)` bool. What one needs to know besides is in the file's metadata,
-    under "indad", as JSON: threshold, preprocessing and names.
+    Input `image` `(n, h, w, 3)`: RGB pixels as `ImageTransform.pixels` makes them; n is free.
+    Outputs `score` `(n,)` float32, `map` `(n, h, w)` float32 and `verdict` `(n,)` bool. What one
+    needs to know besides is in the file's metadata, under "indad", as JSON: threshold,
+    preprocessing and names.
 
     Args:
         bank_precision: "float16" halves the room that the memory bank takes in the file.
+        pixels: "uint8", or "float32" for pixels from 0 to 1.
+        dynamic_size: let h and w be any multiples of 32, for photos of several shapes. Of the
+            networks, CNNs can; the threshold is still that of the model's own size.
         check_images: whatever `predict` takes, up to 50 of them; if None, the model's training
-            images, or drawn noise if it has none at hand, as a loaded one.
+            images, as far as they still lie where they did, or drawn noise if none does.
         false_alarm_rate: for the threshold; the model's own if None.
 
     Raises `InputError` if a package is missing, if the model has no threshold, if torch cannot
-    express it in ONNX, and if scores differ by more than 1e-3 of their size or a verdict differs;
-    then no file is left.
+    express it in ONNX, and if scores or maps differ by more than 1e-3 of their size, or a verdict
+    does; then no file is left.
 
     Example:
         >>> print(export_onnx(model, "bolts.onnx", check_images=test))
     """
     _check_packages()
-    if bank_precision not in BANK_PRECISIONS:
-        raise unknown("bank_precision", bank_precision, BANK_PRECISIONS)
+    for name, value, known in (("bank_precision", bank_precision, BANK_PRECISIONS),
+                               ("pixels", pixels, PIXELS)):
+        if value not in known:
+            raise unknown(name, value, known)
     model._check_fitted()
+    if dynamic_size and any(side % COARSEST for side in model.size_):
+        raise InputError(f"dynamic_size needs a model whose size is a multiple of {COARSEST}, and "
+                         f"this one's is {model.size_}; fit with another resize")
     file, rate = Path(file), false_alarm_rate or model.false_alarm_rate
     if file.suffix != ".onnx":
         raise InputError(f"{file}: give a name that ends in .onnx")
@@ -100,30 +116,36 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
     threshold, map_threshold = (conformal_threshold(good, rate)
                                 for good in (model.good_scores_, model.good_peaks_))
     sources, images_from = _check_sources(model, check_images)
-    graph = Graph(model, BANK_PRECISIONS[bank_precision], threshold).eval()
+    graph = Graph(model, BANK_PRECISIONS[bank_precision], threshold)
+    if dynamic_size:
+        pad_by_constants(graph.extractor)
     size = sum(tensor.nbytes for tensor in graph.state_dict().values())
     if size > LARGEST:
         raise InputError(f"the model takes {in_units(size)}, but one ONNX file holds "
                          f"{in_units(LARGEST)}; use a smaller coreset_ratio")
     check_writable(file.parent, "FILE")
     with explain_full_disk(f"{file}", "free some space"), complete_file(file) as partial:
-        _write(graph, partial, {
+        _write(graph.eval(), partial, PIXELS[pixels], dynamic_size, {
             "indad": __version__, "threshold": threshold, "map_threshold": map_threshold,
-            "false_alarm_rate": rate, "bank_precision": bank_precision,
-            "size": model.size_, "preprocessing": asdict(model.transform_) | {
+            "false_alarm_rate": rate, "bank_precision": bank_precision, "pixels": pixels,
+            "dynamic_size": dynamic_size, "size": model.size_,
+            "preprocessing": asdict(model.transform_) | {
                 "steps": "RGB; resize (h, w), bilinear and antialiased as Pillow does it, to both "
                          "numbers, or the shortest side to the one number if a crop follows; crop "
                          "from the middle; mean and std are applied inside"},
             "backbone": model.options["backbone"], "image_score": model.options["image_score"]})
-        parity = Parity(file, partial.stat().st_size, bank_precision, threshold, len(sources),
-                        images_from, *_compare(model, partial, sources, threshold))
+        models = [model, *([_of_another_size(model)] if dynamic_size else ())]
+        differences = [_compare(one, partial, sources, threshold, pixels) for one in models]
+        parity = Parity(file, partial.stat().st_size, bank_precision, pixels,
+                        [one.size_ for one in models], threshold, len(sources), images_from,
+                        *map(max, zip(*differences, strict=True)))
         if not parity.holds:
             raise InputError(f"{file} was not kept: {parity}; allowed are {TOLERANCE:.0e} and 0")
     return parity
 
 
 class Graph(nn.Module):
-    """Pixels `(n, h, w, 3)` uint8 -> score `(n,)`, map `(n, h, w)` and verdict `(n,)`."""
+    """Pixels `(n, h, w, 3)` -> score `(n,)`, map `(n, h, w)` and verdict `(n,)`."""
 
     def __init__(self, model: PatchCore, precision: torch.dtype, threshold: float):
         super().__init__()
@@ -132,7 +154,7 @@ class Graph(nn.Module):
             if hasattr(module, "inplace"):
                 module.inplace = False
         self.recipe = RECIPES[model.options["patch_features"]]
-        self.score, self.grid, self.size = model.score, model.grid_, model.size_
+        self.score, self.size = model.score, model.size_
         bank = model.memory_bank_.cpu().clone()
         # Distances do not change when both sides move; near the origin they lose fewer digits.
         origin = bank.mean(0)
@@ -146,10 +168,12 @@ class Graph(nn.Module):
             self.register_buffer(name, tensor)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pixels = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        rows = as_rows(self.recipe(self.extractor(pixels))) * self.scale - self.origin
+        full = 1 if image.is_floating_point() else 255
+        pixels = (image.permute(0, 3, 1, 2).float() / full - self.mean) / self.std
+        features = self.recipe(self.extractor(pixels))
+        rows = as_rows(features) * self.scale - self.origin
         index = SplitIndex(self.bank.float(), self.half_norms)
-        score, anomaly_map = self.score(rows, index, self.grid, self.size)
+        score, anomaly_map = self.score(rows, index, features.shape[2:], image.shape[1:3])
         return score, anomaly_map, score > self.threshold
 
 
@@ -180,10 +204,46 @@ class SplitIndex:
         return distances, indices.gather(1, order)
 
 
-def _write(graph: Graph, file: Path, metadata: dict) -> None:
+class PaddedConvolution(nn.Module):
+    """A convolution with TensorFlow's "same" padding, for maps whose sides its stride divides.
+
+    In general that padding depends on the size, in a way that takes the exporter minutes where
+    sizes are free; of such maps it does not.
+    """
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.convolution, self.pads = convolution, []
+        for kernel, stride in zip(convolution.kernel_size[::-1], convolution.stride[::-1],
+                                  strict=True):
+            padding = max(kernel - stride, 0)
+            self.pads += [padding // 2, padding - padding // 2]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        c = self.convolution
+        return F.conv2d(F.pad(maps, self.pads), c.weight, c.bias, c.stride, 0, c.dilation, c.groups)
+
+
+def pad_by_constants(network: nn.Module) -> None:
+    """Make every convolution of timm's that pads by size one that does not, in place."""
+    for name, module in network.named_children():
+        if type(module).__name__ == "Conv2dSame":
+            setattr(network, name, PaddedConvolution(module))
+        else:
+            pad_by_constants(module)
+
+
+def _write(graph: Graph, file: Path, dtype: torch.dtype, dynamic_size: bool,
+           metadata: dict) -> None:
     import onnx
 
-    example = torch.zeros(2, *graph.size, 3, dtype=torch.uint8)
+    height, width = graph.size
+    free = {0: torch.export.Dim("n")}
+    if dynamic_size:  # three different sizes, or they would be taken for one
+        height, width = 2 * COARSEST, 3 * COARSEST
+        free |= {1: COARSEST * torch.export.Dim("h", min=1, max=256),
+                 2: COARSEST * torch.export.Dim("w", min=1, max=256)}
+    example = torch.zeros(2, height, width, 3, dtype=dtype)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter's own insides
@@ -192,15 +252,20 @@ def _write(graph: Graph, file: Path, metadata: dict) -> None:
             torch.onnx.export(
                 graph, (example,), str(file), input_names=["image"],
                 output_names=["score", "map", "verdict"], opset_version=OPSET, dynamo=True,
-                dynamic_shapes={"image": {0: torch.export.Dim("n")}}, external_data=False,
-                verbose=False)
+                dynamic_shapes={"image": free}, external_data=False, verbose=False)
         except Exception as error:  # the exporter has many ways to fail
-            raise InputError(f"torch {torch.__version__} cannot express this model in ONNX: "
-                             f"{first_line(error)}") from error
+            cause = error
+            while cause.__cause__:
+                cause = cause.__cause__
+            raise InputError(f"torch {torch.__version__} cannot express this model in ONNX"
+                             + " with dynamic_size, but may without it" * dynamic_size
+                             + f": {first_line(cause)}") from error
     content = onnx.load(file)
-    if not content.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise InputError(f"torch {torch.__version__} fixes the number of images of this model in "
-                         "ONNX; export it with other patch_features")
+    shape = content.graph.input[0].type.tensor_type.shape.dim
+    if not all(shape[place].dim_param for place in free):
+        raise InputError(f"torch {torch.__version__} fixes what should be free in the shape of the "
+                         "input of this model in ONNX; export it with other patch_features"
+                         + " or without dynamic_size" * dynamic_size)
     content.producer_name, content.producer_version = "indad", __version__
     onnx.helper.set_model_props(content, {"indad": json.dumps(metadata)})
     onnx.checker.check_model(content)
@@ -209,10 +274,12 @@ def _write(graph: Graph, file: Path, metadata: dict) -> None:
 
 def _check_sources(model: PatchCore, images: object) -> tuple[list, str]:
     """Up to 50 images to compare on, and where they came from."""
+    kept = getattr(model, "examples_", None) or [file for file in model.files_ or ()
+                                                 if file and Path(file).is_file()]
     if images is not None:
         sources, images_from = as_list(images), "given"
-    elif getattr(model, "examples_", None):
-        sources, images_from = model.examples_, "training"
+    elif kept:
+        sources, images_from = kept, "training"
     else:
         generator, (height, width) = np.random.default_rng(0), model.size_
         sources = [generator.integers(0, 256, (height, width, 3), np.uint8) // contrast
@@ -223,11 +290,21 @@ def _check_sources(model: PatchCore, images: object) -> tuple[list, str]:
     return sources[:EXAMPLES], images_from
 
 
-def _compare(model: PatchCore, file: Path, sources: list,
-             threshold: float) -> tuple[float, float, int]:
+def _of_another_size(model: PatchCore) -> PatchCore:
+    """The same model for larger pictures that are not square."""
+    other = copy.copy(model)
+    other.size_ = (model.size_[0] + COARSEST, model.size_[1] + 2 * COARSEST)
+    other.transform_ = replace(model.transform_, resize=other.size_, crop=None)
+    return other
+
+
+def _compare(model: PatchCore, file: Path, sources: list, threshold: float,
+             kind: str) -> tuple[float, float, int]:
     """The differences of `Parity`."""
     wanted = model.predict(sources)
     pixels = np.stack([model.transform_.pixels(as_rgb(source)) for source in sources])
+    if kind == "float32":
+        pixels = pixels.astype(np.float32) / 255
     scores, maps, verdicts = run_onnx(file, pixels)
     size = np.maximum(np.abs(wanted.scores), threshold / 100)
     return (float(np.max(np.abs(scores - wanted.scores) / size)),

@@ -38,6 +38,8 @@ def main(model: str, *photos: str) -> None:
     about = json.loads(session.get_modelmeta().custom_metadata_map["indad"])
     for name in photos:
         pixels = prepare(Image.open(name), about["preprocessing"])
+        if about.get("pixels") == "float32":
+            pixels = pixels.astype(np.float32) / 255
         (score,), (heat,), (defective,) = session.run(["score", "map", "verdict"],
                                                       {"image": pixels[None]})
         y, x = divmod(int(heat.argmax()), heat.shape[1])

@@ -93,8 +93,9 @@ def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "b
     "zero" (ind_knn_ad), which darkens the rim of every map. Both steps are linear and work on
     rows and columns alike, so together they are one small matrix on either side.
     """
-    rows, columns = (_upsample_and_blur(grid, length, upsampling, sigma, kernel_size,
-                                        border).to(patches)
+    # Sizes that an export leaves free are symbols, which no cache can hold.
+    matrix = _upsample_and_blur if isinstance(size[0], int) else _upsample_and_blur.__wrapped__
+    rows, columns = (matrix(grid, length, upsampling, sigma, kernel_size, border).to(patches)
                      for grid, length in zip(patches.shape[1:], size, strict=True))
     return rows @ patches @ columns.T
 

@@ -1,5 +1,6 @@
 """The ONNX file says what the model says, needs no torch, and is not kept if it does not."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ from PIL import Image
 from indad import PatchCore, export
 from indad.batches import load_batches
 from indad.cli import main
+from indad.coreset import CoresetSelection
 from indad.errors import InputError
 from indad.export import Graph, SplitIndex, export_onnx, run_onnx
+from indad.images import ImageTransform, read_image
 from indad.neighbors import MemoryIndex
 from indad.onnx_predict import prepare
 from indad.thresholds import conformal_threshold
@@ -143,6 +146,35 @@ def test_a_float16_bank_takes_half_the_room(model, exported, photos, tmp_path, m
     assert kinds[tuple(model.memory_bank_.shape)] == onnx.TensorProto.FLOAT16
 
 
+@pytest.mark.slow
+def test_pictures_of_any_size_as_floats(model, photos, tmp_path):
+    """Against a model of that size with the same memory bank."""
+    import onnxruntime
+
+    file = tmp_path / "any.onnx"
+    parity = export_onnx(model, file, pixels="float32", dynamic_size=True, check_images=photos)
+    assert parity.sizes == [(64, 64), (96, 128)]
+    image, = onnxruntime.InferenceSession(file).get_inputs()
+    assert image.type == "tensor(float)" and image.shape[3] == 3
+    assert not any(isinstance(side, int) for side in image.shape[:3])
+    for size in ((64, 64), (160, 96), (32, 64)):
+        other = PatchCore(**model.options | {"resize": size, "crop": None})
+        other.prepare()
+        other.size_ = size
+        other.register_buffer("feature_scale_", model.feature_scale_)
+        other.keep(model.memory_bank_, CoresetSelection(model.coreset_indices_,
+                                                        model.coreset_radii_))
+        wanted = other.predict(photos)
+        pixels = np.stack([other.transform_.pixels(read_image(photo)) for photo in photos])
+        scores, maps, _ = run_onnx(file, pixels.astype(np.float32) / 255)
+        np.testing.assert_allclose(scores, wanted.scores, rtol=1e-4)
+        np.testing.assert_allclose(maps, wanted.model_maps, atol=1e-4 * wanted.model_maps.max())
+    lines = subprocess.run([sys.executable, REPOSITORY / "indad/onnx_predict.py", file, *photos],
+                           capture_output=True, text=True).stdout.splitlines()
+    scores = [float(line.split("score ")[1].split()[0]) for line in lines]
+    np.testing.assert_allclose(scores, model.predict(photos).scores, rtol=1e-4)
+
+
 def test_metadata_and_names(model, exported):
     import onnxruntime
 
@@ -184,8 +216,6 @@ def test_the_example_runs_where_torch_cannot_be_imported(model, exported, photos
                                      dict(resize=70, crop=61),
                                      dict(resize=(64, 80), crop=32)], ids=str)
 def test_the_example_prepares_photos_as_the_package_does(options, photos):
-    from indad.images import ImageTransform, read_image
-
     transform = ImageTransform(**options)
     about = json.loads(json.dumps(dict(resize=transform.resize, crop=transform.crop)))
     for photo in photos:
@@ -193,14 +223,17 @@ def test_the_example_prepares_photos_as_the_package_does(options, photos):
                               transform.pixels(read_image(photo)))
 
 
-@pytest.mark.parametrize("what, factor", [("score", 1.002), ("score", 100), ("verdict", None)])
+@pytest.mark.parametrize("what, factor", [("score", 1.002), ("score", 100), ("map", 1.002),
+                                          ("verdict", None)])
 def test_a_file_that_says_something_else_is_not_kept(model, exported, tmp_path, monkeypatch, what,
                                                      factor):
-    monkeypatch.setattr(export, "_write", lambda graph, file, about: shutil.copy(exported, file))
+    monkeypatch.setattr(export, "_write", lambda graph, file, *about: shutil.copy(exported, file))
 
     def off(file, pixels):
         scores, maps, verdicts = run_onnx(file, pixels)
-        return (scores, maps, ~verdicts) if what == "verdict" else (scores * factor, maps, verdicts)
+        return (scores * factor if what == "score" else scores,
+                maps * factor if what == "map" else maps,
+                ~verdicts if what == "verdict" else verdicts)
 
     (tmp_path / "a.onnx").write_text("an older one")
     assert export_onnx(model, tmp_path / "b.onnx").holds
@@ -224,7 +257,10 @@ def test_what_cannot_be_exported_is_said_in_one_line(model, tmp_path, monkeypatc
     refused("call fit", PatchCore(), file)
     refused(r"ends in \.onnx", model, tmp_path / "a.pt")
     refused("unknown bank_precision 'int8'", model, file, bank_precision="int8")
+    refused("unknown pixels 'float16'", model, file, pixels="float16")
     refused("leave check_images out", model, file, check_images=[])
+    odd = PatchCore(resize=50, coreset="random").fit(pictures()[:3])
+    refused(r"multiple of 32, and this one's is \(50, 50\)", odd, file, dynamic_size=True)
     refused("no threshold", PatchCore(resize=64, coreset="random").fit(pictures()[:1]), file)
     with monkeypatch.context() as patch:
         patch.setattr(export, "LARGEST", 1000)
@@ -234,6 +270,8 @@ def test_what_cannot_be_exported_is_said_in_one_line(model, tmp_path, monkeypatc
             raise RuntimeError("Unsupported operator aten::magic\nlong story")
         patch.setattr(torch.onnx, "export", lambda *a, dynamo=True, **o: no_export())
         refused("cannot express this model in ONNX: Unsupported operator aten::magic", model, file)
+        refused("in ONNX with dynamic_size, but may without it: Unsupp", model, file,
+                dynamic_size=True)
     with monkeypatch.context() as patch:
         patch.setattr(torch.onnx, "export", lambda model, arguments, file: None)  # torch 2.2
         refused("needs torch 2.5 or newer", model, file)
@@ -253,13 +291,13 @@ def test_fit_and_export_on_the_command_line(exported, photos, tmp_path, monkeypa
     model = PatchCore.load(saved)
     assert model.false_alarm_rate == 0.3
     written = []
-    monkeypatch.setattr(export, "_write", lambda graph, file, about: (
+    monkeypatch.setattr(export, "_write", lambda graph, file, dtype, free, about: (
         written.append(about), shutil.copy(exported, file)))
     monkeypatch.setattr(export, "run_onnx", lambda file, pixels: (
         (found := model.predict(list(pixels))).scores, found.model_maps,
         found.scores > written[-1]["threshold"]))
     assert main(["export", str(saved), str(file)]) == 0
-    assert "on 4 noise images" in capsys.readouterr().out
+    assert "on 8 training images of 64 x 64" in capsys.readouterr().out
     assert written[-1]["threshold"] == conformal_threshold(model.good_scores_, 0.3)
     assert main(["export", str(saved), str(file), "--images", str(photos[0].parent),
                  "--bank-precision", "float16", "--false-alarm-rate", "0.2"]) == 0
@@ -288,6 +326,16 @@ def test_good_photos_are_found_in_the_layouts_of_the_field(tmp_path):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / place / "a.png")
         assert good_photos(tmp_path) == [tmp_path / place / "a.png"]
+
+
+def test_what_is_compared_on(model, photos, tmp_path):
+    forgetful = copy.copy(model)
+    forgetful.examples_ = []
+    assert export._check_sources(model, photos[:2]) == (photos[:2], "given")
+    assert export._check_sources(forgetful, None) == ([str(p) for p in photos[:5]], "training")
+    forgetful.files_ = [None, str(tmp_path / "gone.png")]
+    noise, images_from = export._check_sources(forgetful, None)
+    assert images_from == "noise" and noise[0].shape == (64, 64, 3)
 
 
 def test_a_backbone_is_not_moved_or_changed_by_an_export(model):
