@@ -1,5 +1,6 @@
 """Many images at once: from whatever holds pictures to batches of tensors, faults included."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .images import Frame, ImageTransform, as_rgb
+from .images import Frame, ImageTransform, as_rgb, digest_of
 
 READERS, BATCHES_AHEAD = 4, 2
 
@@ -72,6 +73,13 @@ def collate(samples: list[tuple[int, Tensor | str, Frame | None]]) -> Batch:
     skipped = [(index, reason) for index, reason, frame in samples if frame is None]
     pixels = torch.stack([pixels for _, pixels, _ in read]) if read else torch.empty(0)
     return Batch(pixels, [index for index, _, _ in read], [frame for *_, frame in read], skipped)
+
+
+def fingerprint_of(sources: list, skipped: list[tuple[int, str]], before: str = "") -> str:
+    """SHA-256 over the images that could be read, in their order, after that of those before."""
+    unread = {index for index, _ in skipped}
+    digests = [digest_of(source) for i, source in enumerate(sources) if i not in unread]
+    return hashlib.sha256(before.encode() + b"".join(digests)).hexdigest()
 
 
 def as_list(images: object) -> list:

@@ -12,7 +12,7 @@ import numpy as np
 from . import synthetic
 from .catalog import CATALOG
 from .errors import InputError, unknown
-from .images import image_size
+from .images import digest_of, image_size
 from .layouts import READERS, Item, categories_in, layout_of
 
 SPLITS = ("paper", "grouped")
@@ -198,8 +198,8 @@ def fingerprint(*sets: ImageSet) -> str:
 
 @lru_cache(maxsize=100_000)
 def _digest(path: Path, size: int, modified: int) -> bytes:
-    """SHA-256 of a file, read once a process unless it changes: sweeps ask again and again."""
-    return hashlib.sha256(path.read_bytes()).digest()
+    """That of `images.digest_of`, once a process unless it changes: sweeps ask again and again."""
+    return digest_of(path)
 
 
 def how_to_get(name: str, category: str | None = None) -> str:

@@ -4,6 +4,7 @@ The same `ImageTransform` serves training, prediction and export: two transforms
 but do not (bilinear here, bicubic there) is the commonest bug of PatchCore implementations.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -135,6 +136,14 @@ def path_of(source: object) -> str | None:
     """The path of what `as_rgb` would read from a file, as it was given; None of anything else."""
     source = getattr(source, "path", source)
     return str(source) if isinstance(source, (str, Path)) else None
+
+
+def digest_of(source: object) -> bytes:
+    """SHA-256 of an image's file, or of its pixels if it comes from none."""
+    if path := path_of(source):
+        return hashlib.sha256(Path(path).read_bytes()).digest()
+    image = as_rgb(source)
+    return hashlib.sha256(f"{image.size}\n".encode() + image.tobytes()).digest()
 
 
 def read_mask(path: str | Path, *, above: int = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .augmentation import augmented, views_per_image
 from .backbones import OFFLINE, load_backbone, pick_device
-from .batches import Batch, as_list, load_batches
+from .batches import Batch, as_list, fingerprint_of, load_batches
 from .calibration import CALIBRATION_IMAGES, FOLDS, hold_out
 from .coreset import CHUNK_ROWS, CoresetInterrupted, CoresetSelection, expected_seconds
 from .errors import InputError
@@ -84,8 +84,8 @@ class PatchCore(nn.Module):
     `selected_from_`: "float32", or "float16" if the features were above the memory budget;
     `fitted_on_`, positions of the images that the bank was selected from, among all that `fit` and
     then `update` were given; `images_`, how many these are, and `given_`, how many those;
-    `files_` (given_,), their paths, None where a picture was given instead; `examples_`, the first
-    of them, if `fit` was given any.
+    `files_` (given_,), their paths, None where a picture was given instead, and `fingerprint_`, a
+    SHA-256 over their contents; `examples_`, the first of them; all if `fit` was given images.
 
     `false_alarm_rate`, 5 %, is the one that `save` and `export_onnx` take thresholds for.
 
@@ -135,8 +135,9 @@ class PatchCore(nn.Module):
         features, groups = self._extract_good(images, groups, strict, progress)
         extract_s = time.perf_counter() - began
         self.fit_features(features, groups=groups, progress=progress)
-        self.examples_ = as_list(images)[:EXAMPLES]
-        self.files_ = [path_of(image) for image in as_list(images)]
+        sources = as_list(images)
+        self.examples_, self.files_ = sources[:EXAMPLES], [path_of(image) for image in sources]
+        self.fingerprint_ = fingerprint_of(sources, self.skipped_)
         self.timings_["extract_s"] += extract_s
         self.timings_["fit_s"] += extract_s
         return self
@@ -163,14 +164,15 @@ class PatchCore(nn.Module):
         began = time.perf_counter()
         features, groups = self._extract_good(images, groups, strict, progress)
         extracted, skipped = time.perf_counter(), features.skipped
-        given = len(as_list(images))
+        sources = as_list(images)
+        fingerprint = self.fingerprint_ and fingerprint_of(sources, skipped, self.fingerprint_)
         features, judges, positions = self._held_out(features, groups)
         grow(self, self._scaled(features.rows), judges, groups, progress)
         self.skipped_, self.fitted_on_ = skipped, self.fitted_on_ + [
             self.given_ + position for position in positions]
         self.files_ = (self.files_ or [None] * self.given_) + [
-            path_of(image) for image in as_list(images)]
-        self.given_ += given
+            path_of(image) for image in sources]
+        self.fingerprint_, self.given_ = fingerprint, self.given_ + len(sources)
         self.timings_ = {"extract_s": extracted - began, "fit_s": time.perf_counter() - began}
         return self
 
@@ -205,7 +207,8 @@ class PatchCore(nn.Module):
         """
         self.prepare()
         began = time.perf_counter()
-        self.skipped_, self.examples_, self.files_ = features.skipped, [], None
+        self.skipped_, self.examples_ = features.skipped, []
+        self.files_ = self.fingerprint_ = None
         self.given_ = len(features) // features.views + len(features.skipped)
         features, judges, self.fitted_on_ = self._held_out(features, groups)
         self.grid_, self.size_, self.views_ = features.grid, features.size, features.views

@@ -20,7 +20,7 @@ from .files import complete_folder, explain_full_disk, in_units, sha256_of, writ
 from .thresholds import decide
 from .weights import first_line
 
-FORMAT = 1  # raised when older versions of indad could no longer read what this one writes
+FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
 TENSORS, RECORD = "model.safetensors", "model.json"
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
 NOT_SAVED = ("device", "precision", "memory_budget")
@@ -116,6 +116,7 @@ def describe(model: nn.Module) -> tuple[dict, dict[str, Tensor]]:
         "grid": list(model.grid_), "size": list(model.size_), "views": model.views_,
         "training": {"images": model.images_, "fitted_on": _unless_all(model.fitted_on_),
                      "skipped": len(model.skipped_), "given": model.given_,
+                     "sha256": model.fingerprint_,
                      "selected_from": model.selected_from_,
                      # As they were given, for explanations; the images are not kept.
                      "files": model.files_ if any(model.files_ or ()) else None},
@@ -176,6 +177,7 @@ def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: 
     # The first models of format 1 knew neither how many images were given nor where they lay.
     model.given_ = record["training"].get("given", max(model.fitted_on_) + 1)
     model.files_ = record["training"].get("files")
+    model.fingerprint_ = record["training"].get("sha256")
     if model.files_ is not None and len(model.files_) != model.given_:
         raise InputError(f"{folder / RECORD}: names {len(model.files_)} training files of "
                          f"{model.given_}; copy it again")

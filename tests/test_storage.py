@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indad import PatchCore, storage
 from indad.backbones import load_backbone
 from indad.errors import InputError
 from indad.files import sha256_of
-from indad.storage import RECORD, TENSORS, weights_digest
+from indad.storage import FORMAT, RECORD, TENSORS, weights_digest
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -124,7 +125,7 @@ def test_device_and_precision_are_not_part_of_a_model(model, saved):
 
 def test_the_record_tells_what_a_person_wants_to_know(model, saved):
     record = json.loads((saved / RECORD).read_text())
-    assert record["format"] == 1
+    assert record["format"] == FORMAT
     assert record["training"]["images"] == 5
     assert record["backbone"]["tags"] == ["tf_efficientnet_lite0.in1k"]
     assert record["thresholds"]["score"] == model.good_scores_.max()  # 5 images: the largest
@@ -139,12 +140,54 @@ def test_a_model_of_one_image_has_no_threshold_and_loads(tmp_path):
     assert json.loads((tmp_path / "one" / RECORD).read_text())["thresholds"]["score"] is None
 
 
-def test_format_1_loads_for_ever():
-    """Made once by tests/fixtures/make_format_1.py, with the scores that it printed then."""
-    model = PatchCore.load(FIXTURES / "format_1")
-    scores = [16.797046661376953, 16.513004302978516, 15.559768676757812, 16.683551788330078,
-              18.31136703491211, 16.421695709228516]
+@pytest.mark.parametrize("version, scores", [
+    (1, [16.797046661376953, 16.513004302978516, 15.559768676757812, 16.683551788330078,
+         18.31136703491211, 16.421695709228516]),
+    (2, [16.60533905029297, 15.563644409179688, 16.778120040893555, 16.442657470703125,
+         17.24007797241211, 16.557846069335938])])
+def test_old_formats_load_for_ever(version, scores):
+    """Each made once by tests/fixtures/make_format_*.py, with the scores that it printed then."""
+    model = PatchCore.load(FIXTURES / f"format_{version}")
     np.testing.assert_allclose(model.predict(pictures()).scores, scores, rtol=1e-4)
+    assert len(model.reserve_) == {1: 0, 2: 5}[version]
+
+
+def test_there_is_a_fixture_of_this_format():
+    record = json.loads((FIXTURES / f"format_{FORMAT}" / RECORD).read_text())
+    assert record["format"] == FORMAT
+
+
+def test_the_fingerprint_is_of_what_was_learned(model, saved, tmp_path):
+    def saved_one(model):
+        model.save(tmp_path / "again")
+        return json.loads((tmp_path / "again" / RECORD).read_text())["training"]["sha256"]
+
+    def fitted(images, **how):
+        return PatchCore(resize=64, coreset="random", device="cpu").fit(images, **how)
+
+    first = json.loads((saved / RECORD).read_text())["training"]["sha256"]
+    assert PatchCore.load(saved).fingerprint_ == first
+    assert saved_one(fitted(pictures()[:5])) == first  # whatever the options are
+    other = pictures()[:5]
+    other[3][0, 0, 0] ^= 1
+    assert saved_one(fitted(other)) != first
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for file, picture in zip(files, pictures(), strict=False):
+        Image.fromarray(picture).save(file)
+    three = fitted(files)
+    assert saved_one(fitted(files[::-1])) != saved_one(three)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert saved_one(fitted([files[0], tmp_path / "broken.png", *files[1:]],
+                            strict=False)) == saved_one(three)
+    moved = [file.rename(tmp_path / f"new-{file.name}") for file in files]
+    before = saved_one(three)
+    assert saved_one(fitted(moved)) == before
+    three.update(pictures()[4])
+    assert saved_one(three) not in (before, first)
+    assert PatchCore.load(tmp_path / "again").fingerprint_ == three.fingerprint_
+    unknown = fitted(moved)
+    unknown.fit_features(unknown.extract(moved)).update(pictures()[4])
+    assert saved_one(unknown) is None  # not of the last image alone
 
 
 def test_a_pickle_is_not_read(saved, tmp_path):
@@ -205,8 +248,8 @@ def test_truncated_changed_and_missing_files(saved):
 
 
 def test_other_formats(saved):
-    for version, words in ((2, "upgrade indad"), (99, "reads up to 1"), (0, "from 1 to 1"),
-                           ("1", "from 1 to 1")):
+    for version, words in ((FORMAT + 1, "upgrade indad"), (99, f"reads up to {FORMAT}"),
+                           (0, f"from 1 to {FORMAT}"), ("1", f"from 1 to {FORMAT}")):
         resealed(saved, format=version)
         refused(saved, f"format is {version!r}", words)
 
