@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, unknown
+from .frozen import fold_batch_norms, pad_kernels
 from .images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
 from .weights import (
     Undrawn,
@@ -25,7 +26,6 @@ from .weights import (
     fetch_address,
     fill,
     first_line,
-    fold_batch_norms,
     read_checkpoint,
     read_package,
 )
@@ -155,7 +155,7 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, network: nn.Module, name: str, size: tuple[int, int] = (64, 64)):
         super().__init__()
-        self.network, self.name = fold_batch_norms(network, size), name
+        self.network, self.name = pad_kernels(fold_batch_norms(network, size)), name
         self.channels: list[int] = network.feature_info.channels()
         self.strides: list[int] = network.feature_info.reduction()
         # Some of timm's transformers hand out maps with the channels last.

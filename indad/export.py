@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import __version__
@@ -25,6 +24,7 @@ from .batches import as_list
 from .errors import InputError, unknown
 from .features import RECIPES, as_rows
 from .files import check_writable, complete_file, explain_full_disk, in_units
+from .frozen import SameConvolution
 from .images import as_rgb
 from .patchcore import EXAMPLES, PatchCore
 from .thresholds import conformal_threshold
@@ -117,8 +117,9 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
                                 for good in (model.good_scores_, model.good_peaks_))
     sources, images_from = _check_sources(model, check_images)
     graph = Graph(model, BANK_PRECISIONS[bank_precision], threshold)
-    if dynamic_size:
-        pad_by_constants(graph.extractor)
+    for module in graph.modules():
+        if isinstance(module, SameConvolution):
+            module.divides = dynamic_size
     size = sum(tensor.nbytes for tensor in graph.state_dict().values())
     if size > LARGEST:
         raise InputError(f"the model takes {in_units(size)}, but one ONNX file holds "
@@ -202,35 +203,6 @@ class SplitIndex:
         distances = torch.linalg.vector_norm(queries[:, None] - self.bank[indices], dim=2)
         distances, order = distances.topk(k, dim=1, largest=False)
         return distances, indices.gather(1, order)
-
-
-class PaddedConvolution(nn.Module):
-    """A convolution with TensorFlow's "same" padding, for maps whose sides its stride divides.
-
-    In general that padding depends on the size, in a way that takes the exporter minutes where
-    sizes are free; of such maps it does not.
-    """
-
-    def __init__(self, convolution: nn.Conv2d):
-        super().__init__()
-        self.convolution, self.pads = convolution, []
-        for kernel, stride in zip(convolution.kernel_size[::-1], convolution.stride[::-1],
-                                  strict=True):
-            padding = max(kernel - stride, 0)
-            self.pads += [padding // 2, padding - padding // 2]
-
-    def forward(self, maps: Tensor) -> Tensor:
-        c = self.convolution
-        return F.conv2d(F.pad(maps, self.pads), c.weight, c.bias, c.stride, 0, c.dilation, c.groups)
-
-
-def pad_by_constants(network: nn.Module) -> None:
-    """Make every convolution of timm's that pads by size one that does not, in place."""
-    for name, module in network.named_children():
-        if type(module).__name__ == "Conv2dSame":
-            setattr(network, name, PaddedConvolution(module))
-        else:
-            pad_by_constants(module)
 
 
 def _write(graph: Graph, file: Path, dtype: torch.dtype, dynamic_size: bool,

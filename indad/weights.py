@@ -1,13 +1,11 @@
-"""Where a network's weights come from (a file of one's own, a package, the internet), and folding.
+"""Where a network's weights come from: a file of one's own, a package, the internet.
 
 Nothing here knows an architecture. A file is only ever read as tensors: no code in it is executed.
 """
 
-import copy
 import importlib.util
 import socket
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -16,7 +14,6 @@ from urllib.request import getproxies, proxy_bypass
 import torch
 from torch import Tensor, nn
 from torch.nn import init
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from .errors import InputError
@@ -129,40 +126,6 @@ def fill(build: Callable[[dict[str, Tensor]], nn.Module], tensors: dict[str, Ten
         raise InputError(f"{source}: its tensors do not fit {what}: it has no "
                          f"{', '.join(missing[:3])}{more}")
     return network
-
-
-def fold_batch_norms(network: nn.Module, size: tuple[int, int] = (64, 64)) -> nn.Module:
-    """Merge each frozen batch norm into the convolution before it: a third of the time on a CPU.
-
-    A convolution and the norm that follows it among the children of one module are taken for a
-    pair. As this says nothing about how data flows, a trial image must come out the same; a
-    network for which it does not is returned unchanged. `size` (h, w) is one that the network
-    takes, should a small trial image not do.
-    """
-    network = network.eval()
-    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-        return network
-    folded = copy.deepcopy(network)
-    for parent in list(folded.modules()):
-        for (_, convolution), (norm_name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                    convolution.weight, convolution.bias, norm.running_mean, norm.running_var,
-                    norm.eps, norm.weight, norm.bias)
-                # timm's norms carry their activation with them.
-                setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
-    try:
-        same = _agree(network, folded, (64, 64))
-    except (AssertionError, RuntimeError, ValueError):  # too small for it
-        same = _agree(network, folded, size)
-    return folded if same else network
-
-
-def _agree(network: nn.Module, other: nn.Module, size: tuple[int, int]) -> bool:
-    trial = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.std()))
-                   for a, b in zip(network(trial), other(trial), strict=True))
 
 
 def cached_hub_file(repository: str, filename: str | None = None) -> Path | None:

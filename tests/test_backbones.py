@@ -14,11 +14,11 @@ from indad.backbones import (
     _build,
     _options,
     find_backbone,
-    fold_batch_norms,
     load_backbone,
     pick_device,
 )
 from indad.errors import InputError
+from indad.frozen import fold_batch_norms
 
 
 @pytest.fixture(scope="module")

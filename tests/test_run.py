@@ -316,7 +316,7 @@ def test_floors_import_only_downwards():
 
     floors = ["errors catalog presets experiments parts terminal onnx_predict",
               "images features coreset neighbors metrics plots thresholds files lookalikes weights "
-              "workers parts_textures parts_objects widgets",
+              "frozen workers parts_textures parts_objects widgets",
               "backbones scores projections batches memory synthetic layouts fetch unpack "
               "augmentation prediction calibration charts",
               "extraction data results storage growth options", "patchcore tables",
