@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
-    rows, warnings, decisions = [], [], []
+    rows, warnings, decisions, model = [], [], [], None
     with Bars() as bars:
         for category in categories:
             result = run(
@@ -72,9 +72,10 @@ def _run(options: argparse.Namespace) -> int:
                 false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
-                progress=bars.of(category),
+                progress=bars.of(category), shared=model,
                 on_plan=lambda plan, category=category: bars.note(f"{category}: {plan}"))
             bars.close()
+            model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
             decisions.append(result.record["decision"])
             warnings += [f"{category}: {warning}" for warning in result.warnings]

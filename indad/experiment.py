@@ -31,12 +31,12 @@ FRAMES = ("model", "original")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run leaves: its folder, its record (metrics.json), and what it had to leave out."""
+    """What a run leaves: its folder, its record (metrics.json), what it had to leave out."""
 
     folder: Path
     record: dict
     warnings: tuple[str, ...] = ()
-    reused: bool = False
+    model: PatchCore | None = None  # none if an earlier result was kept
 
 
 def evaluate(prediction: Prediction, images: ImageSet, *,
@@ -78,8 +78,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         protocol: str = "random", frame: str = "model", false_alarm_rate: float = 0.05,
         overlays: int = 12, datasets: str | Path | None = None,
         output: str | Path = "results/runs", skip_existing: bool = False, strict: bool = False,
-        progress: Progress | None = None,
-        on_plan: Callable[[FitPlan], None] | None = None) -> RunResult:
+        progress: Progress | None = None, on_plan: Callable[[FitPlan], None] | None = None,
+        shared: PatchCore | None = None) -> RunResult:
     """Run one category from photos to result files.
 
     Args:
@@ -90,6 +90,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         skip_existing: keep a complete result of exactly this configuration and data.
         strict: stop at an unreadable image instead of going on without it.
         on_plan: called before fitting with what it will take.
+        shared: a model of an earlier run, whose backbone is used again if it is the one wanted.
 
     Raises `InputError` for anything wrong with what was given.
     """
@@ -104,10 +105,11 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     data = fingerprint(train, test)
     record = existing(folder, data) if skip_existing else None
     if record:
-        return RunResult(folder, record, reused=True)
+        return RunResult(folder, record)
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
                 for leftover in clear_interrupted(folder)]
 
+    model.prepare(shared=shared)
     if on_plan:
         on_plan(model.plan(train))
     model.fit(train, strict=strict, progress=progress)
@@ -117,7 +119,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
     record = write_run(folder, config, data, model, prediction, train, test, timings=timings,
                        overlays=overlays, progress=progress)
-    return RunResult(folder, record, tuple(warnings))
+    return RunResult(folder, record, tuple(warnings), model)
 
 
 def make_model(preset: str, options: dict | None) -> PatchCore:

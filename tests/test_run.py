@@ -98,6 +98,24 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
     assert not list(tmp_path.rglob(".*"))
 
 
+def test_all_categories_share_one_backbone(drawn, tmp_path, monkeypatch):
+    from indad import patchcore
+
+    original, built = patchcore.load_backbone, []
+    monkeypatch.setattr(patchcore, "load_backbone",
+                        lambda name, **options: built.append(name) or original(name, **options))
+    base = ("--dataset", drawn, "--overlays", 0, "--resize", 96, "--output", tmp_path)
+    assert command(*base, "--category", "tiles") == 0
+    assert command(*base, "--skip-existing") == 0  # capsule, then tiles, which is kept
+    assert built == ["efficientnet_lite0"] * 2
+    assert len(json.loads((tmp_path / "summary.json").read_text())) == 2
+    alone = json.loads((tmp_path / "summary.json").read_text())
+    assert command(*base) == 0
+    assert built == ["efficientnet_lite0"] * 3
+    together = json.loads((tmp_path / "summary.json").read_text())
+    assert [row["image_auroc"] for row in alone] == [row["image_auroc"] for row in together]
+
+
 @pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_scores(drawn, tmp_path):
     texts = []
