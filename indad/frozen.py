@@ -43,7 +43,7 @@ def _agree(network: nn.Module, other: nn.Module, size: tuple[int, int]) -> bool:
                    for a, b in zip(network(trial), other(trial), strict=True))
 
 
-class SameConvolution(nn.Module):
+class SameConvolution(nn.Conv2d):
     """A convolution with TensorFlow's "same" padding that pads its kernel instead of its maps.
 
     That padding puts an odd pixel to the right and below, which torch does by copying the maps: a
@@ -56,11 +56,6 @@ class SameConvolution(nn.Module):
 
     divides = False
 
-    def __init__(self, convolution: nn.Conv2d):
-        super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
-        self.stride, self.groups = convolution.stride, convolution.groups
-
     def forward(self, maps: Tensor) -> Tensor:
         missing = [max(kernel - (stride if self.divides else side % stride or stride), 0)
                    for kernel, stride, side in zip(self.weight.shape[2:], self.stride,
@@ -72,9 +67,8 @@ class SameConvolution(nn.Module):
 
 
 def pad_kernels(network: nn.Module) -> nn.Module:
-    """Replace timm's convolutions with "same" padding, in place, by `SameConvolution`."""
-    for parent in list(network.modules()):
-        for name, module in parent.named_children():
-            if type(module).__name__ == "Conv2dSame" and module.dilation == (1, 1):
-                setattr(parent, name, SameConvolution(module))
+    """Let timm's convolutions with "same" padding compute as `SameConvolution` does, in place."""
+    for module in network.modules():
+        if type(module).__name__ == "Conv2dSame" and module.dilation == (1, 1):
+            module.__class__ = SameConvolution  # the same parameters, another `forward`
     return network

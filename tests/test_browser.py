@@ -75,22 +75,26 @@ def browser(lab):
         yield running
 
 
-def opened(browser, lab, name, width=1280):
-    """A notebook, all of whose cells have run in a fresh kernel without an error."""
+def opened(browser, lab, name, *, upto=None, width=1280):
+    """A notebook whose cells, all or up to one, have run in a fresh kernel without an error."""
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
     page.wait_for_selector("text=/Python 3.* \\| Idle/")  # in the status bar: a kernel that listens
+    cells = page.query_selector_all(".jp-CodeCell")
+    last = next((place for place, cell in enumerate(cells) if upto and upto in cell.inner_text()),
+                len(cells) - 1)
+    if upto:  # the cell below it is chosen
+        cells[last + 1].query_selector(".jp-InputPrompt").click()
     page.click(".lm-MenuBar-item:has-text('Run')")
-    page.click(".lm-Menu-item:has-text('Run All Cells') >> nth=0")
+    page.click(".lm-Menu-item:has-text('"
+               f"{'Run All Above Selected Cell' if upto else 'Run All Cells'}') >> nth=0")
     page.wait_for_function(
-        """() => {
+        """last => {
             const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-            const number = p => Number((/\\d+/.exec(p.textContent) || [0])[0]);
-            const numbers = prompts.map(number);
-            return Math.max(...numbers) === document.querySelectorAll('.jp-CodeCell').length;
-        }""", timeout=PATIENCE * 1000)
+            return /\\d+/.test(prompts[last].textContent);
+        }""", arg=last, timeout=PATIENCE * 1000)
     assert not page.query_selector('[data-mime-type="application/vnd.jupyter.error"]')
     return page
 
@@ -123,7 +127,7 @@ def test_category_and_backbone_change_picture_and_score(browser, lab):
 
 
 def test_the_threshold_slides(browser, lab):
-    page = opened(browser, lab, "05_thresholds")
+    page = opened(browser, lab, "05_thresholds", upto="browse_thresholds(")
     cell = page.query_selector_all(".jp-CodeCell:has(.widget-slider)")[0]
     cell.scroll_into_view_if_needed()
     keep_picture(page, "05-before")

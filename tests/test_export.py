@@ -75,12 +75,12 @@ def test_the_split_search_equals_the_memory_index(monkeypatch, k, split):
 
 VARIANTS = [
     dict(),
-    dict(image_score="reweighted", num_neighbors=3),
+    dict(image_score="reweighted", num_neighbors=3, patch_features="tokens",
+         normalization="imagenet"),
     dict(image_score="top", patch_features="adaptive", balance_layers=False, squared=True),
     dict(image_score="peak", patch_features="unfolded", map_border="reflect", map_kernel_size=5),
     dict(image_score="ind_knn_ad", patch_features="unpadded", map_upsampling="nearest",
          map_border="zero"),
-    dict(patch_features="tokens", normalization="imagenet"),
     dict(patch_features="concatenate", backbone="efficientnet_lite0+efficientnet_lite1"),
 ]
 
@@ -89,7 +89,7 @@ def variant(options: dict) -> PatchCore:
     return PatchCore(resize=64, coreset_ratio=0.3, device="cpu", **options).fit(pictures()[:4])
 
 
-@pytest.mark.parametrize("options", VARIANTS[:6], ids=str)
+@pytest.mark.parametrize("options", VARIANTS[:5], ids=str)
 def test_the_graph_equals_the_model_in_all_variants(options):
     model = variant(options)
     wanted = model.predict(pictures())

@@ -393,18 +393,17 @@ def test_the_guard_of_the_offline_test_stops_a_connection(tmp_path):
 
 @pytest.mark.slow
 def test_the_readme_command_without_a_network(tmp_path):
-    """`python -m indad run`, as a newcomer types it, in a folder of its own."""
-    environment = offline(tmp_path)
-    finished = subprocess.run([sys.executable, "-m", "indad", "run"], cwd=tmp_path,
-                              env=environment, capture_output=True, text=True, timeout=300)
+    """`python -m indad run`, as a newcomer types it, in a folder of its own; of one hard category.
+
+    .ci/run runs it for all of them, with nothing installed but the requirements.
+    """
+    finished = subprocess.run([sys.executable, "-m", "indad", "run", "--category", "board"],
+                              cwd=tmp_path, env=offline(tmp_path), capture_output=True, text=True,
+                              timeout=300)
     assert finished.returncode == 0, finished.stderr
-    rows = {line.split()[0]: [float(x) for x in line.split()[1:]]
-            for line in finished.stdout.splitlines()[1:8]}
-    assert set(rows) == {"board", "capsule", "gear", "tiles", "weave", "wood", "mean"}
-    image_auroc = {name: values[0] for name, values in rows.items()}
-    assert sum(value > 0.99 for value in image_auroc.values()) >= 3  # easy ones
-    assert sum(0.75 <= image_auroc[name] <= 0.95 for name in ("board", "wood")) == 2  # hard ones
-    assert len(list((tmp_path / "results" / "runs").glob("synthetic/*/*/overlays/*.png"))) == 72
+    name, image_auroc = finished.stdout.splitlines()[1].split()[:2]
+    assert name == "board" and 0.75 <= float(image_auroc) <= 0.95
+    assert len(list((tmp_path / "results" / "runs").glob("synthetic/board/*/overlays/*.png"))) == 12
 
 
 def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_path, capsys):

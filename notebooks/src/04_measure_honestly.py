@@ -194,7 +194,8 @@ scores = predictions[names[0]].scores
 alarms, recall = curve(scores, labels)
 found = precision(alarms, recall, share=labels.mean())
 average_precision = np.sum(np.diff(recall, prepend=0) * found)
-area = np.trapezoid(np.r_[0, recall], np.r_[0, alarms])
+x, y = np.r_[0, alarms], np.r_[0, recall]
+area = np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)  # under straight lines from point to point
 metrics = image_metrics(scores, labels)
 assert abs(average_precision - metrics["image_ap"]) < 1e-9
 assert abs(area - metrics["image_auroc"]) < 1e-9
