@@ -15,6 +15,7 @@ from . import __version__, results
 from .backbones import default_size, find_backbone
 from .data import ImageSet, fingerprint, load_dataset
 from .errors import InputError, unknown
+from .explanation import explain_features, why_picture
 from .files import check_writable, clear_interrupted, complete_folder, sha256_of
 from .images import read_image
 from .layouts import Item
@@ -167,7 +168,7 @@ def existing(folder: Path, data: str) -> dict | None:
 def write_run(folder: Path, config: dict, data: str, model: PatchCore, prediction: Prediction,
               train: ImageSet, test: ImageSet, *, timings: dict[str, float], overlays: int = 0,
               progress: Progress | None = None) -> dict:
-    """Evaluate a prediction and write metrics.json, scores.csv and overlays; -> the record."""
+    """Evaluate a prediction and write metrics.json, scores.csv and pictures; -> the record."""
     decision = _decide(model, prediction, test, config["false_alarm_rate"])
     bank = model.memory_bank_
     record = {
@@ -184,9 +185,7 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
     with complete_folder(folder) as partial:
         results.write_json(partial / "metrics.json", record)
         results.write_scores(partial / "scores.csv", _score_rows(prediction, test, decision))
-        (partial / "overlays").mkdir()
-        _write_overlays(partial / "overlays", prediction, test, model, decision, overlays,
-                        progress)
+        _write_pictures(partial, prediction, test, model, decision, overlays, progress)
     return record
 
 
@@ -222,24 +221,36 @@ def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[
     return rows
 
 
-def _write_overlays(folder: Path, prediction: Prediction, test: ImageSet, model: PatchCore,
+def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model: PatchCore,
                     decision: dict, limit: int, progress: Progress | None) -> None:
-    level = decision["map_threshold"] or float(prediction.model_maps.max())
-    scale = ColourScale.of(model.good_peaks_, level)
-    chosen = _worth_showing(prediction, test, decision["threshold"], limit)
+    """The heat maps of some images, and under the same names why those of them are flagged."""
+    overlays, explanations = folder / "overlays", folder / "explanations"
+    overlays.mkdir()
+    level, threshold = decision["map_threshold"], decision["threshold"]
+    scale = ColourScale.of(model.good_peaks_, level or float(prediction.model_maps.max()))
+    chosen = _worth_showing(prediction, test, threshold, limit)
+    flagged: dict[str, Item] = {}
     for done, position in enumerate(chosen):
         item, score = test[prediction.indices[position]], float(prediction.scores[position])
-        name = f"{item.defect_type}/{item.path.stem}"
         picture = overlay(
             read_image(item.path), prediction.maps[position], scale=scale,
-            title=told(name, score, decision["threshold"]),
-            outline_above=decision["map_threshold"], mask=item.mask() if item.label else None)
-        file = folder / f"{item.defect_type}_{item.path.stem}.png"
-        if file.exists():  # a.jpg beside a.png
-            file = folder / f"{item.defect_type}_{item.path.name}.png"
-        save_picture(picture, file)
+            title=told(f"{item.defect_type}/{item.path.stem}", score, threshold),
+            outline_above=level, mask=item.mask() if item.label else None)
+        name = f"{item.defect_type}_{item.path.stem}.png"
+        if (overlays / name).exists():  # a.jpg beside a.png
+            name = f"{item.defect_type}_{item.path.name}.png"
+        save_picture(picture, overlays / name)
+        if threshold is not None and score > threshold:
+            flagged[name] = item
         if progress:
             progress("drawing overlays", done + 1, len(chosen))
+    if flagged:
+        explanations.mkdir()
+        features = model.extract(list(flagged.values()))
+        for number, (name, item) in enumerate(flagged.items()):
+            save_picture(why_picture(
+                model, read_image(item.path), explain_features(model, features, number),
+                f"{item.defect_type}/{item.path.stem}"), explanations / name)
 
 
 def _worth_showing(prediction: Prediction, test: ImageSet, threshold: float | None,

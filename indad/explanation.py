@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from .errors import InputError
+from .extraction import PatchFeatures
 from .images import Frame, read_image
 from .neighbors import MemoryIndex
 from .patchcore import PatchCore
@@ -34,7 +35,6 @@ class Match:
     train_place: tuple[int, int] | None
 
 
-@torch.inference_mode()
 def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = None) -> Match:
     """Find the bank entry nearest to one patch of an image: its worst patch, if none is given.
 
@@ -50,9 +50,16 @@ def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = 
         >>> match = explain(model, test[0])
         >>> train[match.train_image].path, match.train_place
     """
-    features = model.extract(image)
+    return explain_features(model, model.extract(image), place=place)
+
+
+@torch.inference_mode()
+def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0, *,
+                     place: tuple[int, int] | None = None) -> Match:
+    """The same for one of several images whose features were extracted before."""
     height, width = features.grid
-    rows = features.rows.to(model.device_, torch.float32) * model.feature_scale_
+    rows = features.rows[number * features.patches:][:features.patches]
+    rows = rows.to(model.device_, torch.float32) * model.feature_scale_
     distances, nearest = MemoryIndex(model.memory_bank_).search(rows)
     if place is None:
         place = divmod(int(distances[:, 0].argmax()), width)
@@ -61,7 +68,7 @@ def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = 
     patch = place[0] * width + place[1]
     view, inside = divmod(int(model.coreset_indices_[nearest[patch, 0]]), height * width)
     read, which_view = divmod(view, model.views_)
-    return Match(place, box_in_photo(place, features.grid, features.frames[0]),
+    return Match(place, box_in_photo(place, features.grid, features.frames[number]),
                  float(distances[patch, 0]), model.fitted_on_[read],
                  divmod(inside, width) if which_view == 0 else None)
 

@@ -1,9 +1,9 @@
 """The results of one run or of many as one web page that needs nothing else: to read, send, print.
 
-Numbers come from metrics.json and scores.csv and pictures from overlays/, so a report can be made
-wherever a results folder is, without the photos and without a model. The same folder gives the same
-bytes. The page's only script and style are its own (pages/), named to the browser by their hashes:
-whatever a file name holds, nothing else runs, and nothing is fetched.
+Numbers come from metrics.json and scores.csv and pictures from overlays/ and explanations/, so a
+report can be made wherever a results folder is, without the photos and without a model. The same
+folder gives the same bytes. The page's only script and style are its own (pages/), named to the
+browser by their hashes: whatever a file name holds, nothing else runs, and nothing is fetched.
 """
 
 import base64
@@ -62,7 +62,8 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)
-    environment.filters.update(fixed=_fixed, percent=_percent, short=_short, line=_line)
+    environment.filters.update(fixed=_fixed, percent=_percent, short=_short, line=_line,
+                               address=_address)
     return environment.get_template("report.html").render(
         version=__version__, runs=runs, left_out=left_out, how=HOW, script=script, style=style,
         script_hash=_sha256(script), style_hash=_sha256(style), totals=_totals(runs),
@@ -189,20 +190,18 @@ def _flat(name: str, value: object) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An overlay with what is known of its image."""
+    """An overlay with what is known of its image, and why that is flagged, if it is."""
 
     run: Run
     row: dict
     file: Path
     jpeg: bytes = b""
+    why: bytes = b""
 
     @property
     def outcome(self) -> str:
         return outcome(self.row, self.run.threshold)
 
-    @property
-    def address(self) -> str:
-        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
 
 
 def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:
@@ -218,15 +217,17 @@ def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:
     waiting = [picture for turn in sorted(turns) for picture in turns[turn]]
     shown, room = [], PICTURE_BUDGET
     for picture in waiting:
+        why = picture.file.parents[1] / "explanations" / picture.file.name
         try:
-            jpeg = _jpeg(picture.file)
+            drawn = replace(picture, jpeg=_jpeg(picture.file, TITLE_BAR),
+                            why=_jpeg(why) if why.is_file() else b"")
         except InputError as error:
             picture.run.notes.append(f"Left out: {error}")
             continue
-        room -= len(jpeg)
+        room -= len(drawn.jpeg) + len(drawn.why)
         if room < 0:
             break
-        shown.append(replace(picture, jpeg=jpeg))
+        shown.append(drawn)
     shown.sort(key=lambda one: (runs.index(one.run), -one.row["score"]))
     return shown, len(waiting) - len(shown)
 
@@ -240,11 +241,15 @@ def _telling(pictures: Iterable[Picture]) -> list[Picture]:
     return wrong + ends
 
 
-def _jpeg(file: Path) -> bytes:
-    """An overlay without the title that is drawn into it: here the page says it, in text."""
+def _jpeg(file: Path, title: int = 0) -> bytes:
+    """A picture without the lines on top with its title, where the page says it in text."""
     image = read_image(file)
-    image = image.crop((0, min(TITLE_BAR, image.height - 1), image.width, image.height))
+    image = image.crop((0, min(title, image.height - 1), image.width, image.height))
     image.thumbnail(PICTURE_SIZE)
     packed = io.BytesIO()
     image.save(packed, "JPEG", quality=80, optimize=True)
     return packed.getvalue()
+
+
+def _address(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

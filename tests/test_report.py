@@ -192,7 +192,10 @@ def test_what_a_screen_reader_needs(real_runs, tmp_path):
     page = read(real_runs, tmp_path / "page.html")
     assert len(page.all("h1")) == 1 and page.all("html", lang="en")
     pictures = [one for one in page.all("img") if one["src"] != "data:,"]
-    assert len(pictures) == 12
+    reasons = [one for one in pictures if "nearest" in one["alt"]]
+    pictures = [one for one in pictures if one not in reasons]
+    assert (len(pictures), len(reasons)) == (12, len(list(real_runs.rglob("explanations/*.png"))))
+    assert reasons and len({one["alt"] for one in reasons}) == len(reasons)
     assert all("score" in one["alt"] and "verdict" in one["alt"] for one in pictures)
     assert all(one["aria-label"] for one in page.all("svg", role="img"))
     labelled = [one for one in page.all("select") if any(
@@ -256,7 +259,7 @@ def test_mistakes_keep_their_pictures_when_there_is_no_room_for_all(tmp_path, mo
                        overlays=[f"{kind}_{i:03}.png" for i, kind in enumerate(
                            ["bent", "bent", "bent", "good", "good"])])
     assert len(read(folder).all("figure", data_right=True)) == 5
-    size = len(report._jpeg(folder / "overlays" / "bent_000.png"))
+    size = len(report._jpeg(folder / "overlays" / "bent_000.png", 24))
     monkeypatch.setattr(report, "PICTURE_BUDGET", 2.5 * size)
     page = read(folder)
     assert {one["data-right"] for one in page.all("figure", data_right=True)} == {"wrong"}
@@ -265,11 +268,31 @@ def test_mistakes_keep_their_pictures_when_there_is_no_room_for_all(tmp_path, mo
     assert "good_003.png: not a readable image" in read(folder).source
 
 
+def test_what_was_flagged_is_explained(tmp_path):
+    folder = write_run(tmp_path, scores=[0.9, 2, 0.5], labels=[1, 1, 0],
+                       overlays=["bent_000.png", "bent_001.png", "good_002.png"])
+    assert "the reason" not in read(folder).source
+    (folder / "explanations").mkdir()
+    Image.effect_noise((640, 280), 60).convert("RGB").save(folder / "explanations/bent_001.png")
+    page = read(folder)
+    assert "the reason" in page.source
+    (one,) = page.all("button", **{"class": "zoom why"})
+    cards = page.all("figure", data_right=True)
+    pictures = page.all("img", loading="lazy")
+    assert (len(cards), len(pictures)) == (3, 4)
+    assert [image["alt"].split(":")[1].split(",")[0].strip() for image in pictures[:2]] == [
+        "gear/test/bent/001.png", "why gear/test/bent/001.png is flagged"]
+    address = pictures[1]["src"].removeprefix("data:image/jpeg;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(address))).size == (585, 256)  # its title too
+    (folder / "explanations/bent_001.png").write_bytes(b"no picture")
+    assert "bent_001.png: not a readable image" in read(folder).source
+
+
 def test_the_title_of_an_overlay_is_cut_off(tmp_path):
     image = Image.new("RGB", (512, 280), "white")
     image.paste((0, 0, 0), (0, 24, 512, 280))
     image.save(tmp_path / "a.png")
-    shown = Image.open(io.BytesIO(report._jpeg(tmp_path / "a.png")))
+    shown = Image.open(io.BytesIO(report._jpeg(tmp_path / "a.png", 24)))
     assert shown.size == (512, 256) and shown.convert("L").getextrema()[1] < 30
 
 

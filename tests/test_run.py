@@ -89,6 +89,11 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
     for picture in pictures:
         panels = 2 if picture.name.startswith("good") else 3
         assert Image.open(picture).size == (256 * panels, 280)
+    flagged = {f"{row['defect_type']}_{Path(row['image']).stem}.png" for row in rows
+               if row["verdict"] == "defective"}
+    explained = {picture.name for picture in (folder / "explanations").iterdir()}
+    assert explained == flagged & {picture.name for picture in pictures} != set()
+    assert all(Image.open(folder / "explanations" / name).width >= 1000 for name in explained)
 
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [row["category"] for row in summary] == ["capsule", "tiles"]
@@ -191,7 +196,7 @@ def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_pat
 
     base = ("--dataset", drawn / "tiles", "--output", tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("indad.experiment._write_overlays", pull_the_plug)
+        patch.setattr("indad.experiment._write_pictures", pull_the_plug)
         assert command(*base) == 130
     assert not list(tmp_path.rglob("metrics.json"))
     # A power cut cannot even clean up: plant what it would leave, half a metrics.json included.
@@ -213,7 +218,7 @@ def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
     base = ("--dataset", drawn / "tiles", "--output", tmp_path)
     assert command(*base) == 0
     before = (only_run(tmp_path) / "metrics.json").read_text()
-    monkeypatch.setattr("indad.experiment._write_overlays",
+    monkeypatch.setattr("indad.experiment._write_pictures",
                         lambda *a, **o: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert command(*base) == 2
     assert (only_run(tmp_path) / "metrics.json").read_text() == before
@@ -338,7 +343,7 @@ def test_floors_import_only_downwards():
               "backbones scores projections batches memory synthetic layouts fetch unpack "
               "augmentation prediction calibration charts",
               "extraction data results storage growth options", "patchcore tables",
-              "experiment download checks explanation export runs",
+              "download checks explanation export runs", "experiment",
               "plans figures views inspection report serve", "sweep arguments", "cli",
               "__init__ __main__"]
     floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}

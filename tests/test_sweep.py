@@ -22,7 +22,7 @@ from indad.tables import published_table
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr("indad.experiment._write_overlays", lambda *arguments: None)
+    monkeypatch.setattr("indad.experiment._write_pictures", lambda *arguments: None)
 
 
 def plans_for(drawn, **choices):

@@ -49,7 +49,7 @@ if (filters) {
     const to = dialog.querySelector("img");
     to.src = from.src;
     to.alt = from.alt;
-    dialog.querySelector("p").textContent = from.alt;
+    dialog.querySelector("p").textContent = from.alt.replace(/^Enlarge: /, "");
     dialog.showModal();
   });
   dialog.addEventListener("click", (event) => {
