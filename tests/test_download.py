@@ -100,6 +100,7 @@ def paths(server):
     return [path for path, _ in server.requests]
 
 
+@pytest.mark.slow
 def test_all_categories(toy, get, server, drawn):
     root = get("toy")
     assert sorted(entry.name for entry in root.iterdir()) == ["capsule", "license.txt", "tiles"]

@@ -114,6 +114,7 @@ def assert_same(model: PatchCore, file: Path, sources: list, tolerance: float = 
     assert verdicts.tolist() == (wanted.scores > threshold).tolist()
 
 
+@pytest.mark.slow
 def test_the_file_equals_the_model_for_any_number_of_images(model, exported, photos):
     assert_same(model, exported, photos, tolerance=1e-4)
     assert_same(model, exported, photos[:1], tolerance=1e-4)
@@ -175,6 +176,7 @@ def test_pictures_of_any_size_as_floats(model, photos, tmp_path):
     np.testing.assert_allclose(scores, model.predict(photos).scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_metadata_and_names(model, exported):
     import onnxruntime
 
@@ -198,6 +200,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_example_runs_where_torch_cannot_be_imported(model, exported, photos, tmp_path):
     script = shutil.copy(REPOSITORY / "indad" / "onnx_predict.py", tmp_path)  # alone
     run = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, script, exported, *photos],
@@ -223,6 +226,7 @@ def test_the_example_prepares_photos_as_the_package_does(options, photos):
                               transform.pixels(read_image(photo)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what, factor", [("score", 1.002), ("score", 100), ("map", 1.002),
                                           ("verdict", None)])
 def test_a_file_that_says_something_else_is_not_kept(model, exported, tmp_path, monkeypatch, what,
@@ -282,6 +286,7 @@ def test_what_cannot_be_exported_is_said_in_one_line(model, tmp_path, monkeypatc
         refused(f"the package {missing}, .*pip install onnx", model, file)
 
 
+@pytest.mark.slow
 def test_fit_and_export_on_the_command_line(exported, photos, tmp_path, monkeypatch, capsys):
     saved, file = tmp_path / "saved", tmp_path / "a.onnx"
     fit = ["fit", str(photos[0].parent), "--resize", "64", "--coreset-ratio", "0.2",

@@ -11,6 +11,7 @@ import fuzz  # noqa: E402
 pytestmark = pytest.mark.usefixtures("shared_backbones")
 
 
+@pytest.mark.slow
 def test_damaged_files_stop_nothing():
     found = fuzz.fuzz(200, seed=1, with_bombs=False)
     assert found["crashes"] == []
@@ -22,6 +23,7 @@ def test_damaged_files_stop_nothing():
     assert "| crashes | 0 | 0 |" in fuzz.markdown(found)
 
 
+@pytest.mark.slow
 def test_a_crash_is_found_and_told(monkeypatch, tmp_path):
     original = fuzz.batches.as_rgb
 

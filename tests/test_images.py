@@ -177,6 +177,7 @@ def test_whatever_a_decoder_raises_means_unreadable(tmp_path, monkeypatch):
             assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_pictures_of_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
     Image.new("1", (8200, 8200)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 50_000

@@ -133,6 +133,7 @@ def test_maps_have_the_pixels_of_the_photos(capsules, resize, crop):
 
 
 # AnomalyDINO's is for a transformer's tokens, which no package carries: see test_features.py.
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"anomalydino"}))
 def test_presets_run_and_find_defects(preset, capsules):
     train, test = capsules

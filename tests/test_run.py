@@ -103,6 +103,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.slow
 def test_all_categories_share_one_backbone(drawn, tmp_path, monkeypatch):
     from indad import patchcore
 
@@ -322,6 +323,7 @@ def test_the_library_never_prints(drawn, tmp_path, capsys):
     assert captured.out == captured.err == ""
 
 
+@pytest.mark.slow
 def test_importing_does_nothing():
     code = ("import sys, os; before = set(os.listdir()); import indad, indad.data, indad.cli; "
             "heavy = {'matplotlib', 'ipywidgets', 'timm', 'faiss', 'sklearn'} & set(sys.modules); "

@@ -44,6 +44,7 @@ def test_a_run_of_a_sweep_is_the_run_alone(drawn, tmp_path, options):
     same_run(alone.folder, outcome.folder)
 
 
+@pytest.mark.slow
 def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
     calls = []
     extract, select = PatchCore.extract, PatchCore._select
@@ -67,6 +68,7 @@ def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".sweep-*"))
 
 
+@pytest.mark.slow
 def test_skip_existing_keeps_only_the_same_runs(drawn, tmp_path):
     first = run_sweep(plans_for(drawn, coreset_ratio=[0.01, 0.02]), output=tmp_path)
     assert [outcome.reused for outcome in first] == [False, False]
@@ -94,6 +96,7 @@ def test_a_sweep_goes_on_where_it_stopped(drawn, tmp_path, monkeypatch):
     assert not state.exists()
 
 
+@pytest.mark.slow
 def test_data_that_changed_meanwhile_are_noticed(drawn, tmp_path):
     shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
     plans = expand(str(tmp_path / "set"), ["tiles"], choices={"coreset_ratio": [0.01, 0.02]})
@@ -111,6 +114,7 @@ def test_data_that_changed_meanwhile_are_noticed(drawn, tmp_path):
     same_run(alone.folder, outcomes[0].folder)
 
 
+@pytest.mark.slow
 def test_unreadable_images_are_left_out_and_counted(drawn, tmp_path):
     shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
     for file in ("train/good/002.png", "test/crack/000.png"):
@@ -151,6 +155,7 @@ def test_bad_input_is_said_before_the_first_run(words, message, drawn, tmp_path,
     assert not list(tmp_path.rglob("metrics.json"))
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables(drawn, tmp_path, capsys):
     assert main(["benchmark", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio",
                  "0.01", "0.05", "--seeds", "2", "--shots", "2,all",
@@ -176,6 +181,7 @@ def test_shots_of_a_sweep_are_nested_and_do_not_depend_on_other_categories(drawn
     assert len({tuple(names) for names in chosen.values()}) == 4
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_changes_makes_another_run(drawn, tmp_path, capsys):
     import timm
     import torch

@@ -190,6 +190,7 @@ def test_boxes_lie_in_the_photo():
     assert box_in_photo((0, 0), (28, 28), cropped) == (288, 32, 304, 48)
 
 
+@pytest.mark.slow
 def test_the_views_draw(fitted, shown):
     model, train, test, prediction = fitted
     views.browse(test, prediction, threshold=9.0)
