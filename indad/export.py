@@ -85,8 +85,8 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
     Args:
         bank_precision: "float16" halves the room that the memory bank takes in the file.
         pixels: "uint8", or "float32" for pixels from 0 to 1.
-        dynamic_size: let h and w be any multiples of 32, for photos of several shapes. Of the
-            networks, CNNs can; the threshold is still that of the model's own size.
+        dynamic_size: let h and w be any multiples of 32, for photos of several shapes, if the
+            backbone takes them; the threshold is still that of the model's own size.
         check_images: whatever `predict` takes, up to 50 of them; if None, the model's training
             images, as far as they still lie where they did, or drawn noise if none does.
         false_alarm_rate: for the threshold; the model's own if None.
