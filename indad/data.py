@@ -4,7 +4,6 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -191,15 +190,8 @@ def fingerprint(*sets: ImageSet) -> str:
         for item in items:
             digest.update(f"{items.name_of(item)}\0{item.defect_type}\0".encode())
             for path in (item.path, *item.mask_paths):
-                stat = path.stat()
-                digest.update(_digest(path, stat.st_size, stat.st_mtime_ns))
+                digest.update(digest_of(path))
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=100_000)
-def _digest(path: Path, size: int, modified: int) -> bytes:
-    """That of `images.digest_of`, once a process unless it changes: sweeps ask again and again."""
-    return digest_of(path)
 
 
 def how_to_get(name: str, category: str | None = None) -> str:

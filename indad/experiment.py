@@ -32,7 +32,7 @@ FRAMES = ("model", "original")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run leaves: its folder, its record (metrics.json), what it had to leave out."""
+    """What a run leaves: its folder and record (metrics.json), what it left out, its model."""
 
     folder: Path
     record: dict

@@ -60,9 +60,10 @@ def tradeoff(table: Sequence[dict], metric: str = "image_auroc"):
                              (right, "bank_mb", "memory bank, MB")):
         for number, value in enumerate(series[:MOST]):
             chosen = [row for row in rows if row[names[0]] == value]
-            axes.errorbar([row[key].mean for row in chosen],
-                          [row[metric].mean for row in chosen],
-                          [row[metric].std or 0 for row in chosen], linestyle="none",
+            means, stds = ([row[metric].mean for row in chosen],
+                           [row[metric].std or 0 for row in chosen])
+            above = [min(s, 1 - m) for m, s in zip(means, stds, strict=True)]
+            axes.errorbar([row[key].mean for row in chosen], means, (stds, above), linestyle="none",
                           color=COLOURS[number], marker=MARKERS[number], capsize=2,
                           label=str(value))
         axes.set(xlabel=title, xscale="log")

@@ -141,9 +141,16 @@ def path_of(source: object) -> str | None:
 def digest_of(source: object) -> bytes:
     """SHA-256 of an image's file, or of its pixels if it comes from none."""
     if path := path_of(source):
-        return hashlib.sha256(Path(path).read_bytes()).digest()
+        stat = Path(path).stat()
+        return _digest(path, stat.st_size, stat.st_mtime_ns)
     image = as_rgb(source)
     return hashlib.sha256(f"{image.size}\n".encode() + image.tobytes()).digest()
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, size: int, modified: int) -> bytes:
+    """Of a file, read once a process unless it changes: sweeps ask again and again."""
+    return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
 def read_mask(path: str | Path, *, above: int = 0) -> np.ndarray:

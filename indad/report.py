@@ -203,7 +203,6 @@ class Picture:
         return outcome(self.row, self.run.threshold)
 
 
-
 def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:
     """Overlays for the gallery, worst first, and how many there was no room for.
 

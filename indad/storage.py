@@ -178,6 +178,9 @@ def restore(model: nn.Module, record: dict, tensors: dict[str, Tensor], folder: 
     model.given_ = record["training"].get("given", max(model.fitted_on_) + 1)
     model.files_ = record["training"].get("files")
     model.fingerprint_ = record["training"].get("sha256")
+    if not isinstance(model.fingerprint_, (str, type(None))):
+        raise InputError(f"{folder / RECORD}: training sha256 is {model.fingerprint_!r}; it must "
+                         "be text or null")
     if model.files_ is not None and len(model.files_) != model.given_:
         raise InputError(f"{folder / RECORD}: names {len(model.files_)} training files of "
                          f"{model.given_}; copy it again")

@@ -58,6 +58,15 @@ def test_numbers_on_the_axis_leave_each_other_room(largest, shown):
     assert told == shown
 
 
+def test_bars_end_where_a_metric_does():
+    rows = [row(name, seed=seed, value=value) for name in "ab"
+            for seed, value in enumerate((0.9, 1.0, 1.0))]
+    for axes in figures.tradeoff(aggregate(rows)).axes:
+        ends = [end for bars in axes.containers for line in bars.lines[2]
+                for segment in line.get_segments() for end in segment[:, 1]]
+        assert max(ends) == pytest.approx(1) and min(ends) < 0.92
+
+
 def test_too_many_lines_are_cut_and_said_so():
     rows = [row(f"net{n}", shots) for n in range(11) for shots in (1, 2)]
     figure = figures.learning_curves(aggregate(rows))

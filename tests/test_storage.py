@@ -262,6 +262,7 @@ def test_records_that_were_made_up_are_refused_too(saved):
             ({"options": {**options, "coreset_ratio": "many"}}, "its record is not as"),
             ({"options": None}, "its record is not as"),
             ({"grid": [4, 4]}, "[152, 8, 8]"),
+            ({"training": {**record["training"], "sha256": 5}}, "must be text or null"),
             ({"options": {**options, "image_score": "best"}}, "unknown image_score"),
             ({"transform": {**record["transform"], "mean": [0, 0, 0]}}, "prepared as")):
         resealed(saved, **changes)
