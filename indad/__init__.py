@@ -2,10 +2,11 @@
 
 __version__ = "0.1.0"
 
-_HOMES = {"PatchCore": "patchcore", "load_dataset": "data", "evaluate": "experiment",
-          "load_backbone": "backbones", "PRESETS": "presets", "BACKBONES": "backbones",
-          "CATALOG": "catalog", "download_dataset": "download", "audit": "checks",
-          "export_onnx": "export"}
+_HOMES = {"PatchCore": "patchcore", "load_dataset": "data.datasets", "evaluate": "metrics",
+          "load_backbone": "backbones.loading", "PRESETS": "presets",
+          "BACKBONES": "backbones.registry", "CATALOG": "data.catalog",
+          "download_dataset": "data.download.installing", "audit": "data.audit",
+          "export_onnx": "deploy.export"}
 __all__ = ["__version__", *_HOMES]
 
 

@@ -1,4 +1,4 @@
-"""How a model scores good images that it has not seen, found with training images alone.
+"""How a model scores good images that it has not seen, and the thresholds taken from them.
 
 A bank knows its own images too well, so each image is judged by a bank without it. There are three
 ways to such a bank (`coverage.md` in results/reference/benchmarks has what they keep of their
@@ -21,21 +21,20 @@ Images that show one and the same part go together: `groups` says which. All of 
 at once, and one image of it, drawn by seed, judges: a new part has no sibling in the bank.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .coreset import random_coreset
-from .neighbors import MemoryIndex
+from .engine.groups import CALIBRATION_IMAGES, draw_folds, draw_groups
+from .engine.search import MemoryIndex
+from .errors import InputError, Progress
 
 CALIBRATIONS = ("leave-one-out", "folds", "held-out")
-CALIBRATION_IMAGES = 100  # more judges would hardly move a threshold
-FOLDS = 5
 
 Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
-Progress = Callable[[str, int, int], None]
 
 
 def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score, *, patches: int,
@@ -88,48 +87,12 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
     return _judged(rows, cases(), sum(map(len, folds)), score, patches, views, progress)
 
 
-def hold_out(images: int, groups: Sequence | None = None, *,
-             seed: int = 0) -> tuple[list[int], list[int]]:
-    """-> the images to fit on, and those that judge: one of each group that is held out.
-
-    A fifth of the groups, but no more than `CALIBRATION_IMAGES`, is held out with all its images;
-    none if there is only one.
-    """
-    folds = draw_folds(draw_groups(images, groups, seed=seed))
-    held_out = folds[0] if folds else []
-    gone = {image for members in held_out for image in members}
-    return ([image for image in range(images) if image not in gone],
-            [members[0] for members in held_out])
-
-
-def judge(rows: Tensor, index: MemoryIndex, score: Score, *, patches: int, views: int = 1,
+def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: int, views: int = 1,
           progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks, as `leave_one_out` returns them, of images that were held out."""
     images = len(rows) // (patches * views)
     return _judged(rows, ((image, index) for image in range(images)), images, score, patches,
                    views, progress)
-
-
-def draw_groups(images: int, groups: Sequence | None = None, *, seed: int = 0) -> list[list[int]]:
-    """The images of each group, shuffled; the groups in an order drawn by seed."""
-    members: dict[object, list[int]] = {}
-    for image, name in enumerate(range(images) if groups is None else groups):
-        members.setdefault(name, []).append(image)
-    generator = np.random.default_rng(seed)
-    shuffled = [[group[i] for i in generator.permutation(len(group))]
-                for group in members.values()]
-    return [shuffled[i] for i in random_coreset(len(shuffled), len(shuffled), seed=seed).tolist()]
-
-
-def draw_folds(drawn: list[list[int]]) -> list[list[list[int]]]:
-    """Folds of a fifth of the groups (or of as many as have to judge), until there are enough.
-
-    None for a single group: nothing would be left to fit on.
-    """
-    if len(drawn) < 2:
-        return []
-    size = min(-(-len(drawn) // FOLDS), CALIBRATION_IMAGES)
-    return [drawn[i:i + size] for i in range(0, min(len(drawn), CALIBRATION_IMAGES), size)]
 
 
 def _among(owners: Tensor, images: list[int]) -> Tensor:
@@ -150,3 +113,100 @@ def _judged(rows: Tensor, cases: Iterable[tuple[int, MemoryIndex]], count: int, 
         if progress:
             progress("calibrating", done, count)
     return np.array(scores), np.array(peaks)
+
+
+def conformal_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
+    """The score above which an image is called defective, for a wanted false-alarm rate a.
+
+    Among n + 1 exchangeable good images, the new one exceeds the ceil((n + 1)(1 - a))-th smallest
+    of the other n with probability at most a: split conformal prediction (Vovk et al. 2005; Lei
+    et al. 2018, Theorem 2.2). The promise holds on average over calibration images and new ones;
+    the rate of a single threshold scatters around it (if scores are continuous, as a Beta
+    distribution with a standard deviation of about sqrt(a / n)). Whether scores are exchangeable
+    with those of new images depends on how they were found, see above.
+
+    With n < 1/a - 1 no finite threshold can promise a; the largest score is taken, and the rate
+    that it does promise is `lowest_false_alarm_rate(n)`.
+
+    Args:
+        good_scores: `(n,)` scores of good images that the model had not seen, n >= 1.
+        false_alarm_rate: a, in (0, 1).
+    """
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
+    good_scores = _good(good_scores)
+    n = len(good_scores)
+    rank = math.ceil(round((n + 1) * (1 - false_alarm_rate), 9))  # 58.00000000000001 is 58
+    return float(np.sort(good_scores)[min(rank, n) - 1])
+
+
+def lowest_false_alarm_rate(n: int) -> float:
+    """The lowest rate that n good scores can promise: of n + 1 images, each may be the worst."""
+    return 1 / (n + 1)
+
+
+def decide(good_scores: np.ndarray, good_peaks: np.ndarray, false_alarm_rate: float) -> dict:
+    """Thresholds of scores and of maps, from good images alone, and what they can promise.
+
+    All are None without good images: a single training image leaves nothing to judge it by.
+
+    Args:
+        good_scores, good_peaks: `(n,)` scores and map peaks of good images, not seen by the model.
+    """
+    n = len(good_scores)
+    return {"threshold": conformal_threshold(good_scores, false_alarm_rate) if n else None,
+            "map_threshold": conformal_threshold(good_peaks, false_alarm_rate) if n else None,
+            "calibrated_on": n,
+            "lowest_false_alarm_rate": lowest_false_alarm_rate(n) if n else None}
+
+
+def how_decided(calibration: str, count: int, false_alarm_rate: float) -> str:
+    """Where a threshold comes from, in words, and what it cannot promise."""
+    if not count:
+        return "none where no good image was left to take a threshold from"
+    lowest = lowest_false_alarm_rate(count)
+    at_best = f"; so few can promise {lowest:.2g} at best" if lowest > false_alarm_rate else ""
+    return (f"{calibration} on {count} good images, for a false-alarm rate of "
+            f"{false_alarm_rate:.2g}{at_best}")
+
+
+def verdict(score: float, threshold: float | None) -> str:
+    """"defective" above the threshold, else "good"; "n/a" if there is none."""
+    if threshold is None:
+        return "n/a"
+    return "defective" if score > threshold else "good"
+
+
+def title(name: str, score: float, threshold: float | None) -> str:
+    """What a picture of an image is headed with: its score, the limit and the verdict."""
+    known = "" if threshold is None else f" (limit {threshold:.3g})"
+    return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold)}"
+
+
+def conformal_rank(good_scores: np.ndarray, score: float | np.ndarray) -> np.ndarray:
+    """How unusual a score is among good ones: (1 + #{good >= score}) / (n + 1), in (0, 1].
+
+    Up to ties it is uniform for a good image and small for a defective one, whatever the scale of
+    the scores; P(rank <= a) <= a for a good one. So it is a p-value, and "rank <= a" is the verdict
+    of `conformal_threshold`, as long as n can promise a.
+
+    Args:
+        good_scores: `(n,)` scores of good images that the model had not seen, n >= 1.
+        score: of any shape, which is the shape of the result.
+
+    Example:
+        >>> conformal_rank(np.array([1.0, 2.0, 3.0]), [0.5, 2.0, 9.0])
+        array([1.  , 0.75, 0.25])
+    """
+    good_scores = np.sort(_good(good_scores))
+    at_least = len(good_scores) - np.searchsorted(good_scores, score, side="left")
+    return (1 + at_least) / (len(good_scores) + 1)
+
+
+def _good(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores)
+    if len(scores) == 0:
+        raise InputError("no good scores to take a threshold from; give at least one")
+    if not np.isfinite(scores).all():
+        raise InputError("good scores must be finite; there is a nan or an infinity among them")
+    return scores

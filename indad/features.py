@@ -1,21 +1,30 @@
-"""From feature maps to patch features: what PatchCore remembers about each place in a picture.
+"""From images to patch features: what PatchCore remembers about each place in a picture.
 
-Recipes are functions `(maps) -> (b, d, h, w)` on the grid of the first map: `weighted`, `unfolded`
-and `single` (ours), and published ones: `concatenate` (anomalib, and the plain reading of the
-paper), `adaptive` (amazon's reference implementation), `unpadded` (ind_knn_ad) and `tokens`
-(AnomalyDINO). All but the last are linear, so pooling and resizing commute, and only `unfolded` has
-to build the nine-fold tensor that the reference implementation builds.
+    images -> frozen network -> feature maps -> patch features, one row a place
+
+How maps become patch features is a function `(maps) -> (b, d, h, w)` on the grid of the first map:
+`weighted`, `unfolded` and `single` (ours), `concatenate` (anomalib, and the plain reading of the
+paper), and what other projects do, in engine/published_features.py. All but `tokens` are linear, so
+pooling and resizing commute, and only `unfolded` has to build the nine-fold tensor that the
+reference implementation builds.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-ADAPTIVE_DIM = 1024
-CHUNK_ROWS = 8192
+from .backbones.loading import load_backbone
+from .data.augmentation import augmented, views_per_image
+from .data.images import ImageTransform
+from .engine.extraction import PatchFeatures, describe_images, gather
+from .engine.machine import pick_device
+from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
+from .engine.tables import CHUNK_ROWS
+from .errors import Progress
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
@@ -24,7 +33,7 @@ def concatenate(maps: Sequence[Tensor]) -> Tensor:
     Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`. Zero padding counts in the mean, as
     in `AvgPool2d(3, 1, 1)` of anomalib's `torch_model.py`.
     """
-    return torch.cat(_to_first_grid([F.avg_pool2d(m, 3, stride=1, padding=1) for m in maps]), 1)
+    return torch.cat(to_first_grid([F.avg_pool2d(m, 3, stride=1, padding=1) for m in maps]), 1)
 
 
 def weighted(maps: Sequence[Tensor]) -> Tensor:
@@ -36,7 +45,7 @@ def weighted(maps: Sequence[Tensor]) -> Tensor:
     side = torch.tensor([1.0, 2.0, 1.0]) / 4
     pooled = [F.conv2d(m, (side[:, None] * side).to(m).expand(m.shape[1], 1, 3, 3), padding=1,
                        groups=m.shape[1]) for m in maps]
-    return torch.cat(_to_first_grid(pooled), 1)
+    return torch.cat(to_first_grid(pooled), 1)
 
 
 def unfolded(maps: Sequence[Tensor]) -> Tensor:
@@ -45,8 +54,27 @@ def unfolded(maps: Sequence[Tensor]) -> Tensor:
     Maps `(b, c_i, h_i, w_i)` -> `(b, 9 * sum of c_i, h_0, w_0)`, zero beyond the edge. Tells
     apart what an average cannot, an edge left from an edge right, at nine times the cost.
     """
-    return torch.cat(_to_first_grid([F.unfold(m, 3, padding=1).unflatten(2, m.shape[-2:])
+    return torch.cat(to_first_grid([F.unfold(m, 3, padding=1).unflatten(2, m.shape[-2:])
                                      for m in maps]), 1)
+
+
+def single(maps: Sequence[Tensor]) -> Tensor:
+    """Each place by itself, no neighbourhood: what one would do without the paper.
+
+    Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`.
+    """
+    return torch.cat(to_first_grid(maps), 1)
+
+
+PATCH_FEATURES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
+    "weighted": weighted, "concatenate": concatenate, "unfolded": unfolded, "adaptive": adaptive,
+    "unpadded": unpadded, "single": single, "tokens": tokens,
+}
+
+
+def as_rows(features: Tensor) -> Tensor:
+    """`(b, d, h, w)` -> `(b * h * w, d)`: one row a patch, image by image, row by row."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def layer_scales(features: Tensor, channels: Sequence[int]) -> Tensor:
@@ -68,88 +96,55 @@ def layer_scales(features: Tensor, channels: Sequence[int]) -> Tensor:
         torch.tensor(channels, device=features.device))
 
 
-def unpadded(maps: Sequence[Tensor]) -> Tensor:
-    """Average 3x3 neighbourhoods without padding and stretch the result back, as ind_knn_ad does.
+@dataclass(frozen=True)
+class PatchNetwork:
+    """Images in, patch features out: a frozen network, and all that belongs to it.
 
-    The grid shrinks by two (28 -> 26, 14 -> 12) and is pooled back to the first map's size, so
-    patches drift against pixels toward the border: kept to reproduce numbers, not to recommend.
+    Attributes:
+        extractor: images `(b, 3, h, w)` -> feature maps; of `channels` numbers each.
+        transform: what makes a picture an image for it.
+        patch_features: a name of `PATCH_FEATURES`.
+        half: compute in mixed precision.
     """
-    grid = maps[0].shape[-2:]
-    return torch.cat([F.adaptive_avg_pool2d(F.avg_pool2d(m, 3, stride=1), grid) for m in maps], 1)
+
+    extractor: nn.Module
+    channels: Sequence[int]
+    transform: ImageTransform
+    device: torch.device
+    patch_features: str = "weighted"
+    half: bool = False
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalised images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`, not yet scaled."""
+        with torch.autocast(self.device.type, torch.float16, enabled=self.half):
+            maps = [feature_map.float() for feature_map in self.extractor(pixels.to(self.device))]
+        return PATCH_FEATURES[self.patch_features](maps)
+
+    def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
+                 progress: Progress | None = None) -> Iterator[PatchFeatures]:
+        """Patch features batch by batch, while the next images are being read."""
+        return describe_images(sources, self.transform, self, batch_size=batch_size,
+                               strict=strict, what=what, progress=progress)
+
+    def extract(self, sources: Sequence, *, augmentation: str = "none", batch_size: int,
+                budget: int, strict: bool, progress: Progress | None = None) -> PatchFeatures:
+        """Patch features of all images as one table, in memory within `budget` bytes or in a file.
+
+        `augmentation` adds views of each image. Raises `InputError` for an unreadable image if
+        strict, and if none can be read.
+        """
+        views = views_per_image(augmentation)
+        parts = self.describe(augmented(list(sources), augmentation), batch_size=batch_size,
+                              strict=strict, what="extracting features", progress=progress)
+        return gather(parts, len(sources) * views, budget, views)
 
 
-def adaptive(maps: Sequence[Tensor]) -> Tensor:
-    """Pool each unfolded 3x3 patch to 1024 numbers and the layers together to 1024 again.
-
-    Maps `(b, c_i, h_i, w_i)` -> `(b, 1024, h_0, w_0)`. Equals `PatchMaker`, `MeanMapper` and
-    `Aggregator` of amazon-science/patchcore-inspection to float rounding: adaptive pooling over
-    a flattened patch is a fixed linear map, that is, a 3x3 convolution.
-    """
-    pooled = torch.cat(_to_first_grid([_adaptive_layer(m) for m in maps]), 1)
-    if len(maps) == 1:
-        return pooled
-    if len(maps) == 2:  # 2048 -> 1024: means of neighbouring pairs
-        return F.avg_pool2d(pooled.flatten(2).transpose(1, 2), (1, 2)).transpose(1, 2).unflatten(
-            2, pooled.shape[-2:])
-    flat = F.adaptive_avg_pool1d(pooled.flatten(2).transpose(1, 2), ADAPTIVE_DIM)
-    return flat.transpose(1, 2).unflatten(2, pooled.shape[-2:])
-
-
-def _adaptive_layer(feature_map: Tensor) -> Tensor:
-    """`(b, c, h, w)` -> `(b, 1024, h, w)`: adaptive pooling of the 9c numbers of each patch."""
-    channels = feature_map.shape[1]
-    if channels == ADAPTIVE_DIM:
-        # Each bin holds the 9 numbers of one channel: a plain average.
-        return F.avg_pool2d(feature_map, 3, stride=1, padding=1)
-    kernel = _adaptive_kernel(channels).to(feature_map)
-    if 2 * channels == ADAPTIVE_DIM:
-        # Two bins per channel, 5 numbers each, sharing the centre: a depthwise convolution.
-        depthwise = torch.stack([kernel[i, i // 2] for i in range(ADAPTIVE_DIM)])
-        return F.conv2d(feature_map, depthwise[:, None], padding=1, groups=channels)
-    return F.conv2d(feature_map, kernel, padding=1)
-
-
-@lru_cache(maxsize=16)
-def _adaptive_kernel(channels: int) -> Tensor:
-    """The convolution kernel `(1024, c, 3, 3)` that adaptive pooling of a patch amounts to."""
-    one_hot = torch.eye(9 * channels)  # row i: a patch that is 1 in its i-th number
-    columns = F.adaptive_avg_pool1d(one_hot[:, None], ADAPTIVE_DIM)[:, 0]  # (9c, 1024)
-    return columns.T.reshape(ADAPTIVE_DIM, channels, 3, 3).contiguous()
-
-
-def _to_first_grid(maps: Sequence[Tensor]) -> list[Tensor]:
-    grid = maps[0].shape[-2:]
-    return [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
-
-
-def single(maps: Sequence[Tensor]) -> Tensor:
-    """Each place by itself, no neighbourhood: what one would do without the paper.
-
-    Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`.
-    """
-    return torch.cat(_to_first_grid(maps), 1)
-
-
-def tokens(maps: Sequence[Tensor]) -> Tensor:
-    """Each place by itself and scaled to length 1, as AnomalyDINO compares a transformer's tokens.
-
-    Maps `(b, c_i, h_i, w_i)` -> `(b, sum of c_i, h_0, w_0)`, each layer of length 1. Squared
-    distances are then twice one minus the cosine.
-    """
-    return torch.cat([F.normalize(m, dim=1) for m in _to_first_grid(maps)], 1)
-
-
-def as_rows(features: Tensor) -> Tensor:
-    """`(b, d, h, w)` -> `(b * h * w, d)`: one row a patch, image by image, row by row."""
-    return features.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-RECIPES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
-    "weighted": weighted,
-    "concatenate": concatenate,
-    "unfolded": unfolded,
-    "adaptive": adaptive,
-    "unpadded": unpadded,
-    "single": single,
-    "tokens": tokens,
-}
+def load_network(options: Mapping[str, Any]) -> PatchNetwork:
+    """The network that the options of a `PatchCore` name; raises what `load_backbone` raises."""
+    device = pick_device(options["device"])
+    extractor, transform = load_backbone(
+        options["backbone"], layers=options["layers"], weights=options["weights"],
+        resize=options["resize"], crop=options["crop"], normalization=options["normalization"])
+    return PatchNetwork(extractor.to(device), extractor.channels, transform, device,
+                        options["patch_features"], options["precision"] == "float16")

@@ -1,8 +1,28 @@
-"""Named settings of PatchCore, so that a number can be traced to what made it.
+"""Named settings of PatchCore, so that a number can be traced to what made it; and what its options
+may be.
 
 Each preset is a plain dict of `PatchCore` arguments. The peers' presets copy their image size,
 crop and statistics too: they are part of what was measured.
 """
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from .backbones.registry import OFFLINE
+from .calibration import CALIBRATIONS
+from .data.augmentation import AUGMENTATIONS
+from .engine.memory import memory_budget
+from .engine.projections import PROJECTIONS
+from .errors import InputError, unknown
+from .features import PATCH_FEATURES
+from .scores import BORDERS, IMAGE_SCORES
 
 PRESETS: dict[str, dict] = {
     # What this project recommends: the best measured on the sets in results/reference.
@@ -42,3 +62,151 @@ _PAPER = dict(
     projection="linear", coreset_start="random", image_score="reweighted", reweight_neighbors=9)
 PRESETS.update({f"paper-{percent}": _PAPER | dict(coreset_ratio=percent / 100)
                 for percent in (25, 10, 1)})
+
+class Parameters(BaseEstimator):
+    """What `PatchCore` takes, as scikit-learn's estimators do.
+
+    The constructor stores its arguments and does nothing else; each is an attribute. What is
+    changed after fitting takes effect with the next `fit`, before which `predict` refuses.
+
+    Args:
+        backbone: a name of `backbones.registry.BACKBONES`.
+        layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
+        weights: a checkpoint of one's own for the backbone, see `load_backbone`.
+        resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
+        patch_features: "weighted", "concatenate", "unfolded", "single", "adaptive", "unpadded"
+            or "tokens", see features.py.
+        augmentation: views that are added to each training image, see data/augmentation.py.
+        balance_layers: scale the layers to equal variance, see `features.layer_scales`.
+        coreset_ratio: share of the patches that the memory bank keeps, in (0, 1].
+        coreset: "greedy" or "random".
+        coreset_start: where greedy selection begins: at a "random" patch, at the "first", or at
+            the patch with the largest "mean" distance to ten random ones.
+        projection: what the selection sees: the features themselves (None), or a random
+            projection: "linear", "sparse" or "sparse-if-smaller", see engine/projections.py.
+        num_neighbors: a patch's score is its mean distance to so many bank entries; published
+            variants use the nearest one only.
+        squared: square the distances, as faiss and so the reference implementation do.
+        image_score: "max", "reweighted", "top", "peak" or "ind_knn_ad", see scores.py.
+        reweight_neighbors: b of Eq. 7.
+        map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
+        calibration: how good images that the bank has not seen are found, "leave-one-out", "folds"
+            or "held-out" (which fits on four fifths of the images), see calibration.py.
+        batch_size, device: change speed, never a score (beyond 1e-4).
+        precision: of the backbone: "float32", or "float16" for mixed precision, which is faster on
+            a GPU and moves scores of EfficientNet-Lite0 by up to 1.5e-3 of their size.
+        memory_budget: bytes, or a text such as "2GB", that training features may take in memory;
+            what is larger goes to a float16 file. Half of the free memory if None.
+        seed: fixes the start, the projection and the images that calibrate.
+        reserve: share of the patches that is kept beside a greedy bank for `update`, see
+            learned/growth.py. Nothing is searched there: no score depends on it.
+        false_alarm_rate: that `threshold_`, `save` and `export_onnx` take thresholds for.
+    """
+
+    def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
+                 weights: str | None = None,
+                 resize: int | tuple[int, int] | None = None, crop: int | None = None,
+                 normalization: str = "backbone", patch_features: str = "weighted",
+                 augmentation: str = "none", balance_layers: bool = True,
+                 coreset_ratio: float = 0.1, coreset: str = "greedy",
+                 coreset_start: str = "random", projection: str | None = None,
+                 num_neighbors: int = 1, squared: bool = False, image_score: str = "max",
+                 reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
+                 map_sigma: float = 4.0, map_kernel_size: int = 33,
+                 map_border: str = "symmetric", calibration: str = "leave-one-out",
+                 batch_size: int = 16, device: str = "auto",
+                 precision: str = "float32", memory_budget: int | str | None = None,
+                 seed: int = 0, reserve: float = 0.0, false_alarm_rate: float = 0.05):
+        self.backbone, self.layers, self.weights = backbone, layers, weights
+        self.resize, self.crop, self.normalization = resize, crop, normalization
+        self.patch_features, self.augmentation = patch_features, augmentation
+        self.balance_layers, self.coreset_ratio = balance_layers, coreset_ratio
+        self.coreset, self.coreset_start, self.projection = coreset, coreset_start, projection
+        self.num_neighbors, self.squared, self.image_score = num_neighbors, squared, image_score
+        self.reweight_neighbors, self.map_upsampling = reweight_neighbors, map_upsampling
+        self.map_sigma, self.map_kernel_size = map_sigma, map_kernel_size
+        self.map_border, self.calibration = map_border, calibration
+        self.batch_size, self.device, self.precision = batch_size, device, precision
+        self.memory_budget, self.seed, self.reserve = memory_budget, seed, reserve
+        self.false_alarm_rate = false_alarm_rate
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """All parameters that a score may depend on, in the constructor's order; to read."""
+        names = inspect.signature(type(self).__init__).parameters
+        return MappingProxyType({name: getattr(self, name) for name in names
+                                 if name not in ("self", "false_alarm_rate")})
+
+
+# What a network is made from; what patch features depend on besides. All else works on those.
+NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device",
+                   "patch_features", "precision")
+EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
+# What may be changed after fitting: what was learned does not depend on it.
+FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
+
+CHOICES: dict[str, Collection] = {
+    "normalization": ("backbone", "imagenet"), "patch_features": PATCH_FEATURES,
+    "augmentation": AUGMENTATIONS, "coreset": ("greedy", "random"),
+    "coreset_start": ("random", "first", "mean"), "projection": (*PROJECTIONS, None),
+    "image_score": IMAGE_SCORES, "map_upsampling": ("bilinear", "nearest"),
+    "map_border": BORDERS, "calibration": CALIBRATIONS, "precision": ("float32", "float16"),
+}
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _several(value: object, least: int) -> bool:
+    return isinstance(value, (tuple, list)) and all(_whole(one, least) for one in value)
+
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "backbone": (lambda v: isinstance(v, str) and v != "", "the name of a network"),
+    "layers": (lambda v: v is None or (_several(v, 0) and len(v) > 0),
+               "None or several numbers of feature maps, like (2, 3)"),
+    "weights": (lambda v: v is None or isinstance(v, (str, Path)), "None or the path of a file"),
+    "resize": (lambda v: v is None or _whole(v, 1) or (_several(v, 1) and len(v) == 2),
+               "None, a number of pixels, or two of them (height, width)"),
+    "crop": (lambda v: v is None or _whole(v, 1), "None or a number of pixels, 1 or more"),
+    "balance_layers": (lambda v: isinstance(v, bool), "True or False"),
+    "squared": (lambda v: isinstance(v, bool), "True or False"),
+    "coreset_ratio": (lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]"),
+    "reserve": (lambda v: _number(v) and 0 <= v <= 1, "a number in [0, 1]"),
+    "false_alarm_rate": (lambda v: _number(v) and 0 < v < 1, "a number in (0, 1)"),
+    "map_sigma": (lambda v: _number(v) and v >= 0, "a number of pixels, 0 or more"),
+    "map_kernel_size": (lambda v: _whole(v, 1) and v % 2 == 1, "an odd number of pixels"),
+    **{name: (lambda v: _whole(v, 1), "a whole number, at least 1")
+       for name in ("num_neighbors", "reweight_neighbors", "batch_size")},
+    "seed": (lambda v: _whole(v, 0) and v < 2 ** 63, "a whole number, 0 or more"),
+    "device": (lambda v: isinstance(v, str) and v != "", "auto, cpu or cuda"),
+}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for the first option of `PatchCore` that is of a wrong type or range."""
+    for name, (holds, wanted) in RULES.items():
+        if not holds(options[name]):
+            raise InputError(f"{name} is {options[name]!r}; it must be {wanted}")
+    for name, known in CHOICES.items():
+        if not isinstance(options[name], (str, type(None))) or options[name] not in known:
+            raise unknown(name, options[name], known)
+    memory_budget(options["memory_budget"])
+    if options["balance_layers"] and options["patch_features"] == "adaptive":
+        raise InputError("balance_layers needs features that are channels of layers; "
+                         "'adaptive' ones are not")
+    if options["weights"] and not Path(options["weights"]).is_file():
+        raise InputError(f"{options['weights']}: no such checkpoint")
+
+
+def check_map(options: Mapping[str, Any], size: tuple[int, int]) -> None:
+    """Raise `InputError` for a blur more than twice as large as a map of `size` (h, w)."""
+    kernel_size = options["map_kernel_size"]
+    if options["map_sigma"] > 0 and kernel_size > 2 * min(size):
+        raise InputError(f"map_kernel_size is {kernel_size}, more than twice the map of {size[0]} "
+                         f"x {size[1]} pixels; choose a smaller one, or a larger resize")

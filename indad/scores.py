@@ -4,17 +4,18 @@ Published variants side by side; peers differ here more than anywhere else. High
 anomalous.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .neighbors import MemoryIndex
+from .engine.search import Index
 
 
-def maximum(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
+def maximum(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
             maps: Tensor) -> Tensor:
     """The worst patch decides: the reference implementation (and anomalib with b = 1).
 
@@ -25,19 +26,19 @@ def maximum(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryInd
     return patches.amax(1)
 
 
-def peak(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
+def peak(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
          maps: Tensor) -> Tensor:
     """The highest point of the smoothed map, so that one noisy patch counts for less."""
     return maps.amax((1, 2))
 
 
-def top(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
+def top(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
         maps: Tensor) -> Tensor:
     """The mean of the worst 1 % of patches (at least one): AnomalyDINO's score."""
     return patches.topk(max(1, round(0.01 * patches.shape[1])), dim=1).values.mean(1)
 
 
-def reweighted(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
+def reweighted(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
                maps: Tensor) -> Tensor:
     """Equation 7 of the paper: less weight where the matched bank entry is itself well surrounded.
 
@@ -53,7 +54,7 @@ def reweighted(patches: Tensor, features: Tensor, indices: Tensor, index: Memory
     return (1 - torch.softmax(to_around, 1)[:, 0]) * worst
 
 
-def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex, b: int,
+def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
                maps: Tensor) -> Tensor:
     """The variant of rvorias/ind_knn_ad: m* left out of its neighbourhood, exponents / sqrt(d).
 
@@ -67,7 +68,7 @@ def ind_knn_ad(patches: Tensor, features: Tensor, indices: Tensor, index: Memory
     return (1 - torch.exp(worst / scale - torch.logsumexp(to_others / scale, 1))) * worst
 
 
-def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, index: MemoryIndex,
+def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, index: Index,
                  b: int) -> tuple[Tensor, Tensor, Tensor]:
     """Per image: s* `(n,)`, the worst patch q `(n, d)`, the b entries around m* `(n, b, d)`."""
     worst, place = patches.max(1)
@@ -77,11 +78,37 @@ def _worst_patch(patches: Tensor, features: Tensor, indices: Tensor, index: Memo
     return worst, features[rows, place], index.bank[around]
 
 
-IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, MemoryIndex, int, Tensor], Tensor]] = {
+IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Index, int, Tensor], Tensor]] = {
     "max": maximum, "reweighted": reweighted, "top": top, "peak": peak, "ind_knn_ad": ind_knn_ad,
 }
 
 BORDERS = ("symmetric", "reflect", "zero")
+
+
+def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
+                 options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Search each patch's neighbours, and say what their distances mean for images and pixels.
+
+    Args:
+        rows: `(n * p, d)` patch features, scaled as those of the bank.
+        index: the bank `(m, d)`, ready to be searched.
+        grid: patches down and across; p is their product.
+        size: (h, w) of the maps.
+        options: of `PatchCore`: num_neighbors, squared, image_score, reweight_neighbors, map_*.
+
+    Returns scores `(n,)` and maps `(n, h, w)`.
+    """
+    o = options
+    distances, indices = index.search(rows, min(o["num_neighbors"], len(index.bank)))
+    per_image = (-1, grid[0] * grid[1])
+    patches = (distances.square() if o["squared"] else distances).mean(1).view(per_image)
+    maps = anomaly_maps(patches.view(-1, *grid), size, upsampling=o["map_upsampling"],
+                        sigma=o["map_sigma"], kernel_size=o["map_kernel_size"],
+                        border=o["map_border"])
+    scores = IMAGE_SCORES[o["image_score"]](
+        patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), index,
+        o["reweight_neighbors"], maps)
+    return scores, maps
 
 
 def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "bilinear",
@@ -92,7 +119,15 @@ def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "b
     edge: "symmetric" as scipy's `gaussian_filter` (amazon), "reflect" as kornia (anomalib), or
     "zero" (ind_knn_ad), which darkens the rim of every map. Both steps are linear and work on
     rows and columns alike, so together they are one small matrix on either side.
+
+    Raises `ValueError` for a border that is not known, and for a kernel more than twice as large as
+    the map: no border says what lies that far beyond the edge.
     """
+    if border not in BORDERS:
+        raise ValueError(f"border is {border!r}; it must be one of {BORDERS}")
+    if isinstance(size[0], int) and sigma > 0 and kernel_size > 2 * min(size):
+        raise ValueError(f"kernel_size is {kernel_size}, more than twice the map of {size[0]} x "
+                         f"{size[1]}; choose at most {2 * min(size) - 1}")
     # Sizes that an export leaves free are symbols, which no cache can hold.
     matrix = _upsample_and_blur if isinstance(size[0], int) else _upsample_and_blur.__wrapped__
     rows, columns = (matrix(grid, length, upsampling, sigma, kernel_size, border).to(patches)
@@ -115,11 +150,11 @@ def _upsample_and_blur(grid: int, length: int, upsampling: str, sigma: float, ke
 
 
 def _pad(columns: Tensor, width: int, border: str) -> Tensor:
+    """`(..., l)` -> `(..., width + l + width)`."""
     if border == "zero":
         return F.pad(columns, (width, width))
-    if border == "reflect":
-        return F.pad(columns, (width, width), mode="reflect")
-    if border != "symmetric":
-        raise ValueError(f"border is {border!r}; it must be one of {BORDERS}")
-    # Half-sample symmetric, the edge pixel repeated: torch has no such mode.
-    return torch.cat([columns[..., :width].flip(2), columns, columns[..., -width:].flip(2)], 2)
+    # Mirrored behind the edge pixel ("symmetric") or in its middle ("reflect").
+    length, twice = columns.shape[-1], border == "symmetric"
+    period = 2 * length if twice else max(2 * length - 2, 1)
+    places = torch.arange(-width, length + width) % period
+    return columns[..., torch.where(places < length, places, period - twice - places)]

@@ -43,7 +43,7 @@ def server():
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
     """A folder of two small synthetic categories in MVTec AD layout; read only, copy to change."""
-    from indad.synthetic import write_category
+    from indad.data.synthetic.categories import write_category
 
     folder = tmp_path_factory.mktemp("drawn")
     for category in ("tiles", "capsule"):

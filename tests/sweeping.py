@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from indad import results
+from indad.experiments import records as results
 
 
 def scores(folder: Path) -> dict[str, float]:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from indad.augmentation import AUGMENTATIONS, View, augmented, turned, views_per_image
-from indad.data import choose_shots, load_dataset
+from indad.data.augmentation import AUGMENTATIONS, View, augmented, turned, views_per_image
+from indad.data.datasets import choose_shots, load_dataset
+from indad.data.images import as_rgb
+from indad.engine.search import MemoryIndex
 from indad.errors import InputError
-from indad.images import as_rgb
-from indad.neighbors import MemoryIndex
 from indad.patchcore import PatchCore
 
 
@@ -86,7 +86,7 @@ def test_views_fill_the_bank_and_none_of_them_judges_its_own_image(drawn):
     rows = features.rows.view(2, 4 * 1024, -1)
     expected = [float(model.score(rows[image][:1024], MemoryIndex(rows[1 - image]), model.grid_,
                                   model.size_)[0]) for image in (0, 1)]
-    assert sorted(model.good_scores_) == pytest.approx(sorted(expected), rel=1e-4)
+    assert sorted(model.calibration_scores_) == pytest.approx(sorted(expected), rel=1e-4)
     # A training image, and each of its views, lies in the bank.
     for view in augmented([train[0]], "flips"):
         assert model.predict([view]).scores[0] == pytest.approx(0, abs=0.05)

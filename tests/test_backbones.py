@@ -8,17 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from indad.backbones import (
-    BACKBONES,
-    FeatureExtractor,
-    _build,
-    _options,
-    find_backbone,
-    load_backbone,
-    pick_device,
-)
+from indad.backbones.extractor import FeatureExtractor
+from indad.backbones.loading import _build, _options, load_backbone
+from indad.backbones.registry import BACKBONES, find_backbone
+from indad.engine.fused import fold_batch_norms
+from indad.engine.machine import pick_device
 from indad.errors import InputError
-from indad.frozen import fold_batch_norms
 
 
 @pytest.fixture(scope="module")

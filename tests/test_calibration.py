@@ -16,8 +16,8 @@ from indad.calibration import (
     leave_one_out,
 )
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, leave_out
+from indad.engine.search import MemoryIndex
 from indad.errors import InputError
-from indad.neighbors import MemoryIndex
 
 PATCHES = 6
 
@@ -148,7 +148,7 @@ def test_folds_of_a_model_are_models_fitted_on_the_rest(capsules, options):
         rest.prepare(shared=model)
         rest.fit_features(features.of([i for i in range(8) if i not in judges], 1 << 30))
         expected += rest.predict_features(features.of(judges, 1 << 30)).scores.tolist()
-    np.testing.assert_allclose(model.good_scores_, expected, rtol=1e-4)
+    np.testing.assert_allclose(model.calibration_scores_, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flips"])
@@ -164,8 +164,8 @@ def test_held_out_images_never_enter_the_model(capsules, augmentation):
     assert torch.equal(model.memory_bank_, alone.memory_bank_)
     assert torch.equal(model.feature_scale_, alone.feature_scale_)
     expected = alone.predict([capsules[0][i] for i in held_out])
-    np.testing.assert_allclose(model.good_scores_, expected.scores, rtol=1e-4)
-    np.testing.assert_allclose(model.good_peaks_, expected.model_maps.max((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(model.calibration_scores_, expected.scores, rtol=1e-4)
+    np.testing.assert_allclose(model.calibration_peaks_, expected.model_maps.max((1, 2)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)
@@ -178,11 +178,11 @@ def test_groups_follow_their_images_past_unreadable_ones(capsules, calibration, 
     model.fit(images, groups=list("a?abbcc"), strict=False)
     same.prepare(shared=model)
     same.fit(list(capsules[0])[:6], groups=list("aabbcc"))
-    np.testing.assert_allclose(model.good_scores_, same.good_scores_, rtol=1e-5)
-    assert len(model.good_scores_) == (1 if calibration == "held-out" else 3)
+    np.testing.assert_allclose(model.calibration_scores_, same.calibration_scores_, rtol=1e-5)
+    assert len(model.calibration_scores_) == (1 if calibration == "held-out" else 3)
     if calibration != "held-out":
         same.fit(images, groups=[0] * 7, strict=False)
-        assert len(same.good_scores_) == 0  # nothing but exposures of one part
+        assert len(same.calibration_scores_) == 0  # nothing but exposures of one part
     with pytest.raises(InputError, match="groups has 2 labels for 7 images"):
         model.fit(images, groups=[0, 1], strict=False)
 
@@ -191,8 +191,8 @@ def test_twins_hide_a_part_from_leave_one_out_unless_groups_are_told(capsules):
     twins = [image for image in list(capsules[0])[:4] for _ in range(2)]
     options = {"coreset_ratio": 1.0, "resize": 64, "num_neighbors": 1}
     model = PatchCore(**options)
-    fooled = model.fit(twins).good_scores_
-    told = model.fit(twins, groups=[i // 2 for i in range(8)]).good_scores_
+    fooled = model.fit(twins).calibration_scores_
+    told = model.fit(twins, groups=[i // 2 for i in range(8)]).calibration_scores_
     assert fooled.max() < 0.01 < told.min()
     assert (len(fooled), len(told)) == (8, 4)
 

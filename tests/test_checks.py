@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indad.checks import audit
-from indad.cli import main
+from indad.cli.commands import main
+from indad.data.audit import audit
+from indad.data.images import read_image
+from indad.data.layouts import images_in
+from indad.data.near_duplicates import alike, fine_detail
 from indad.errors import InputError
-from indad.images import read_image
-from indad.layouts import images_in
-from indad.lookalikes import alike, fine_detail
 
 
 @pytest.fixture

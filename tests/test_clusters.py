@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sweeping import same_run
 
-from indad.plans import expand
-from indad.sweep import run_sweep
+from indad.experiments.plans import expand
+from indad.experiments.sweep import run_sweep
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow

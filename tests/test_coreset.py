@@ -5,12 +5,8 @@ import pytest
 import torch
 
 from indad import coreset
-from indad.coreset import (
-    CoresetInterrupted,
-    greedy_coreset,
-    greedy_coreset_one_at_a_time,
-    random_coreset,
-)
+from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_coreset
+from indad.engine.selection import CoresetInterrupted
 
 
 def points(count, dim, seed):
@@ -44,9 +40,9 @@ def test_lazy_selection_makes_the_picks_of_the_loop(seed):
 
 def real_features(dataset, images):
     """Patches of the first training images, 784 each, 152 wide."""
-    from indad.backbones import load_backbone
+    from indad.backbones.loading import load_backbone
+    from indad.data.images import read_image
     from indad.features import as_rows, concatenate
-    from indad.images import read_image
 
     extractor, transform = load_backbone(resize=256, crop=224)
     with torch.inference_mode():
@@ -55,7 +51,7 @@ def real_features(dataset, images):
 
 
 def test_hazelnut_features_give_the_same_coreset(hazelnut):
-    from indad.data import load_dataset
+    from indad.data.datasets import load_dataset
 
     features = real_features(load_dataset(hazelnut, "hazelnut_reduced")[0], 10)
     literal = greedy_coreset_one_at_a_time(features, 784)
@@ -63,7 +59,7 @@ def test_hazelnut_features_give_the_same_coreset(hazelnut):
 
 
 def test_tile_features_give_the_same_coreset(mtd):
-    from indad.data import load_dataset
+    from indad.data.datasets import load_dataset
 
     features = real_features(load_dataset(mtd)[0], 10)
     literal = greedy_coreset_one_at_a_time(features, 784)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indad import data, layouts
-from indad.data import fingerprint, list_categories, load_dataset
+from indad.data import datasets as data
+from indad.data import layouts
+from indad.data.datasets import fingerprint, list_categories, load_dataset
 from indad.errors import InputError
 
 

@@ -17,13 +17,13 @@ import pytest
 from loopback import PATIENCE, serve, status
 from PIL import Image
 
-from indad import download as downloading
-from indad.catalog import CATALOG, Archive, DatasetInfo
-from indad.cli import main
-from indad.data import load_dataset
-from indad.download import download_dataset, list_installed
+from indad.cli.commands import main
+from indad.data.catalog import CATALOG, Archive, DatasetInfo
+from indad.data.datasets import load_dataset
+from indad.data.download import installing as downloading
+from indad.data.download.fetch import Patience
+from indad.data.download.installing import download_dataset, list_installed
 from indad.errors import InputError
-from indad.fetch import Patience
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUICK = Patience(connect=5, silence=0.5, tries=2, backoff=0)
@@ -440,6 +440,6 @@ def test_the_catalogue_adds_up():
 
 
 def test_the_real_tiles_have_the_counts_of_the_catalogue(mtd):
-    from indad.data import count_images
+    from indad.data.datasets import count_images
 
     assert count_images(mtd) == CATALOG["mtd"].counts["mtd"]

@@ -12,16 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from indad import PatchCore, export
-from indad.batches import load_batches
-from indad.cli import main
+from indad import PatchCore
+from indad.calibration import conformal_threshold
+from indad.cli.commands import main
 from indad.coreset import CoresetSelection
+from indad.data.images import ImageTransform, read_image
+from indad.deploy import export
+from indad.deploy.export import Graph, SplitIndex, export_onnx, run_onnx
+from indad.deploy.onnx_predict import prepare
+from indad.engine.batches import load_batches
+from indad.engine.search import MemoryIndex
 from indad.errors import InputError
-from indad.export import Graph, SplitIndex, export_onnx, run_onnx
-from indad.images import ImageTransform, read_image
-from indad.neighbors import MemoryIndex
-from indad.onnx_predict import prepare
-from indad.thresholds import conformal_threshold
 
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 from make_format_1 import pictures  # noqa: E402
@@ -110,7 +111,7 @@ def assert_same(model: PatchCore, file: Path, sources: list, tolerance: float = 
     scores, maps, verdicts = run_onnx(file, pixels.transpose(0, 2, 3, 1))
     np.testing.assert_allclose(scores, wanted.scores, rtol=tolerance)
     np.testing.assert_allclose(maps, wanted.model_maps, atol=tolerance * wanted.model_maps.max())
-    threshold = conformal_threshold(model.good_scores_, 0.05)
+    threshold = conformal_threshold(model.calibration_scores_, 0.05)
     assert verdicts.tolist() == (wanted.scores > threshold).tolist()
 
 
@@ -118,7 +119,7 @@ def assert_same(model: PatchCore, file: Path, sources: list, tolerance: float = 
 def test_the_file_equals_the_model_for_any_number_of_images(model, exported, photos):
     assert_same(model, exported, photos, tolerance=1e-4)
     assert_same(model, exported, photos[:1], tolerance=1e-4)
-    threshold = conformal_threshold(model.good_scores_, 0.05)
+    threshold = conformal_threshold(model.calibration_scores_, 0.05)
     verdicts = model.predict(photos).scores > threshold
     assert verdicts.any() and not verdicts.all()  # or their comparison would say nothing
 
@@ -185,8 +186,8 @@ def test_metadata_and_names(model, exported):
         ("image", "tensor(uint8)", [64, 64, 3])]
     assert [o.name for o in session.get_outputs()] == ["score", "map", "verdict"]
     about = json.loads(session.get_modelmeta().custom_metadata_map["indad"])
-    assert about["threshold"] == conformal_threshold(model.good_scores_, 0.05)
-    assert about["map_threshold"] == conformal_threshold(model.good_peaks_, 0.05)
+    assert about["threshold"] == conformal_threshold(model.calibration_scores_, 0.05)
+    assert about["map_threshold"] == conformal_threshold(model.calibration_peaks_, 0.05)
     assert about["size"] == [64, 64]
     assert (about["preprocessing"]["resize"], about["preprocessing"]["crop"]) == (80, 64)
 
@@ -207,7 +208,7 @@ def test_the_example_runs_where_torch_cannot_be_imported(model, exported, photos
                          capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     wanted = model.predict(photos)
-    threshold = conformal_threshold(model.good_scores_, 0.05)
+    threshold = conformal_threshold(model.calibration_scores_, 0.05)
     lines = run.stdout.splitlines()
     assert len(lines) == len(photos)
     for line, photo, score in zip(lines, photos, wanted.scores, strict=True):
@@ -303,12 +304,12 @@ def test_fit_and_export_on_the_command_line(exported, photos, tmp_path, monkeypa
         found.scores > written[-1]["threshold"]))
     assert main(["export", str(saved), str(file)]) == 0
     assert "on 8 training images of 64 x 64" in capsys.readouterr().out
-    assert written[-1]["threshold"] == conformal_threshold(model.good_scores_, 0.3)
+    assert written[-1]["threshold"] == conformal_threshold(model.calibration_scores_, 0.3)
     assert main(["export", str(saved), str(file), "--images", str(photos[0].parent),
                  "--bank-precision", "float16", "--false-alarm-rate", "0.2"]) == 0
     assert "on 8 given images" in capsys.readouterr().out
     assert written[-1]["bank_precision"] == "float16"
-    assert written[-1]["threshold"] == conformal_threshold(model.good_scores_, 0.2)
+    assert written[-1]["threshold"] == conformal_threshold(model.calibration_scores_, 0.2)
 
     (tmp_path / "empty").mkdir()
     for arguments, words in (
@@ -325,7 +326,7 @@ def test_fit_and_export_on_the_command_line(exported, photos, tmp_path, monkeypa
 
 
 def test_good_photos_are_found_in_the_layouts_of_the_field(tmp_path):
-    from indad.layouts import good_photos
+    from indad.data.layouts import good_photos
 
     for place in (".", "good", "train/good"):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)

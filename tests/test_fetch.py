@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from loopback import PATIENCE, page, serve, stall, status
 
-from indad import fetch as fetching
+from indad.data.download import fetch as fetching
+from indad.data.download.fetch import Patience, drive_id, fetch
 from indad.errors import InputError
-from indad.fetch import Patience, drive_id, fetch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUICK = Patience(connect=5, silence=0.3, slowest=1e6, tries=3, backoff=0)

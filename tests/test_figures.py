@@ -5,9 +5,9 @@ import csv
 import pytest
 from PIL import Image
 
-from indad import figures
-from indad.results import METRICS, VARIANT
-from indad.tables import Spread, aggregate
+from indad.experiments import figures
+from indad.experiments.records import METRICS, VARIANT
+from indad.experiments.tables import Spread, aggregate
 
 
 def row(backbone="a", shots=None, seed=0, value=0.9, **more):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from timm.layers import Conv2dSame
 
-from indad.frozen import SameConvolution, pad_kernels
+from indad.engine.fused import SameConvolution, pad_kernels
 
 
 @pytest.mark.parametrize("kernel, stride", [(1, 2), (2, 1), (3, 1), (3, 2), (5, 2), (4, 3), (5, 3),

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from indad.fitted import worst_covered
 from PIL import Image
 
 from indad import PatchCore, patchcore
-from indad.cli import main
+from indad.cli.commands import main
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time
+from indad.data.synthetic.categories import draw_part
+from indad.deploy.explanation import explain
 from indad.errors import InputError
-from indad.explanation import explain
-from indad.growth import worst_covered
-from indad.results import config_hash
-from indad.synthetic import draw_part
+from indad.experiments.records import config_hash
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -87,7 +87,7 @@ def test_a_reserve_is_what_the_bank_covers_worst_and_changes_nothing_else(photos
     for name, tensor in plain.state_dict().items():
         if not name.startswith("reserve"):
             assert torch.equal(tensor, model.state_dict()[name]), name
-    assert np.array_equal(plain.good_scores_, model.good_scores_)
+    assert np.array_equal(plain.calibration_scores_, model.calibration_scores_)
     assert np.array_equal(plain.predict(photos).model_maps, model.predict(photos).model_maps)
     rows = scaled(model, photos[:6])
     far = nearest(model.memory_bank_, rows)
@@ -178,16 +178,16 @@ def test_keeping_everything_it_is_the_model_of_all_images(photos):
 
 def test_good_scores_old_ones_stay_and_new_ones_are_left_out(photos):
     model = fitted(photos[:6])
-    scores, peaks = model.good_scores_.copy(), model.good_peaks_.copy()
+    scores, peaks = model.calibration_scores_.copy(), model.calibration_peaks_.copy()
     model.update(photos[6:])
-    assert len(model.good_scores_) == len(model.good_peaks_) == 10
-    assert np.array_equal(model.good_scores_[:6], scores)
-    assert np.array_equal(model.good_peaks_[:6], peaks)
+    assert len(model.calibration_scores_) == len(model.calibration_peaks_) == 10
+    assert np.array_equal(model.calibration_scores_[:6], scores)
+    assert np.array_equal(model.calibration_peaks_[:6], peaks)
     owners, bank, found = model.coreset_indices_ // 64, model.memory_bank_, []
     for image, photo in enumerate(photos):
         model.memory_bank_ = bank[owners != image]
         found.append(float(model.predict(photo).scores[0]))
-    np.testing.assert_allclose(sorted(model.good_scores_[6:]), sorted(found[6:]), rtol=1e-4)
+    np.testing.assert_allclose(sorted(model.calibration_scores_[6:]), sorted(found[6:]), rtol=1e-4)
     assert (np.sort(found[:6]) <= np.sort(scores) + 1e-4).all()  # so what stayed is not too low
 
 
@@ -214,8 +214,8 @@ def test_a_single_new_image_is_judged_by_the_old_bank(photos):
     model = fitted(photos[:6])
     wanted = model.predict(photos[6])
     model.update(photos[6])
-    assert model.good_scores_[6] == pytest.approx(float(wanted.scores[0]), rel=1e-5)
-    assert model.good_peaks_[6] == pytest.approx(float(wanted.model_maps.max()), rel=1e-5)
+    assert model.calibration_scores_[6] == pytest.approx(float(wanted.scores[0]), rel=1e-5)
+    assert model.calibration_peaks_[6] == pytest.approx(float(wanted.model_maps.max()), rel=1e-5)
 
 
 def test_explanations_name_the_new_images(photos, tmp_path):
@@ -236,15 +236,15 @@ def test_explanations_name_the_new_images(photos, tmp_path):
 @pytest.mark.parametrize("calibration, judges", [("folds", 4), ("held-out", 1)])
 def test_new_images_are_judged_as_the_options_say(photos, calibration, judges):
     model = fitted(photos[:6], calibration=calibration)
-    before, old = len(model.good_scores_), model.memory_bank_
+    before, old = len(model.calibration_scores_), model.memory_bank_
     model.update(photos[6:])
-    assert len(model.good_scores_) == before + judges
+    assert len(model.calibration_scores_) == before + judges
     kept = len(model.fitted_on_)
     assert kept == (10 if calibration == "folds" else 10 - before - judges)
     if calibration == "held-out":
         (judge,) = set(range(6, 10)) - set(model.fitted_on_)
         found = float(model.predict(photos[judge]).scores[0])
-        assert model.good_scores_[-1] == pytest.approx(found, rel=1e-5)
+        assert model.calibration_scores_[-1] == pytest.approx(found, rel=1e-5)
     assert len(model.memory_bank_) == int(0.2 * kept * 64)
     assert torch.equal(model.memory_bank_[:len(old)], old)
 
@@ -260,7 +260,7 @@ def test_other_options(photos, options):
     assert len(model.memory_bank_) == int(0.2 * 6 * per_image)
     assert len(set(model.coreset_indices_.tolist())) == len(model.memory_bank_)
     assert int(model.coreset_indices_.max()) < 6 * per_image
-    assert len(model.good_scores_) == 6
+    assert len(model.calibration_scores_) == 6
     assert explain(model, photos[9]).train_image < 6
 
 
@@ -298,12 +298,12 @@ def test_stopped_before_it_has_a_reserve_a_fit_leaves_a_bank(photos, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         model.fit(photos[3:6])
     assert torch.equal(model.memory_bank_, whole.memory_bank_)
-    assert (len(model.reserve_), len(model.reserve_indices_), len(model.good_scores_)) == (0, 0, 0)
+    assert (len(model.reserve_), len(model.reserve_indices_), len(model.calibration_scores_)) == (0, 0, 0)
 
 
 def test_groups_are_judged_as_one(photos):
     model = fitted(photos[:4]).update(photos[4:8], groups=["a", "a", "b", "b"])
-    assert len(model.good_scores_) == 4 + 2
+    assert len(model.calibration_scores_) == 4 + 2
 
 
 @pytest.mark.parametrize("reserve", [0.0, 0.1])
@@ -316,7 +316,7 @@ def test_saved_models_go_on_learning(photos, tmp_path, reserve):
     assert torch.equal(loaded.memory_bank_, straight.memory_bank_)
     assert torch.equal(loaded.reserve_, straight.reserve_)
     assert len(loaded.reserve_) == int(reserve * 640)
-    assert np.array_equal(loaded.good_scores_, straight.good_scores_)
+    assert np.array_equal(loaded.calibration_scores_, straight.calibration_scores_)
     assert loaded.files_ == straight.files_ == [str(photo) for photo in photos]
     assert (loaded.images_, loaded.given_) == (10, 10)
 

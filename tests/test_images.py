@@ -8,10 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from indad.errors import InputError
-from indad.images import (
-    Frame,
+from indad.data.images import (
     ImageTransform,
+    Placement,
     as_rgb,
     image_size,
     read_image,
@@ -19,6 +18,7 @@ from indad.images import (
     to_photo,
     to_rgb,
 )
+from indad.errors import InputError
 
 
 def gradient(height=12, width=20):
@@ -141,7 +141,7 @@ def test_a_spot_comes_back_to_its_place(size, transform):
     y, x = size[0] * 5 // 12, size[1] * 7 // 12
     photo[y - 4:y + 5, x - 4:x + 5] = 255
     seen = transform(Image.fromarray(photo)).mean(0).numpy()
-    back = to_photo(seen, transform.frame(size))
+    back = to_photo(seen, transform.placement(size))
     assert back.shape == size
     weights = np.clip(back - back.mean(), 0, None) ** 2
     found = [float((weights.sum(1 - axis) * np.arange(size[axis])).sum() / weights.sum())
@@ -150,7 +150,7 @@ def test_a_spot_comes_back_to_its_place(size, transform):
 
 
 def test_what_the_crop_cut_away_gets_no_evidence():
-    frame = Frame((100, 100), (100, 100), 10, 10, (80, 80))
+    frame = Placement((100, 100), (100, 100), 10, 10, (80, 80))
     back = to_photo(np.full((80, 80), 3.0, np.float32) + np.eye(80, dtype=np.float32), frame)
     assert back[:10].max() == back.min() == 3.0
     assert back[10, 10] == 4.0

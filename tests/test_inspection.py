@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indad import PatchCore, inspection, patchcore
-from indad.cli import main
+from indad import PatchCore, patchcore
+from indad.calibration import conformal_rank, conformal_threshold
+from indad.cli.commands import main
+from indad.data.images import read_image
+from indad.data.layouts import images_below
+from indad.deploy import inspection
+from indad.deploy.inspection import PICTURES, RECORD, REGIONS, SCORES, find_photos, inspect_images
+from indad.deploy.regions import regions_above
+from indad.engine.prediction import Prediction
 from indad.errors import InputError
-from indad.images import read_image
-from indad.inspection import PICTURES, RECORD, REGIONS, SCORES, find_photos, inspect_images
-from indad.layouts import images_below
-from indad.prediction import Prediction, regions_above
-from indad.thresholds import conformal_rank, conformal_threshold
 
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 from make_format_1 import pictures  # noqa: E402
@@ -75,9 +77,9 @@ def test_everything_is_written_and_says_what_predict_says(model, photos, tmp_pat
     scores = [float(row["score"]) for row in rows.values()]
     assert scores == prediction.scores.tolist()
     assert scores == sorted(scores, reverse=True)
-    limit = conformal_threshold(model.good_scores_, 0.05)
-    level = conformal_threshold(model.good_peaks_, 0.05)
-    ranks = conformal_rank(model.good_scores_, prediction.scores).tolist()
+    limit = conformal_threshold(model.calibration_scores_, 0.05)
+    level = conformal_threshold(model.calibration_peaks_, 0.05)
+    ranks = conformal_rank(model.calibration_scores_, prediction.scores).tolist()
     assert [float(row["rank"]) for row in rows.values()] == ranks
     for row, score in zip(rows.values(), scores, strict=True):
         assert float(row["threshold"]) == limit
@@ -281,11 +283,11 @@ def test_thresholds_of_ones_own(model, photos, tmp_path):
     assert all((float(row["score"]) > limit) == (row["verdict"] == "defective")
                for row in rows.values())
     assert found.record["threshold_from"] == "given"
-    assert found.record["map_threshold"] == conformal_threshold(model.good_peaks_, 0.05)
+    assert found.record["map_threshold"] == conformal_threshold(model.calibration_peaks_, 0.05)
     assert f"threshold {limit:.4g} as given; results" in str(found)
     found = inspect_images(model, [photos / "new"], tmp_path, false_alarm_rate=0.5)
-    assert found.record["threshold"] == conformal_threshold(model.good_scores_, 0.5)
-    assert found.record["map_threshold"] == conformal_threshold(model.good_peaks_, 0.5)
+    assert found.record["threshold"] == conformal_threshold(model.calibration_scores_, 0.5)
+    assert found.record["map_threshold"] == conformal_threshold(model.calibration_peaks_, 0.5)
     for options, message in ((dict(threshold=float("nan")), "threshold is nan"),
                              (dict(false_alarm_rate=1.0), "false_alarm_rate is 1.0"),
                              (dict(overlays="some"), "unknown overlays 'some'")):

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from indad import PatchCore, load_dataset
-from indad.coreset import CoresetInterrupted
+from indad.engine.machine import available_memory
+from indad.engine.memory import feature_store, in_units, memory_budget
+from indad.engine.selection import CoresetInterrupted
 from indad.errors import InputError
-from indad.memory import available_memory, feature_store, in_units, memory_budget
 
 
 @pytest.mark.parametrize("text, size", [
@@ -118,4 +119,4 @@ def test_ctrl_c_during_selection_leaves_a_model_that_predicts(capsules):
     assert 0 < count < len(whole.memory_bank_)
     assert torch.equal(model.memory_bank_, whole.memory_bank_[:count])
     assert len(model.predict(test[0].path).scores) == 1
-    assert len(model.good_scores_) == 0
+    assert len(model.calibration_scores_) == 0

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from indad import neighbors
-from indad.neighbors import METHODS, MemoryIndex, nearest
+from indad.engine.search import METHODS, MemoryIndex
+from indad.neighbors import nearest
 
 
 def brute_force(queries, bank, k):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from indad import PRESETS, PatchCore, evaluate, load_dataset
+from indad.data.images import read_image
 from indad.errors import InputError
-from indad.images import read_image
 
 # Small, so that photos of 256 pixels stay as they are, and one neighbour, so that distances are
 # easily thought through.
@@ -178,7 +178,7 @@ def test_unreadable_images_stop_or_are_listed(model, capsules, tmp_path):
         model.predict([test[0], bad])
     found = model.predict([test[0], bad, test[1]], strict=False)
     assert found.indices == [0, 2]
-    assert len(found.scores) == len(found.frames) == len(found.model_maps) == 2
+    assert len(found.scores) == len(found.placements) == len(found.model_maps) == 2
     assert [place for place, _ in found.skipped] == [1]
     with pytest.raises(InputError, match="bad.png"):
         PatchCore().fit([bad, *train])
@@ -218,7 +218,7 @@ def test_constructor_does_nothing_but_store():
 
 def test_one_training_image_has_no_leave_one_out_scores(capsules):
     model = PatchCore().fit([capsules[0][0]])
-    assert len(model.good_scores_) == 0
+    assert len(model.calibration_scores_) == 0
 
 
 def test_leave_one_out_scores_are_those_of_a_bank_without_the_image(model, capsules):
@@ -228,7 +228,7 @@ def test_leave_one_out_scores_are_those_of_a_bank_without_the_image(model, capsu
     for image, item in enumerate(capsules[0]):
         without.memory_bank_ = model.memory_bank_[owners != image]
         scores.append(float(without.predict(item).scores[0]))
-    np.testing.assert_allclose(sorted(model.good_scores_), sorted(scores), rtol=1e-4)
+    np.testing.assert_allclose(sorted(model.calibration_scores_), sorted(scores), rtol=1e-4)
 
 
 def test_progress_reports_every_stage(capsules, model):
@@ -261,8 +261,8 @@ def test_original_frame_counts_the_photos_pixels(model, prediction, capsules):
 
 
 def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):
-    from indad.batches import load_batches
-    from indad.images import ImageTransform
+    from indad.data.images import ImageTransform
+    from indad.engine.batches import load_batches
 
     paths = []
     for i in range(23):

@@ -14,13 +14,15 @@ import pytest
 from browsing import keep_picture, need_browser, running_browser, watched
 from PIL import Image
 
-from indad import report, results, runs, tables
-from indad.charts import histogram, precision_recall_points, roc_points, ticks
-from indad.cli import main
+from indad.cli.commands import main
 from indad.errors import InputError
-from indad.experiment import run
+from indad.experiments import records as results
+from indad.experiments import report, tables
+from indad.experiments import report_runs as runs
+from indad.experiments.report import write_report
+from indad.experiments.report_charts import histogram, precision_recall_points, roc_points, ticks
+from indad.experiments.run import run
 from indad.metrics import image_metrics
-from indad.report import write_report
 
 EVIL = """<script>alert(1)</script>"><img src=x onerror='alert(2)'>{{ 7 * 7 }}&amp;.png"""
 

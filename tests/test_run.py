@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import indad
-from indad import results
-from indad.cli import COMMANDS, main
-from indad.experiment import run
+from indad.cli.commands import COMMANDS, main
+from indad.experiments import records as results
+from indad.experiments.run import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEYS = {"image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",

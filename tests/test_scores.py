@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from indad.neighbors import MemoryIndex, nearest
+from indad.engine.search import MemoryIndex
+from indad.neighbors import nearest
 from indad.scores import IMAGE_SCORES, anomaly_maps, ind_knn_ad, maximum, peak, reweighted, top
 
 

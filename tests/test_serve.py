@@ -18,12 +18,13 @@ import pytest
 from browsing import keep_picture, need_browser, running_browser, watched
 from PIL import Image
 
-from indad import PatchCore, load_dataset, serve
-from indad.cli import main
+from indad import PatchCore, load_dataset
+from indad.calibration import conformal_rank, conformal_threshold
+from indad.cli.commands import main
+from indad.data.images import ImageTransform, to_photo
+from indad.deploy import serve
+from indad.deploy.explanation import explain
 from indad.errors import InputError
-from indad.explanation import explain
-from indad.images import ImageTransform, to_photo
-from indad.thresholds import conformal_rank, conformal_threshold
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PORT = 8000
@@ -70,7 +71,7 @@ def test_the_answer_is_what_the_model_says(client, fitted):
         answer = post(client, item.path.read_bytes()).get_json()
         prediction = model.predict(item)
         assert answer["score"] == pytest.approx(float(prediction.scores[0]), rel=1e-5)
-        assert answer["rank"] == conformal_rank(model.good_scores_, answer["score"])
+        assert answer["rank"] == conformal_rank(model.calibration_scores_, answer["score"])
         match = explain(model, item)
         assert answer["patch"]["place"] == list(match.place)
         assert answer["patch"]["train_image"] == match.train_image
@@ -111,8 +112,8 @@ def test_large_and_turned_photos_come_back_small_and_upright(client, fitted):
 def test_the_model_is_described_with_its_thresholds(client, fitted):
     model = fitted[0]
     about = get(client, "/model").get_json()
-    assert about["threshold"] == conformal_threshold(model.good_scores_, 0.05)
-    assert about["map_threshold"] == conformal_threshold(model.good_peaks_, 0.05)
+    assert about["threshold"] == conformal_threshold(model.calibration_scores_, 0.05)
+    assert about["map_threshold"] == conformal_threshold(model.calibration_peaks_, 0.05)
     assert (about["images"], about["name"], len(about["good_scores"])) == (8, "tiles", 8)
 
 
@@ -317,7 +318,7 @@ def test_a_person_at_the_bench(bench, fitted):
     model, test = fitted
     scores = model.predict(test).scores
     best, worst = test[int(scores.argmin())], test[int(scores.argmax())]
-    threshold = conformal_threshold(model.good_scores_, 0.05)
+    threshold = conformal_threshold(model.calibration_scores_, 0.05)
     assert scores.min() < threshold < scores.max()
     with running_browser() as browser:
         page, complaints, addresses = watched(browser, viewport={"width": 1280, "height": 900})
@@ -335,7 +336,7 @@ def test_a_person_at_the_bench(bench, fitted):
         assert first.locator("[data-fact=rank]").inner_text().endswith(
             "0 of 8 good training images score as high")
         marked = int(first.locator("canvas").get_attribute("data-above"))
-        outlined = model.predict(worst).maps[0] > conformal_threshold(model.good_peaks_, 0.05)
+        outlined = model.predict(worst).maps[0] > conformal_threshold(model.calibration_peaks_, 0.05)
         assert marked == pytest.approx(outlined.sum(), abs=3)
         keep_picture(page, "serve")
 
@@ -401,7 +402,7 @@ def test_the_frame_of_a_small_picture_keeps_the_map_in_place(fitted):
     """`judge` asks for the map in the small picture's pixels: as if that had been the photo."""
     model, test = fitted
     prediction = model.predict(test[0])
-    small = to_photo(prediction.model_maps[0], replace(prediction.frames[0], original=(64, 64)))
+    small = to_photo(prediction.model_maps[0], replace(prediction.placements[0], original=(64, 64)))
     whole = np.asarray(Image.fromarray(prediction.maps[0]).resize((64, 64),
                                                                  Image.Resampling.BILINEAR))
     assert np.abs(small - whole).max() < 0.05 * (whole.max() - whole.min())

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from indad.engine.storage import FORMAT, RECORD, TENSORS, weights_digest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from indad import PatchCore, storage
-from indad.backbones import load_backbone
+from indad import PatchCore
+from indad.backbones.loading import load_backbone
+from indad.data.files import sha256_of
+from indad.engine import storage
 from indad.errors import InputError
-from indad.files import sha256_of
-from indad.storage import FORMAT, RECORD, TENSORS, weights_digest
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -76,8 +77,8 @@ def test_scores_maps_and_learned_state_are_the_same_to_the_bit(model, original):
     assert set(model.state_dict()) == set(loaded.state_dict())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
-    assert np.array_equal(model.good_scores_, loaded.good_scores_)
-    assert np.array_equal(model.good_peaks_, loaded.good_peaks_)
+    assert np.array_equal(model.calibration_scores_, loaded.calibration_scores_)
+    assert np.array_equal(model.calibration_peaks_, loaded.calibration_peaks_)
     assert (loaded.grid_, loaded.size_, loaded.images_) == ((8, 8), (64, 64), 5)
     assert loaded.options | {"memory_budget": None} == model.options
 
@@ -128,7 +129,7 @@ def test_the_record_tells_what_a_person_wants_to_know(model, saved):
     assert record["format"] == FORMAT
     assert record["training"]["images"] == 5
     assert record["backbone"]["tags"] == ["tf_efficientnet_lite0.in1k"]
-    assert record["thresholds"]["score"] == model.good_scores_.max()  # 5 images: the largest
+    assert record["thresholds"]["score"] == model.calibration_scores_.max()  # 5 images: the largest
     assert record["tensors"]["memory_bank"]["shape"] == list(model.memory_bank_.shape)
 
 
@@ -136,7 +137,7 @@ def test_a_model_of_one_image_has_no_threshold_and_loads(tmp_path):
     PatchCore(resize=64, coreset="random", coreset_ratio=0.1).fit(pictures()[:1]).save(
         tmp_path / "one")
     loaded = PatchCore.load(tmp_path / "one")
-    assert len(loaded.good_scores_) == 0
+    assert len(loaded.calibration_scores_) == 0
     assert json.loads((tmp_path / "one" / RECORD).read_text())["thresholds"]["score"] is None
 
 
@@ -299,7 +300,7 @@ def test_other_weights_than_it_was_fitted_with(model, tmp_path, saved):
 def _full_lite0() -> dict[str, torch.Tensor]:
     import timm
 
-    from indad.weights import read_package
+    from indad.backbones.weights import read_package
 
     with torch.device("meta"):
         like = timm.create_model("tf_efficientnet_lite0.in1k").state_dict()

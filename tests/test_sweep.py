@@ -7,17 +7,18 @@ import pytest
 from PIL import Image
 from sweeping import same_run
 
-from indad import results, sweep, synthetic
-from indad.backbones import BACKBONES
-from indad.catalog import CATALOG
-from indad.cli import main
+from indad.backbones.registry import BACKBONES
+from indad.cli.commands import main
+from indad.data.catalog import CATALOG
+from indad.data.synthetic import categories as synthetic
 from indad.errors import InputError
-from indad.experiment import run
-from indad.experiments import EXPERIMENTS
+from indad.experiments import records as results
+from indad.experiments import sweep
+from indad.experiments.plans import EXPERIMENTS, RunPlan, expand, expand_experiment
+from indad.experiments.run import run
+from indad.experiments.sweep import run_sweep
+from indad.experiments.tables import published_table
 from indad.patchcore import PatchCore
-from indad.plans import RunPlan, expand, expand_experiment
-from indad.sweep import run_sweep
-from indad.tables import published_table
 
 
 @pytest.fixture(autouse=True)

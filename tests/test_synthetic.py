@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indad import synthetic
-from indad.synthetic import CATEGORIES, draw_part, draw_twins, is_complete, write_category
+from indad.data.synthetic import categories as synthetic
+from indad.data.synthetic.categories import (
+    CATEGORIES,
+    draw_part,
+    draw_twins,
+    is_complete,
+    write_category,
+)
 
 NAMES = sorted(CATEGORIES)
 FLAWS = [(name, defect) for name in NAMES for defect in CATEGORIES[name].defects]

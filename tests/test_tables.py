@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from indad import tables
 from indad.errors import InputError
-from indad.results import METRICS, VARIANT
-from indad.tables import aggregate, compare, comparisons, spread, write_tables
+from indad.experiments import tables
+from indad.experiments.records import METRICS, VARIANT
+from indad.experiments.tables import aggregate, compare, comparisons, spread, write_tables
 
 
 def row(category="screw", seed=0, image_auroc=0.9, **more):

@@ -5,15 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from indad.calibration import conformal_rank, conformal_threshold, lowest_false_alarm_rate
 from indad.errors import InputError
+from indad.experiments.thresholds import best_cost_threshold, f1_max_threshold
 from indad.metrics import image_metrics
-from indad.thresholds import (
-    best_cost_threshold,
-    conformal_rank,
-    conformal_threshold,
-    f1_max_threshold,
-    lowest_false_alarm_rate,
-)
 
 
 def test_conformal_threshold_keeps_its_promise():

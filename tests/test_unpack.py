@@ -12,10 +12,10 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from indad import files
-from indad import unpack as unpacking
+from indad.data import files
+from indad.data.download import unpack as unpacking
+from indad.data.download.unpack import unpack
 from indad.errors import InputError
-from indad.unpack import unpack
 
 CONTENT = {"set/train/good/000.png": b"good", "set/test/crack/000.png": b"crack" * 100,
            "set/license.txt": b"CC"}

@@ -9,10 +9,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from indad.backbones import BACKBONES, load_backbone
+from indad.backbones.loading import load_backbone
+from indad.backbones.registry import BACKBONES
+from indad.backbones.weights import (
+    answers,
+    cached_hub_file,
+    fetch_address,
+    read_checkpoint,
+    read_package,
+)
+from indad.data.images import ImageTransform, read_image
 from indad.errors import InputError
-from indad.images import ImageTransform, read_image
-from indad.weights import answers, cached_hub_file, fetch_address, read_checkpoint, read_package
 
 
 def package_file(number: int) -> Path:

@@ -8,9 +8,11 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from indad import PatchCore, load_dataset, views, widgets
-from indad.explanation import box_in_photo, explain
-from indad.images import Frame
+from indad import PatchCore, load_dataset
+from indad.data.images import Placement
+from indad.deploy.explanation import box_in_photo, explain
+from indad.notebook import pictures as views
+from indad.notebook import widgets
 
 
 class Shown:
@@ -183,10 +185,10 @@ def test_a_place_outside_the_grid(fitted):
 
 
 def test_boxes_lie_in_the_photo():
-    plain = Frame((256, 256), (256, 256), 0, 0, (256, 256))
+    plain = Placement((256, 256), (256, 256), 0, 0, (256, 256))
     assert box_in_photo((0, 0), (32, 32), plain) == (0, 0, 8, 8)
     assert box_in_photo((31, 2), (32, 32), plain) == (16, 248, 24, 256)
-    cropped = Frame((512, 1024), (256, 512), 16, 144, (224, 224))  # half size, centre
+    cropped = Placement((512, 1024), (256, 512), 16, 144, (224, 224))  # half size, centre
     assert box_in_photo((0, 0), (28, 28), cropped) == (288, 32, 304, 48)
 
 

@@ -46,9 +46,9 @@ print(f"{len(train)} training images, all good")
 print(f"{len(test)} test images, {test.labels.sum()} of them defective")
 
 # %%
-from indad.images import read_image
-from indad.views import canvas, panel
-from indad.widgets import show
+from indad.data.images import read_image
+from indad.notebook.pictures import canvas, panel
+from indad.notebook.widgets import show
 
 defective = [item for item in test if item.label]
 figure, axes = canvas(6, size=2)
@@ -78,7 +78,7 @@ print(f"one map for each photo: {prediction.maps[0].shape} numbers")
 # the photo, its map laid over it (bright is anomalous), and the true defect outlined in green.
 
 # %%
-from indad.views import browse
+from indad.notebook.pictures import browse
 
 browse(test, prediction)
 
@@ -95,7 +95,7 @@ browse(test, prediction)
 # %%
 from matplotlib import pyplot as plt
 
-from indad.views import DEFECTIVE, GOOD
+from indad.notebook.pictures import DEFECTIVE, GOOD
 
 kinds = sorted({item.defect_type for item in test}, key=lambda kind: kind != "good")
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
@@ -191,7 +191,7 @@ def highest(scores, k):
 # %%
 from functools import cache
 
-from indad.views import scale_of, verdict_figure
+from indad.notebook.pictures import scale_of, verdict_figure
 
 
 @cache
@@ -207,7 +207,7 @@ def draw(category, backbone):
                           score=float(prediction.scores[0]))
 
 # %%
-from indad.widgets import explore
+from indad.notebook.widgets import explore
 
 explore(draw, alt="a defective part, its anomaly map and its true defect",
         category=["gear", "capsule", "tiles", "weave", "wood", "board"],

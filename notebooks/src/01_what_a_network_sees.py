@@ -28,8 +28,8 @@
 import torch
 
 from indad import load_dataset
-from indad.backbones import load_backbone
-from indad.images import read_image
+from indad.backbones.loading import load_backbone
+from indad.data.images import read_image
 
 train, test = load_dataset("synthetic", "gear")
 items = [*train[:3], *[item for item in test if item.label][::10]]
@@ -57,8 +57,8 @@ for layer, (one, stride) in enumerate(zip(maps, extractor.strides)):
 
 # %%
 from indad.features import layer_scales, weighted
-from indad.views import canvas, frame, panel
-from indad.widgets import explore, show
+from indad.notebook.pictures import canvas, mark_box, panel
+from indad.notebook.widgets import explore, show
 
 channels = extractor.channels[2:4]
 features = weighted(maps[2:4])  # (photos, 40 + 112, 32, 32)
@@ -73,13 +73,13 @@ def similar_figure(row, column, others=(1, 2, 4)):
     distances = (features - chosen[:, None, None]).norm(dim=1)  # (photos, 32, 32)
     figure, axes = canvas(4, size=2.5)
     panel(axes[0, 0], photos[0], f"chosen: row {row}, column {column}")
-    frame(axes[0, 0], (column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL))
+    mark_box(axes[0, 0], (column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL))
     for one, other in zip(axes[0, 1:], others):
         panel(one, photos[other], f"nearest in photo {other} ({items[other].defect_type})")
         one.imshow(-distances[other], cmap="inferno", alpha=0.65, extent=(0, 256, 256, 0))
         for place in distances[other].flatten().argsort()[:6].tolist():
             y, x = divmod(place, 32)
-            frame(one, (x * CELL, y * CELL, (x + 1) * CELL, (y + 1) * CELL))
+            mark_box(one, (x * CELL, y * CELL, (x + 1) * CELL, (y + 1) * CELL))
     return figure
 
 # %%
@@ -172,7 +172,7 @@ for layer, probe in probes.items():
           f" pixels wide; 90 % of the influence comes from {square_with(0.9, probe)[2]:3}")
 
 # %%
-from indad.figures import COLOURS
+from indad.experiments.figures import COLOURS
 from matplotlib.patches import Rectangle
 
 figure, axes = canvas(3, size=3)

@@ -34,7 +34,7 @@ model.fit_features(remembered)         # balances the layers, fills the bank
 print(len(train), "photos,", len(remembered.rows), "patches remembered")
 
 # %%
-from indad.views import browse_matches
+from indad.notebook.pictures import browse_matches
 
 defective = next(item for item in test if item.defect_type == "clogged_hole")
 browse_matches(model, train, defective)
@@ -124,8 +124,8 @@ assert float(measured_again.max()) == 0
 import numpy as np
 from matplotlib import pyplot as plt
 
-from indad.views import DEFECTIVE, GOOD
-from indad.widgets import explore, show
+from indad.notebook.pictures import DEFECTIVE, GOOD
+from indad.notebook.widgets import explore, show
 
 good = next(i for i, item in enumerate(test) if item.label == 0)
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
@@ -163,8 +163,8 @@ assert torch.allclose(smooth, anomaly_maps(grid[[bad]], extracted.size, sigma=4)
 print(tuple(grid[bad].shape), "->", tuple(smooth.shape), "equal to the package's map")
 
 # %%
-from indad.images import read_image
-from indad.views import canvas, outline, panel
+from indad.data.images import read_image
+from indad.notebook.pictures import canvas, outline, panel
 
 photo = read_image(defective.path).resize(extracted.size[::-1])
 mask = model.transform_.mask(defective.mask())
@@ -229,7 +229,7 @@ weight, score = reweight(per_image[bad, patches[bad].argmax()], bank, b=9)
 print(f"largest distance {patches[bad].max():.3f}, weight {weight:.4f}, score {score:.3f}")
 
 # %%
-from indad.neighbors import MemoryIndex
+from indad.engine.search import MemoryIndex
 from indad.scores import IMAGE_SCORES
 
 maps = anomaly_maps(grid, extracted.size)
@@ -255,7 +255,7 @@ print("four scores by hand, equal to the package's")
 # apart.
 
 # %%
-from indad.figures import COLOURS
+from indad.experiments.figures import COLOURS
 
 weights = {b: [reweight(q, bank, b)[0] for q in worst_patches] for b in (2, 3, 5, 9, 20)}
 figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")

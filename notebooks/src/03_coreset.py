@@ -63,8 +63,8 @@ with_all = image_metrics(everything.numpy(), test.labels)["image_auroc"]
 import numpy as np
 from matplotlib import pyplot as plt
 
-from indad.figures import COLOURS
-from indad.widgets import explore, show
+from indad.experiments.figures import COLOURS
+from indad.notebook.widgets import explore, show
 
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for (name, found), colour, marker, line in zip(curves.items(), COLOURS, "o^", ("-", "--")):
@@ -156,7 +156,7 @@ show(figure, "2, 5, 10 and 20 picks among 665 points, greedy above and random be
 # With widgets, add picks one by one:
 
 # %%
-from indad.views import coreset_figure
+from indad.notebook.pictures import coreset_figure
 
 
 def step(picks_so_far, selection):
@@ -257,8 +257,8 @@ print("the coresets of 10, 50 and 100 are the beginnings of the coreset of 400")
 # Each pick is a patch of a training photo. Here is where the first 3 % lie in four of them.
 
 # %%
-from indad.images import read_image
-from indad.views import canvas, panel
+from indad.data.images import read_image
+from indad.notebook.pictures import canvas, panel
 
 height, width = extracted.grid
 

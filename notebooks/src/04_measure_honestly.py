@@ -81,8 +81,8 @@ print(f"the mean over {pairs(prediction.scores, labels).size} pairs is the packa
 from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
 
-from indad.views import DEFECTIVE, GOOD
-from indad.widgets import show
+from indad.notebook.pictures import DEFECTIVE, GOOD
+from indad.notebook.widgets import show
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 4.6), layout="constrained", sharey=True)
 for one, (name, prediction) in zip(axes, predictions.items()):
@@ -344,7 +344,7 @@ print(f"best of {len(guesses)} guessing detectors: {guessed.max():.3f}; on new i
 # %%
 import torch
 
-from indad.neighbors import MemoryIndex
+from indad.engine.search import MemoryIndex
 
 model = detectors[names[0]]
 with torch.inference_mode():
@@ -400,7 +400,7 @@ show(figure, "left: AUROC of 200 guessing detectors, the best marked; right: AUR
 # %%
 import json
 
-from indad.tables import PUBLISHED
+from indad.experiments.tables import PUBLISHED
 
 sweep = PUBLISHED.parent / "reference/sweeps/synthetic/summary.json"
 rows = json.loads(sweep.read_text())

@@ -20,7 +20,7 @@
 # ## Draw the line
 #
 # Fit a detector on gears. `fit` also notes how *good* parts score that the memory bank has not seen:
-# each training image is judged without its own patches (`good_scores_`). The threshold comes from
+# each training image is judged without its own patches (`calibration_scores_`). The threshold comes from
 # those numbers, for a wanted **false-alarm rate**, the share of good parts that are flagged. No test
 # image has a say.
 #
@@ -37,18 +37,18 @@ backbone = "efficientnet_lite0"  #@param ["efficientnet_lite0", "efficientnet_li
 import numpy as np
 
 from indad import PatchCore, load_dataset
-from indad.thresholds import conformal_threshold
+from indad.calibration import conformal_threshold
 
 train, test = load_dataset(dataset, category)
 train, spare = train.replaced(train[:32]), train[32:128]  # of drawn parts there are just 32
 model = PatchCore(backbone=backbone, resize=192, coreset_ratio=0.05, seed=0).fit(train)
 prediction = model.predict(test)
 scores, labels = prediction.scores, test.labels
-threshold = conformal_threshold(model.good_scores_, false_alarm_rate=0.1)
-print(f"threshold {threshold:.2f} from {len(model.good_scores_)} good scores")
+threshold = conformal_threshold(model.calibration_scores_, false_alarm_rate=0.1)
+print(f"threshold {threshold:.2f} from {len(model.calibration_scores_)} good scores")
 
 # %%
-from indad.views import browse_thresholds
+from indad.notebook.pictures import browse_thresholds
 
 browse_thresholds(scores, labels, start=threshold, images=test)
 
@@ -69,9 +69,9 @@ browse_thresholds(scores, labels, start=threshold, images=test)
 import math
 
 wanted = 0.1
-n = len(model.good_scores_)
+n = len(model.calibration_scores_)
 rank = math.ceil((n + 1) * (1 - wanted))
-by_hand = np.sort(model.good_scores_)[rank - 1]
+by_hand = np.sort(model.calibration_scores_)[rank - 1]
 assert by_hand == threshold
 print(f"n = {n}: the {rank}th smallest good score, {by_hand:.2f}")
 
@@ -81,7 +81,7 @@ print(f"n = {n}: the {rank}th smallest good score, {by_hand:.2f}")
 # then takes the largest score, and `lowest_false_alarm_rate` says what that promises.
 
 # %%
-from indad.thresholds import lowest_false_alarm_rate
+from indad.calibration import lowest_false_alarm_rate
 
 for n in (4, 9, 19, 32, 99, 999):
     print(f"{n:4d} good images can promise {100 * lowest_false_alarm_rate(n):5.1f} % false alarms, "
@@ -96,7 +96,7 @@ for n in (4, 9, 19, 32, 99, 999):
 # everybody writes first: `np.quantile(good, 1 - a)`.
 
 # %%
-from indad.synthetic import draw_part
+from indad.data.synthetic.categories import draw_part
 
 fresh = spare or [draw_part(category, split="test", index=1000 + i)[0] for i in range(96)]
 assert len(fresh) > 48, f"{category} has too few good photos to spare; choose another"
@@ -112,9 +112,9 @@ for _ in range(1000):
 # %%
 from matplotlib import pyplot as plt
 
-from indad.figures import COLOURS
-from indad.views import DEFECTIVE, GOOD
-from indad.widgets import show
+from indad.experiments.figures import COLOURS
+from indad.notebook.pictures import DEFECTIVE, GOOD
+from indad.notebook.widgets import show
 
 figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
 bins = np.linspace(0, 0.5, 26)
@@ -137,7 +137,7 @@ show(figure, "histogram of the false-alarm rates of 1,000 splits, with the confo
 
 # %%
 rates = np.linspace(0.04, 0.5, 24)
-found = [np.mean(fresh_scores > conformal_threshold(model.good_scores_, a)) for a in rates]
+found = [np.mean(fresh_scores > conformal_threshold(model.calibration_scores_, a)) for a in rates]
 split = [np.mean([np.mean(d[32:] > conformal_threshold(d[:32], a)) for d in
                   (generator.permutation(fresh_scores) for _ in range(200))]) for a in rates]
 figure, axes = plt.subplots(figsize=(5.4, 3.8), layout="constrained")
@@ -162,7 +162,7 @@ show(figure, "realised against wanted false-alarm rate: thresholds from fresh go
 # mean of precision and recall.) By hand: try them all.
 
 # %%
-from indad.thresholds import f1_max_threshold
+from indad.experiments.thresholds import f1_max_threshold
 
 
 def f1(scores, labels, threshold):
@@ -209,7 +209,7 @@ print(f"false alarms at the F1-best threshold: {100 * np.mean(scores[labels == 0
 # with the fresh good parts.)
 
 # %%
-from indad.thresholds import best_cost_threshold
+from indad.experiments.thresholds import best_cost_threshold
 
 defective = scores[labels == 1]
 both = np.concatenate([fresh_scores, defective])
@@ -255,7 +255,7 @@ show(figure, "cost of a part over the threshold for three shares of defective pa
 # high, the new one counted in.
 
 # %%
-from indad.thresholds import conformal_rank
+from indad.calibration import conformal_rank
 
 first, second = fresh_scores[:48], fresh_scores[48:]
 by_hand = [(1 + np.sum(first >= score)) / (len(first) + 1) for score in second]
@@ -303,7 +303,7 @@ for share in (0.5, 0.05, 0.005):
 # brighter, and nothing else:
 
 # %%
-from indad.images import as_rgb
+from indad.data.images import as_rgb
 
 shown, factors = [as_rgb(photo) for photo in fresh[:16]], (1.0, 1.1, 1.2, 1.3, 1.4)
 drifted = [model.predict([np.clip(np.asarray(photo) * factor, 0, 255).astype(np.uint8) for photo in shown]).scores

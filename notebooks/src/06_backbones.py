@@ -72,9 +72,9 @@ def judge(name, seed=0, **more):
     return model, model.predict_features(new)
 
 # %%
-from indad.images import read_image
-from indad.views import canvas, heated, outline, panel, scale_of
-from indad.widgets import show
+from indad.data.images import read_image
+from indad.notebook.pictures import canvas, heated, outline, panel, scale_of
+from indad.notebook.widgets import show
 
 first = judge(names[0])[1].scores
 defective = np.flatnonzero(labels)
@@ -150,7 +150,7 @@ print(f"its pixels go from {by_hand.min():.2f} to {by_hand.max():.2f}")
 from matplotlib import pyplot as plt
 
 from indad.metrics import image_metrics
-from indad.views import DEFECTIVE, GOOD
+from indad.notebook.pictures import DEFECTIVE, GOOD
 
 
 def auroc(prediction):
@@ -410,7 +410,7 @@ for entry in tables["fewshot-winclip-mvtec"]["methods"] if published.exists() el
 # Every judged defect through every backbone (computed above).
 
 # %%
-from indad.views import verdict_figure
+from indad.notebook.pictures import verdict_figure
 
 defects = {f"{item.defect_type}/{item.path.stem}": i for i, item in enumerate(judged) if item.label}
 scales = {name: scale_of(judge(name)[1], labels) for name in names}
@@ -422,7 +422,7 @@ def draw(image, backbone):
                           score=float(prediction.scores[i]))
 
 # %%
-from indad.widgets import explore
+from indad.notebook.widgets import explore
 
 explore(draw, alt="a defective part, its anomaly map through a backbone and its true defect",
         image=[*defects], backbone=names,

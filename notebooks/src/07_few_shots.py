@@ -84,7 +84,7 @@ assert np.allclose(few_shot_scores(distances, [4, 9]), by_package.scores, atol=1
 # %%
 import zlib
 
-from indad.data import choose_shots
+from indad.data.datasets import choose_shots
 from indad.metrics import image_metrics
 
 order = np.random.default_rng([3, zlib.crc32(category.encode())]).permutation(len(train))
@@ -107,8 +107,8 @@ print(f"{aurocs.size} detectors; with 1 shot from {aurocs[:, 0].min():.3f} "
 # %%
 from matplotlib import pyplot as plt
 
-from indad.figures import COLOURS
-from indad.widgets import show
+from indad.experiments.figures import COLOURS
+from indad.notebook.widgets import show
 
 
 def band(axes, counts, values, colour, marker, label, style="-"):
@@ -142,9 +142,9 @@ show(figure, f"image AUROC of {category} over 1 to 32 shots, a thin line for eac
 # remembered.
 
 # %%
-from indad.explanation import box_in_photo
-from indad.images import read_image
-from indad.views import canvas, frame, panel
+from indad.deploy.explanation import box_in_photo
+from indad.data.images import read_image
+from indad.notebook.pictures import canvas, mark_box, panel
 
 worst = int(np.argmin(aurocs[:, 0]))
 shot, = choose_shots(len(train), 1, category=category, seed=worst)
@@ -154,7 +154,7 @@ place = divmod(int(distances[alarm, :, shot].argmax()), unseen.grid[1])
 figure, axes = canvas(3, size=2.8)
 panel(axes[0, 0], read_image(train[shot].path), f"the only shot of seed {worst}")
 panel(axes[0, 1], read_image(test[alarm].path), f"good, but scores {scores[alarm]:.2f}")
-frame(axes[0, 1], box_in_photo(place, unseen.grid, unseen.frames[alarm]))
+mark_box(axes[0, 1], box_in_photo(place, unseen.grid, unseen.placements[alarm]))
 nearest = distances[alarm].max(0).argmin()
 panel(axes[0, 2], read_image(train[nearest].path),
       f"had this been the shot: {few_shot_scores(distances, [nearest])[alarm]:.2f}")
@@ -166,8 +166,8 @@ show(figure, "the only training photo of the worst seed, the good test photo wit
 # on the curve.
 
 # %%
-from indad.views import DEFECTIVE, GOOD
-from indad.widgets import explore
+from indad.notebook.pictures import DEFECTIVE, GOOD
+from indad.notebook.widgets import explore
 
 
 def choice_figure(shots, seed):
@@ -199,8 +199,8 @@ explore(choice_figure, shots=list(counts), seed=list(seeds), start={"shots": 4, 
 # way. What does it do for each?
 
 # %%
-from indad.augmentation import augmented
-from indad.views import canvas
+from indad.data.augmentation import augmented
+from indad.notebook.pictures import canvas
 
 capsules, capsules_test = load_dataset("synthetic", "capsule")
 gears, gears_test = load_dataset("synthetic", "gear")
@@ -257,8 +257,8 @@ show(figure, "image AUROC over shots without and with rotated views, for gears a
 # %%
 from scipy.stats import t as student
 
-from indad.results import VARIANT
-from indad.tables import compare
+from indad.experiments.records import VARIANT
+from indad.experiments.tables import compare
 
 for part in ("gear", "capsule"):
     pairs = curves[part, "rotations"][:, 2] - curves[part, "none"][:, 2]
@@ -278,7 +278,7 @@ for part in ("gear", "capsule"):
 # lesson. Turn the good capsules of the test set by 90 degrees and call them defective:
 
 # %%
-from indad.augmentation import turned
+from indad.data.augmentation import turned
 
 photos = [read_image(item.path) for item in capsules_test if item.label == 0]
 lying_wrong = [turned(photo, 90) for photo in photos]
@@ -313,7 +313,7 @@ show(figure, "a capsule turned by 90 degrees; scores of upright and turned capsu
 # depends on another:
 
 # %%
-from indad.data import reduced
+from indad.data.datasets import reduced
 
 small_train, small_test = reduced(gears.items, gears_test.items, "gear", n_train=10, n_test=4)
 rust = [item for item in gears_test if item.defect_type == "rust"]
@@ -363,7 +363,7 @@ print(f"with 5 + 5 images {100 * np.mean(measured[5] == 1):.0f} % of the test se
 # %%
 import json
 
-from indad.tables import PUBLISHED
+from indad.experiments.tables import PUBLISHED
 
 sweep = PUBLISHED.parent / "reference/sweeps/synthetic/summary.json"
 rows = [row for row in json.loads(sweep.read_text()) if row["coreset_ratio"] == 0.1]

@@ -68,7 +68,7 @@ def make_sample(good, new):
 # faster than Drive.
 
 # %%
-from indad.layouts import images_in
+from indad.data.layouts import images_in
 
 good, new = work / "photos/good", work / "new"
 for folder in (good, new):
@@ -111,9 +111,9 @@ print(f"learned from {len(learn) - len(hasty.skipped_)} photos, skipped: "
 # %%
 import numpy as np
 
-from indad.images import read_image
-from indad.views import canvas, heated, panel, scale_of
-from indad.widgets import show
+from indad.data.images import read_image
+from indad.notebook.pictures import canvas, heated, panel, scale_of
+from indad.notebook.widgets import show
 
 
 def suspicious_figure(paths, prediction, k=4):
@@ -253,7 +253,7 @@ print(f"{len(clean)} photos left; the strangest: {[p.name for p in ranked[:3]]}"
 # %%
 from matplotlib import pyplot as plt
 
-from indad.views import DEFECTIVE, GOOD
+from indad.notebook.pictures import DEFECTIVE, GOOD
 
 figure, (axes, first, second) = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained",
                                              width_ratios=(2, 1, 1))
@@ -285,21 +285,21 @@ print(f"{len(kept)} photos remain, {len(audit(checked.parent).faults)} faults")
 # ## How often will a good part raise an alarm?
 #
 # Fit once more, on what remains. The **threshold** comes from the good photos alone: each learned photo
-# is judged by the bank without its own patches (`good_scores_`), and with n of these, a new good
+# is judged by the bank without its own patches (`calibration_scores_`), and with n of these, a new good
 # photo exceeds the ⌈(n + 1)(1 − a)⌉-th smallest with a probability of at most a, provided that it is of
 # the same kind (lesson 05).
 
 # %%
 import math
 
-from indad.thresholds import conformal_threshold
+from indad.calibration import conformal_threshold
 
 rate = 0.1  # of good parts that may be flagged
 learn, held_out = load_dataset(checked.parent)
 model = PatchCore(**options).fit(learn)
-n = len(model.good_scores_)
-threshold = np.sort(model.good_scores_)[min(math.ceil((n + 1) * (1 - rate)), n) - 1]
-assert threshold == conformal_threshold(model.good_scores_, rate)
+n = len(model.calibration_scores_)
+threshold = np.sort(model.calibration_scores_)[min(math.ceil((n + 1) * (1 - rate)), n) - 1]
+assert threshold == conformal_threshold(model.calibration_scores_, rate)
 unseen = model.predict(held_out).scores
 print(f"threshold {threshold:.2f} from {n} good photos; wanted: at most {rate:.0%} false alarms")
 print(f"{int((unseen > threshold).sum())} of {len(unseen)} held-out good photos are flagged")
@@ -307,7 +307,7 @@ print(f"{int((unseen > threshold).sum())} of {len(unseen)} held-out good photos 
 # %%
 verdicts = model.predict(to_judge, strict=False)
 figure, axes = plt.subplots(figsize=(7, 2.4), layout="constrained")
-rows = {"good, learned": model.good_scores_, "good, held out": unseen, "to be judged": verdicts.scores}
+rows = {"good, learned": model.calibration_scores_, "good, held out": unseen, "to be judged": verdicts.scores}
 for place, (name, values) in enumerate(rows.items()):
     axes.plot(values, [place] * len(values), "^" if name == "to be judged" else "o", alpha=0.7,
               color=DEFECTIVE if name == "to be judged" else GOOD)
@@ -332,8 +332,8 @@ print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged: {flagge
 # nearest to it. With widgets you can ask about any patch.
 
 # %%
-from indad.layouts import Item
-from indad.views import browse_matches
+from indad.data.layouts import Item
+from indad.notebook.pictures import browse_matches
 
 worst = to_judge[verdicts.indices[int(verdicts.scores.argmax())]]
 browse_matches(model, learn, Item(worst, "new"))

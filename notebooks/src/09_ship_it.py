@@ -68,8 +68,8 @@ print(f"{len(model.memory_bank_)} remembered patches, {len(judged)} photos judge
 
 # %%
 from indad.errors import InputError
-from indad.export import export_onnx, run_onnx
-from indad.images import read_image
+from indad.deploy.export import export_onnx, run_onnx
+from indad.data.images import read_image
 
 answers = {"this notebook": here.scores}
 model.save(work / "saved")
@@ -85,8 +85,8 @@ except InputError as problem:
 # %%
 from matplotlib import pyplot as plt
 
-from indad.figures import COLOURS
-from indad.widgets import show
+from indad.experiments.figures import COLOURS
+from indad.notebook.widgets import show
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 for (name, scores), marker, size, colour in zip(answers.items(), "os^", (10, 6, 3), COLOURS):
@@ -235,7 +235,7 @@ show(figure, "latency of single photos, with median and 95th percentile for each
 # length (**float16**, three decimal digits) halve the bank. What do they cost?
 
 # %%
-from indad.neighbors import MemoryIndex
+from indad.engine.search import MemoryIndex
 
 features = model.extract(judged)
 rows = features.rows * model.feature_scale_
@@ -325,7 +325,7 @@ def stream_figure(limit):
     return figure
 
 # %%
-from indad.widgets import explore
+from indad.notebook.widgets import explore
 
 explore(stream_figure, alt="scores of good photos under a fading lamp, and the CUSUM that raises an "
         "alarm", limit=[2, 4, 6, 8, 12, 16, 24], start={"limit": 8})

@@ -22,12 +22,14 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PatchCore, load_dataset  # noqa: E402
-from indad.calibration import CALIBRATIONS  # noqa: E402
+from indad.calibration import (
+    CALIBRATIONS,  # noqa: E402
+    conformal_threshold,  # noqa: E402
+)
 from indad.coreset import CoresetSelection  # noqa: E402
-from indad.experiment import environment  # noqa: E402
-from indad.extraction import PatchFeatures  # noqa: E402
-from indad.synthetic import CATEGORIES, draw_part  # noqa: E402
-from indad.thresholds import conformal_threshold  # noqa: E402
+from indad.data.synthetic.categories import CATEGORIES, draw_part  # noqa: E402
+from indad.engine.extraction import PatchFeatures  # noqa: E402
+from indad.engine.machine import environment  # noqa: E402
 
 RATES = (0.05, 0.10)
 SEED = 7  # of the drawn parts: none of them is in the dataset
@@ -61,7 +63,7 @@ def coverage(base: PatchCore, seed: int, methods: list[tuple[str, bool]], train:
                 fitted = scores
                 selection = CoresetSelection(model.coreset_indices_, model.coreset_radii_)
         for rate in RATES:
-            threshold = conformal_threshold(model.good_scores_, rate)
+            threshold = conformal_threshold(model.calibration_scores_, rate)
             alarms, hits = [(part > threshold).mean() for part in (scores if own else fitted)]
             found[method, grouped, rate] = (alarms, 1 - hits)
     return found

@@ -29,12 +29,15 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from indad import PatchCore, batches  # noqa: E402
+from indad import PatchCore  # noqa: E402
+from indad.data.files import (
+    write_json,  # noqa: E402
+    write_text,  # noqa: E402
+)
+from indad.deploy.inspection import inspect_images  # noqa: E402
+from indad.engine import batches  # noqa: E402
+from indad.engine.machine import environment, peak_memory_mb  # noqa: E402
 from indad.errors import InputError  # noqa: E402
-from indad.experiment import environment, peak_memory_mb  # noqa: E402
-from indad.files import write_text  # noqa: E402
-from indad.inspection import inspect_images  # noqa: E402
-from indad.results import write_json  # noqa: E402
 
 SECONDS, MEGABYTES = 2.0, 3000.0  # the bars: for a file, and for the process
 ROUND = 500  # files on disk at a time

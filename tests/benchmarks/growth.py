@@ -22,13 +22,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from indad.fitted import grow  # noqa: E402
+
 from indad import PatchCore, load_dataset  # noqa: E402
 from indad.coreset import greedy_coreset  # noqa: E402
-from indad.experiment import environment  # noqa: E402
-from indad.extraction import PatchFeatures  # noqa: E402
-from indad.files import write_text  # noqa: E402
-from indad.growth import distances_to, grow  # noqa: E402
-from indad.results import write_json  # noqa: E402
+from indad.data.files import (
+    write_json,  # noqa: E402
+    write_text,  # noqa: E402
+)
+from indad.engine.extraction import PatchFeatures  # noqa: E402
+from indad.engine.machine import environment  # noqa: E402
+from indad.engine.search import distances_to  # noqa: E402
 
 BUDGET = 1 << 34
 STARTS = 3  # of the fresh coreset: where it begins moves its radius by a percent

@@ -28,14 +28,16 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PatchCore, load_dataset  # noqa: E402
-from indad.experiment import environment  # noqa: E402
-from indad.export import BANK_PRECISIONS, export_onnx  # noqa: E402
+from indad.data.files import (
+    write_json,  # noqa: E402
+    write_text,  # noqa: E402
+)
+from indad.data.images import read_image  # noqa: E402
+from indad.deploy.export import BANK_PRECISIONS, export_onnx  # noqa: E402
+from indad.engine.machine import environment  # noqa: E402
+from indad.engine.search import MemoryIndex  # noqa: E402
 from indad.features import as_rows  # noqa: E402
-from indad.files import write_text  # noqa: E402
-from indad.images import read_image  # noqa: E402
-from indad.neighbors import MemoryIndex  # noqa: E402
 from indad.patchcore import EXAMPLES  # noqa: E402
-from indad.results import write_json  # noqa: E402
 
 NOTE = "The machine is shared: compare columns, which were measured in turn."
 

@@ -26,16 +26,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PRESETS, PatchCore, load_dataset  # noqa: E402
-from indad.backbones import BACKBONES, OFFLINE, _create, load_backbone  # noqa: E402
-from indad.batches import load_batches  # noqa: E402
-from indad.coreset import (  # noqa: E402
-    greedy_coreset,
-    greedy_coreset_one_at_a_time,
-    random_start,
-)
-from indad.experiment import environment  # noqa: E402
+from indad.backbones.loading import _create, load_backbone  # noqa: E402
+from indad.backbones.registry import BACKBONES, OFFLINE  # noqa: E402
+from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_start
+from indad.engine.batches import load_batches  # noqa: E402
+from indad.engine.machine import environment  # noqa: E402
+from indad.engine.search import MemoryIndex, bfloat16_is_faster  # noqa: E402
 from indad.features import as_rows, concatenate, layer_scales, weighted  # noqa: E402
-from indad.neighbors import MemoryIndex, bfloat16_is_faster  # noqa: E402
 
 LOOP_PICKS = 300
 
@@ -301,7 +298,7 @@ def bench_extraction(report: Report, data: Path, output: Path) -> None:
 
 
 def read(item):
-    from indad.images import as_rgb
+    from indad.data.images import as_rgb
 
     return as_rgb(item)
 

@@ -1,0 +1,1 @@
+"""Which networks describe a patch, and how they and their weights are loaded."""

@@ -1,0 +1,350 @@
+"""The command line: words in, a table and an exit status out.
+
+Exit status 0: done; 2: something given was wrong, said in one line on standard error.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..data.files import in_units
+from ..errors import InputError
+from .terminal import Bars, choose
+from .words import parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments:
+        arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
+    options = parser().parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options)
+    except (InputError, OSError) as error:
+        if options.debug:
+            raise
+        message = str(error).replace("\n", " ")
+        print(f"indad: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nindad: interrupted; what was complete is kept, and a download goes on where "
+              "it stopped", file=sys.stderr)
+        return 130
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict:
+    """The options that were given, for a preset to be overridden by nothing else."""
+    return {name: getattr(options, name) for name in names
+            if getattr(options, name) is not None}
+
+
+def _model_options(options: argparse.Namespace) -> dict:
+    chosen = _given(options, "weights", "resize", "crop", "precision", "memory_budget", "device",
+                    "batch_size")
+    return chosen | ({"layers": tuple(options.layers)} if options.layers else {})
+
+
+def _one_model(options: argparse.Namespace) -> dict:
+    return _model_options(options) | _given(
+        options, "coreset_ratio", "image_score", "calibration", "augmentation", "backbone",
+        "seed")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..data.datasets import list_categories
+    from ..experiments import records as results
+    from ..experiments.run import run
+
+    chosen = _one_model(options)
+    categories = [options.category]
+    if options.category == "all":
+        categories = list_categories(options.dataset, datasets=options.datasets)
+    rows, warnings, decisions, model = [], [], [], None
+    with Bars() as bars:
+        for category in categories:
+            result = run(
+                options.dataset, category, preset=options.preset, options=chosen,
+                split=options.split, shots=options.shots, protocol=options.protocol,
+                frame=options.frame,
+                false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
+                datasets=options.datasets, output=options.output,
+                skip_existing=options.skip_existing, strict=options.strict,
+                progress=bars.of(category), shared=model,
+                on_plan=lambda plan, category=category: bars.note(f"{category}: {plan}"))
+            bars.close()
+            model = result.model or model
+            rows.append(results.summary_row(result.record, str(result.folder)))
+            decisions.append(result.record["decision"])
+            warnings += [f"{category}: {warning}" for warning in result.warnings]
+            if len(rows) == 1:
+                print(results.text_table_header())
+            print(results.text_table_row(rows[-1]), flush=True)
+    if len(rows) > 1:
+        print(results.text_table_row(results.mean_row(rows)))
+    results.write_summary(Path(options.output))
+    print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
+    print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
+    for warning in warnings:
+        print(f"indad: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
+    """Where the verdicts' thresholds come from, and what they cannot promise."""
+    from ..calibration import how_decided
+
+    weakest = min(decisions, key=lambda decision: decision["calibrated_on"])
+    return f"verdicts: {how_decided(weakest['calibration'], weakest['calibrated_on'], wanted)}"
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+    from pathlib import Path
+
+    from ..data.datasets import list_categories
+    from ..experiments import figures, tables
+    from ..experiments import records as results
+    from ..experiments.plans import EXPERIMENTS, expand, expand_experiment
+    from ..experiments.sweep import run_sweep
+
+    heading = {}
+    if options.experiment:
+        plans = expand_experiment(options.experiment, quick=options.quick,
+                                  datasets=options.datasets)
+        plans = [replace(plan, options=plan.options | {"device": options.device})
+                 for plan in plans]
+        row = EXPERIMENTS[options.experiment]
+        heading = {"title": row.title, "note": row.note, "published": row.published}
+    else:
+        categories = options.category
+        if categories == ["all"]:
+            categories = list_categories(options.dataset, datasets=options.datasets)
+        plans = expand(
+            options.dataset, categories, presets=options.preset, seeds=range(options.seeds),
+            shots=_shots(options.shots), options=_model_options(options),
+            choices=_given(options, "backbone", "coreset_ratio", "image_score", "augmentation"),
+            split=options.split, protocol=options.protocol, frame=options.frame,
+            false_alarm_rate=options.false_alarm_rate)
+    with Bars() as bars:
+        tell = bars.of("benchmark", unit="run")
+        outcomes = run_sweep(
+            plans, datasets=options.datasets, output=options.output,
+            skip_existing=options.skip_existing, parallel=options.parallel,
+            on_run=lambda outcome, done, total: tell("runs", done, total))
+    output = Path(options.output)
+    rows = [results.summary_row(results.read_record(outcome.folder),
+                                outcome.folder.relative_to(output).as_posix())
+            for outcome in outcomes]
+    written = tables.write_tables(output, rows, **heading)
+    figures.write_figures(output, tables.aggregate(rows), rows)
+    print(written.read_text(encoding="utf-8"))
+    reused = sum(outcome.reused for outcome in outcomes)
+    runs = f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}"
+    print(f"{runs}, {reused} of them kept from before; tables and figures: "
+          f"{written.parent}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from ..experiments.report import write_report
+
+    file, left_out = write_report(options.results, options.output)
+    print(f"{file}: {in_units(file.stat().st_size)}")
+    for problem in left_out:
+        print(f"indad: warning: left out: {problem}", file=sys.stderr)
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..data.layouts import good_photos
+    from ..engine.storage import check_replaceable
+    from ..experiments.run import check_run, make_model
+
+    photos = good_photos(Path(options.folder))
+    model = make_model(options.preset, _one_model(options) | {"reserve": options.reserve})
+    check_run("model", options.false_alarm_rate)
+    check_replaceable(Path(options.output))
+    model.false_alarm_rate = options.false_alarm_rate
+    with Bars() as bars:
+        bars.note(f"{options.folder}: {model.plan(photos)}")
+        model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
+    model.save(options.output)
+    print(f"{options.output}: learned from {model.images_} photos, remembers "
+          f"{len(model.memory_bank_):,} patches")
+    for _, reason in model.skipped_:
+        print(f"indad: warning: {reason}", file=sys.stderr)
+    return 0
+
+
+def _update(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..data.layouts import good_photos
+    from ..engine.storage import check_replaceable
+    from ..patchcore import PatchCore
+
+    photos, output = good_photos(Path(options.folder)), options.output or options.model
+    check_replaceable(Path(output))
+    model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+    before, remembered = model.images_, len(model.memory_bank_)
+    with Bars() as bars:
+        model.update(photos, strict=options.strict, progress=bars.of(options.folder))
+    model.save(output)
+    print(f"{output}: learned from {model.images_ - before} more photos, {model.images_} in all; "
+          f"remembers {len(model.memory_bank_) - remembered:,} more patches, "
+          f"{len(model.memory_bank_):,} in all")
+    return _warn([reason for _, reason in model.skipped_])
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from ..deploy.inspection import inspect_images
+    from ..patchcore import PatchCore
+
+    model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+    with Bars() as bars:
+        found = inspect_images(
+            model, options.images, options.output, model_name=options.model,
+            false_alarm_rate=options.false_alarm_rate, threshold=options.threshold,
+            overlays=options.overlays, strict=options.strict, progress=bars.of(options.model))
+    print(found)
+    return _warn(found.warnings)
+
+
+def _warn(warnings: Sequence[str], most: int = 10) -> int:
+    for warning in warnings[:most]:
+        print(f"indad: warning: {warning}", file=sys.stderr)
+    if len(warnings) > most:
+        print(f"indad: warning: and {len(warnings) - most} more", file=sys.stderr)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..data.layouts import images_in
+    from ..deploy.export import export_onnx
+    from ..patchcore import PatchCore
+
+    images = None
+    if options.images:
+        images = images_in(Path(options.images))
+        if not images:
+            raise InputError(f"{options.images}: no images there")
+    model = PatchCore.load(options.model, weights=options.weights, device="cpu")
+    parity = export_onnx(model, options.file, bank_precision=options.bank_precision,
+                         pixels=options.pixels, dynamic_size=options.dynamic_size,
+                         check_images=images, false_alarm_rate=options.false_alarm_rate)
+    print(f"{options.file}: {in_units(parity.size)}; {parity}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..deploy.serve import HOST, check_flask, listen, serve
+    from ..patchcore import PatchCore
+
+    check_flask()
+    with listen(options.port) as listener:
+        model = PatchCore.load(options.model, weights=options.weights, device=options.device)
+        print(f"http://{HOST}:{listener.getsockname()[1]}/ judges images with {options.model}; "
+              "Ctrl-C ends it", flush=True)
+        serve(model, listener, Path(options.model).absolute().name)
+    return 0
+
+
+def _shots(words: Sequence[str]) -> list[int | None]:
+    """"1,2,4", "1 2 4" and "all" -> numbers, None for all."""
+    counts = [word for given in words for word in given.replace(",", " ").split()]
+    for word in counts:
+        if word != "all" and not word.isdecimal():
+            raise InputError(f"shots is {word!r}; give numbers of images, or all")
+    return [None if word == "all" else int(word) for word in counts]
+
+
+def _download(options: argparse.Namespace) -> int:
+    from ..data.catalog import CATALOG
+    from ..data.download.installing import download_dataset
+
+    with Bars() as bars:
+        folder = download_dataset(
+            options.dataset, options.category, datasets=options.datasets,
+            archives=options.archives, url=options.url,
+            progress=bars.of(options.dataset, unit="B", unit_scale=True), note=bars.note)
+    print(f"{options.dataset} is in {folder} ({CATALOG[options.dataset].licence})")
+    return _list_installed(options, only=options.dataset)
+
+
+def _check(options: argparse.Namespace) -> int:
+    import json
+
+    from ..data.audit import audit
+
+    category = None if options.category == "all" else options.category
+    with Bars() as bars:
+        found = audit(options.folder, category, datasets=options.datasets,
+                      progress=bars.of(options.folder))
+    print(json.dumps(found.as_dict(), indent=1) if options.json else found)
+    return 1 if found.faults else 0
+
+
+def _list_installed(options: argparse.Namespace, only: str | None = None) -> int:
+    from ..data.datasets import datasets_folder
+    from ..data.download.installing import list_installed
+
+    rows = [row for row in list_installed(options.datasets) if only in (None, row.dataset)]
+    if not rows:
+        print(f"no dataset in {datasets_folder(options.datasets)}; see: python -m indad download "
+              "--help")
+        return 0
+    print(f"{'dataset':<14}{'category':<22}{'train':>7}{'good':>7}{'defective':>11}")
+    for row in rows:
+        train, good, defective = row.counts
+        problem = f"  not whole: {row.problem}" if row.problem else ""
+        print(f"{row.dataset:<14}{row.category:<22}{train:>7}{good:>7}{defective:>11}{problem}")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    if options.installed:
+        return _list_installed(options)
+    from ..backbones.registry import BACKBONES
+    from ..data.catalog import CATALOG
+    from ..experiments.plans import EXPERIMENTS
+    from ..presets import PRESETS
+
+    print("datasets (or give a folder)")
+    for row in CATALOG.values():
+        print(f"  {row.name:<20}{row.title} [{row.licence}]\n{'':22}{', '.join(row.categories)}")
+    print("\nbackbones")
+    for row in BACKBONES.values():
+        where = "installed" if row.package else "downloaded on first use"
+        print(f"  {row.name:<20}{row.family}, {row.weights_mb} MB, {row.licence}, {where}")
+    print("\nexperiments")
+    for row in EXPERIMENTS.values():
+        print(f"  {row.name:<20}  {row.title} ({row.dataset})")
+    print("\npresets")
+    for name, preset in PRESETS.items():
+        settings = ", ".join(f"{key}={value}" for key, value in preset.items())
+        print(f"  {name:<20}{settings or 'the defaults of PatchCore'}")
+    return 0
+
+
+def _ask() -> list[str]:
+    """A person at a terminal chooses; an empty answer takes the default."""
+    from ..backbones.registry import BACKBONES, OFFLINE
+    from ..data.datasets import list_categories
+
+    category = choose("category of synthetic parts", ["all", *list_categories("synthetic")])
+    backbone = choose("backbone", sorted(BACKBONES, key=lambda name: name != OFFLINE))
+    return ["run", "--category", category, "--backbone", backbone]
+
+
+COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
+            "update": _update, "predict": _predict, "serve": _serve, "export": _export,
+            "list": _list, "download": _download, "check": _check}

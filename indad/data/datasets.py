@@ -1,0 +1,258 @@
+"""A category's training and test images, by the name of a dataset or by the path of a folder."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, unknown
+from .catalog import CATALOG
+from .images import digest_of, image_size
+from .layouts import READERS, Item, categories_in, layout_of
+from .synthetic import categories as synthetic
+
+SPLITS = ("paper", "grouped")
+PROTOCOLS = ("random", "anomalydino")
+# `<category>_reduced` is a category small enough for a lesson: so many good training images, and
+# so many test images of each type, good among them.
+REDUCED_TRAIN, REDUCED_TEST = 50, 10
+
+
+class ImageSet(Sequence):
+    """The items of one split, in a fixed order. Give it to `PatchCore.fit` or `.predict`."""
+
+    def __init__(self, items: Sequence[Item], *, dataset: str, category: str, folder: Path):
+        self.items = tuple(items)
+        self.dataset, self.category, self.folder = dataset, category, folder
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def __repr__(self) -> str:
+        return f"ImageSet({self.dataset}/{self.category}: {len(self)} images)"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`(n,)` int, 0 good and 1 defective."""
+        return np.array([item.label for item in self.items], dtype=np.int64)
+
+    @property
+    def groups(self) -> list[int] | None:
+        """Which images show the same part, as equal numbers; None if that is not known."""
+        groups = [item.group for item in self.items]
+        return None if None in groups else groups
+
+    def replaced(self, items: Sequence[Item]) -> "ImageSet":
+        """The same set with other items."""
+        return ImageSet(items, dataset=self.dataset, category=self.category, folder=self.folder)
+
+    def name_of(self, item: Item) -> str:
+        """The item's path below the dataset's folder, with forward slashes."""
+        return item.path.relative_to(self.folder).as_posix()
+
+
+def datasets_folder(folder: str | Path | None = None) -> Path:
+    """Where datasets are kept: the argument, else `INDAD_DATASETS`, else `datasets`."""
+    return Path(folder or os.environ.get("INDAD_DATASETS") or "datasets")
+
+
+def load_dataset(source: str | Path, category: str | None = None, *,
+                 datasets: str | Path | None = None, split: str = "paper", seed: int = 0,
+                 shots: int | None = None, protocol: str = "random",
+                 progress: Callable[[str, int, int], None] | None = None,
+                 ) -> tuple[ImageSet, ImageSet]:
+    """Read one category: good training images, and test images with labels and masks.
+
+    Args:
+        source: a name of the catalogue, or a path: to a folder of categories, to one category in
+            the layout of MVTec AD (or its relatives AD 2, LOCO, BTAD), to VisA's or MTD's own
+            layout, or to any folder with `good` in it.
+        category: needed where there are several. `<category>_reduced`, where no folder has that
+            name, is a fixed part of the category: see `reduced`.
+        split: for MTD only: "paper" holds out 20 % of the good images at random, "grouped" keeps
+            all exposures of one tile on the same side.
+        seed: of the splits that are drawn (MTD, plain folders) and of `shots`.
+        shots, protocol: train on so many images only, see `choose_shots`.
+
+    Raises `InputError` for unknown names, missing or empty folders, and masks of a wrong size.
+
+    Example:
+        >>> train, test = load_dataset("synthetic", "weave")
+        >>> len(train), test[0].defect_type
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    folder, layout, name = _locate(source, datasets, category)
+    category, base = _pick_category(source, category, _categories(folder, layout))
+    if layout == "synthetic":
+        folder.mkdir(parents=True, exist_ok=True)
+        synthetic.write_category(folder / base, base, progress=progress and (
+            lambda done, total: progress(f"drawing {base}", done, total)))
+    train, test = READERS[layout](folder, base, split, seed)
+    if not train:
+        raise InputError(f"{folder}: no good images to learn from in category {category!r}")
+    if base != category:
+        train, test = reduced(train, test, base)
+    if shots is not None:
+        train = [train[i] for i in choose_shots(len(train), shots, category=category, seed=seed,
+                                                protocol=protocol)]
+    sets = [ImageSet(items, dataset=name, category=category, folder=folder)
+            for items in (train, test)]
+    _check_masks(test)
+    return sets[0], sets[1]
+
+
+def choose_shots(count: int, shots: int, *, category: str, seed: int,
+                 protocol: str = "random") -> list[int]:
+    """Which of `count` training images, in order of their names, a few-shot run may see.
+
+    Args:
+        protocol: "random": drawn without replacement, by a generator seeded with the seed and the
+            CRC-32 of the category's name, so that the k shots of a seed are among its k + 1 and no
+            category depends on another. "anomalydino": images seed * shots to (seed + 1) * shots,
+            as in that project's tables (arXiv 2405.14529); these are not nested.
+
+    Raises `InputError` for a number of shots that the category does not have.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    if not 1 <= shots <= count:
+        raise InputError(f"shots is {shots}; {category} has {count} training images")
+    if protocol == "random":
+        order = np.random.default_rng([seed, zlib.crc32(category.encode())]).permutation(count)
+        return order[:shots].tolist()
+    if (seed + 1) * shots > count:
+        raise InputError(f"shots is {shots} and seed {seed}: protocol anomalydino takes images "
+                         f"{seed * shots} to {(seed + 1) * shots - 1}, but {category} has {count}")
+    return list(range(seed * shots, (seed + 1) * shots))
+
+
+def reduced(train: Sequence[Item], test: Sequence[Item], category: str, *,
+            n_train: int = REDUCED_TRAIN, n_test: int = REDUCED_TEST,
+            ) -> tuple[list[Item], list[Item]]:
+    """The small set that `<category>_reduced` stands for, the same on every machine.
+
+    Each group (training images; test images of one type) is drawn without replacement by a
+    generator seeded with the CRC-32 of the category's and the group's name, from the images in
+    order of their names. So no group depends on another, and a smaller number is part of a larger.
+    """
+    def drawn(items: Sequence[Item], group: str, number: int) -> list[Item]:
+        seed = [zlib.crc32(name.encode()) for name in (category, group)]
+        order = np.random.default_rng(seed).permutation(len(items))
+        return [items[i] for i in sorted(order[:number])]
+
+    kinds = sorted({item.defect_type for item in test}, key=lambda kind: (kind != "good", kind))
+    return drawn(train, "train", n_train), [
+        item for kind in kinds
+        for item in drawn([item for item in test if item.defect_type == kind], kind, n_test)]
+
+
+def list_categories(source: str | Path, *, datasets: str | Path | None = None) -> list[str]:
+    """The categories that a dataset has on disk (or can draw)."""
+    folder, layout, _ = _locate(source, datasets, None)
+    return _categories(folder, layout)
+
+
+def read_category(source: str | Path, category: str | None = None, *,
+                  datasets: str | Path | None = None,
+                  ) -> tuple[list[Item], list[Item], Path, str]:
+    """Training and test items as they stand, the dataset's folder and its layout; no file opened.
+
+    Unlike `load_dataset` it does not mind masks of a wrong size or a category without good images.
+    """
+    folder, layout, _ = _locate(source, datasets, category)
+    _, base = _pick_category(source, category, _categories(folder, layout))
+    train, test = READERS[layout](folder, base, "paper", 0)
+    return train, test, folder, layout
+
+
+def count_images(source: str | Path, category: str | None = None, *,
+                 datasets: str | Path | None = None) -> tuple[int, int, int]:
+    """Good training, good test and defective test images of a category."""
+    train, test, _, _ = read_category(source, category, datasets=datasets)
+    defective = sum(item.label for item in test)
+    return len(train), len(test) - defective, defective
+
+
+def fingerprint(*sets: ImageSet) -> str:
+    """SHA-256 over names and contents of all images and masks: which data was this, exactly?"""
+    digest = hashlib.sha256()
+    for items in sets:
+        for item in items:
+            digest.update(f"{items.name_of(item)}\0{item.defect_type}\0".encode())
+            for path in (item.path, *item.mask_paths):
+                digest.update(digest_of(path))
+    return digest.hexdigest()
+
+
+def how_to_get(name: str, category: str | None = None) -> str:
+    """One line for someone who lacks a dataset of the catalogue."""
+    words = f"{name} {category}" if category else name
+    return (f"get it with: python -m indad download {words} ({CATALOG[name].licence}), "
+            "or try --dataset synthetic")
+
+
+def _locate(source: str | Path, datasets: str | Path | None,
+            category: str | None) -> tuple[Path, str, str]:
+    """Folder, layout and name of a dataset given by name or by path."""
+    known = CATALOG.get(str(source))
+    folder = datasets_folder(datasets) / str(source) if known else Path(source)
+    if known and known.layout == "synthetic":
+        return folder, "synthetic", "synthetic"
+    if not folder.is_dir():
+        if known:
+            wanted = (category or "").removesuffix("_reduced")
+            wanted = wanted if wanted in known.categories else None
+            raise InputError(f"{source} is not in {folder}; {how_to_get(str(source), wanted)}")
+        if folder.exists():
+            raise InputError(f"{folder} is a file; give a folder of images")
+        if len(folder.parts) == 1:
+            raise unknown("dataset or folder", source, CATALOG)
+        raise InputError(f"{folder}: no such folder")
+    layout = layout_of(folder)
+    # A path to one category inside a folder of categories is called after both.
+    inside = layout == "one" and folder.resolve().parent.name
+    return folder, layout, inside or folder.resolve().name
+
+
+def _categories(folder: Path, layout: str) -> list[str]:
+    return sorted(synthetic.CATEGORIES) if layout == "synthetic" else categories_in(folder, layout)
+
+
+def _pick_category(source: object, category: str | None,
+                   categories: list[str]) -> tuple[str, str]:
+    """-> the category, and the one it is read from: another one for `<category>_reduced`."""
+    if category is None and len(categories) == 1:
+        return categories[0], categories[0]
+    if category is None:
+        raise InputError(f"{source} has several categories; choose one of: "
+                         + ", ".join(categories))
+    base = category if category in categories else category.removesuffix("_reduced")
+    known = CATALOG.get(str(source))
+    if base not in categories and known and base in known.categories:
+        raise InputError(f"{source} has no {base} here; {how_to_get(str(source), base)}")
+    if base not in categories:
+        raise unknown("category", category, categories)
+    return category, base
+
+
+def _check_masks(items: list[Item]) -> None:
+    """Sizes must agree; headers tell, so this costs little and comes before any work."""
+    for item in items:
+        for mask_path in item.mask_paths:
+            try:
+                size = image_size(item.path)
+            except InputError:
+                continue  # an unreadable image is reported where it is read
+            if (mask_size := image_size(mask_path)) != size:
+                raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, "
+                                 f"but its image is {size[1]}x{size[0]}; make them equal")

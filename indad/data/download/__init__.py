@@ -1,0 +1,1 @@
+"""Datasets from the internet: fetched, checked, unpacked."""

@@ -1,0 +1,163 @@
+"""An archive into a folder, trusting nothing in it.
+
+Only plain files and folders are ever made, byte by byte with our own permissions; a link becomes a
+copy of what it points to, if that is in the archive too. Everything else is refused, and the
+folder, which the caller makes for this alone, can be thrown away.
+"""
+
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from ...errors import InputError
+from ..files import check_space, explain_full_disk, in_units
+
+# Photos do not compress: an archive that grows more than this is a bomb, not a dataset.
+LARGEST_GROWTH = 10
+SLACK = 64 << 20
+MOST_ENTRIES = 1_000_000
+ELSEWHERE = "free some, or choose another disk with --datasets"
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".zip")
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member of an archive, whatever its format."""
+
+    name: str
+    kind: str  # "file", "folder", "link" or "special"
+    size: int
+    open: Callable[[], BinaryIO]
+    target: Parts = ()  # of a link
+
+
+def unpack(archive: Path, folder: Path, *, only: Callable[[Parts], bool] = lambda parts: True,
+           progress: Callable[[str, int, int], None] | None = None) -> int:
+    """Unpack a tar (plain, gz, xz, bz2) or zip file into an existing empty folder.
+
+    Args:
+        only: called with a member's path as a tuple of names; False leaves it out.
+        progress: called with (what, bytes written, bytes of the archive).
+
+    Returns the number of files. Raises `InputError`, with the member's name, for absolute paths,
+    `..`, links that leave the archive, devices, members named twice, sizes beyond all reason,
+    damaged archives, and disks that are full.
+    """
+    packed = archive.stat().st_size
+    allowed = LARGEST_GROWTH * packed + SLACK
+    check_space(folder, packed, f"unpacking {archive.name}", ELSEWHERE)
+    seen = written = files = 0
+    try:
+        for count, entry in enumerate(_entries(archive), start=1):
+            parts = safe_parts(archive, entry.name)
+            seen += entry.size
+            if seen > allowed or count > MOST_ENTRIES:
+                raise InputError(
+                    f"{archive}: refused, it unpacks to more than {in_units(allowed)} at "
+                    f"{entry.name!r}: a bomb, or not a dataset")
+            if entry.kind == "special":
+                raise InputError(f"{archive}: refused, {entry.name!r} is a device or pipe")
+            if not parts or not only(parts):
+                continue
+            place = folder.joinpath(*parts)
+            with explain_full_disk(f"unpacking {archive.name}", ELSEWHERE):
+                if entry.kind == "folder":
+                    place.mkdir(parents=True, exist_ok=True)
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+                written += _write(archive, entry, place, folder)
+            files += 1
+            if written > allowed:  # links are free in the archive, their copies are not
+                raise InputError(f"{archive}: refused, its links unpack to more than "
+                                 f"{in_units(allowed)}")
+            if progress:
+                progress("unpacking", min(written, packed), packed)
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError,
+            RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{archive}: damaged, or not an archive that can be read ({error})"
+                         ) from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"{archive}: refused, two members claim {error.filename}") from error
+    return files
+
+
+def safe_parts(archive: Path, name: str) -> Parts:
+    """The names along a member's path; raises `InputError` unless it stays inside.
+
+    Strict on every system, so that an archive that is fine here is fine on Windows too.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
+        raise InputError(f"{archive}: refused, the path {name!r} leads out of the folder")
+    return path.parts
+
+
+def _write(archive: Path, entry: Entry, place: Path, folder: Path) -> int:
+    source = folder.joinpath(*entry.target)
+    if entry.kind == "link" and not source.is_file():
+        raise InputError(f"{archive}: refused, the link {entry.name!r} points to "
+                         f"{'/'.join(entry.target)!r}, which is no file before it")
+    with (source.open("rb") if entry.kind == "link" else entry.open()) as content, \
+            open(place, "xb") as out:
+        shutil.copyfileobj(content, out, 1 << 20)
+        return out.tell()
+
+
+def _entries(archive: Path) -> Iterator[Entry]:
+    with open(archive, "rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    return _zip_entries(archive) if is_zip else _tar_entries(archive)
+
+
+def _tar_entries(archive: Path) -> Iterator[Entry]:
+    with tarfile.open(archive, "r:*") as tar:
+        for member in tar:
+            kind = ("file" if member.isfile() else "folder" if member.isdir()
+                    else "link" if member.islnk() or member.issym() else "special")
+            target: Parts = ()
+            if kind == "link":
+                # A symbolic link counts from its own folder, a hard link from the top.
+                base = PurePosixPath(member.name).parent if member.issym() else PurePosixPath()
+                target = _link_target(archive, base, member.linkname)
+            yield Entry(member.name, kind, member.size,
+                        lambda member=member: tar.extractfile(member), target)
+
+
+def _zip_entries(archive: Path) -> Iterator[Entry]:
+    with zipfile.ZipFile(archive) as zipped:
+        for member in zipped.infolist():
+            mode = member.external_attr >> 16
+            target: Parts = ()
+            if member.is_dir():
+                kind = "folder"
+            elif stat.S_ISLNK(mode):
+                kind = "link"
+                if member.file_size > 4096:
+                    raise InputError(f"{archive}: refused, the link {member.filename!r} is no path")
+                target = _link_target(archive, PurePosixPath(member.filename).parent,
+                                      zipped.read(member).decode("utf-8", "replace"))
+            else:
+                kind = "file" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "special"
+            # ZipFile itself stops at `file_size` bytes and checks their CRC.
+            yield Entry(member.filename, kind, member.file_size,
+                        lambda member=member: zipped.open(member), target)
+
+
+def _link_target(archive: Path, base: PurePosixPath, link: str) -> Parts:
+    if PurePosixPath(link).is_absolute():
+        raise InputError(f"{archive}: refused, a link leads to {link!r}, out of the folder")
+    parts: list[str] = list(base.parts)
+    for name in PurePosixPath(link).parts:
+        if name == ".." and not parts:
+            raise InputError(f"{archive}: refused, a link leads to {link!r}, out of the folder")
+        parts = parts[:-1] if name == ".." else [*parts, name]
+    return safe_parts(archive, "/".join(parts))

@@ -1,0 +1,243 @@
+"""From a picture to the tensor a network sees, and from the anomaly map back to the picture.
+
+The same `ImageTransform` serves training, prediction and export: two transforms that should agree
+but do not (bilinear here, bicubic there) is the commonest bug of PatchCore implementations.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+from ..errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+# What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
+# the file to another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
+LARGE_PIXELS = 2 ** 24
+_one_large_at_a_time = Lock()  # or four threads would hold four times that
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read a file as an upright 8-bit RGB picture, whatever its mode.
+
+    Raises `InputError` that names the file when it is missing, truncated, not an image, or of more
+    than `MOST_PIXELS`.
+    """
+    with opened(path) as image:
+        pixels = image.width * image.height
+        if pixels > MOST_PIXELS:
+            raise InputError(f"{path}: {image.width} x {image.height} pixels are too many; at most "
+                             f"{MOST_PIXELS / 1e6:.0f} million are read: cut it or make it smaller")
+        with _one_large_at_a_time if pixels > LARGE_PIXELS else nullcontext():
+            image.load()
+            return to_rgb(image)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a picture once it is upright, from the file's header alone."""
+    with opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF says: on its side
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """The picture in a file, not yet decoded; whatever goes wrong inside is an `InputError`."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            yield image
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except InputError:
+        raise
+    except Exception as error:  # there is hardly a type that no decoder raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: not a readable image ({reason})") from error
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn any Pillow picture upright and into RGB without losing what a person sees in it.
+
+    16-bit pixels are scaled (Pillow's own conversion clips them to white), palettes are looked
+    up, and transparent pixels, whose colour is arbitrary, are laid over white.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        if image.mode != "F":  # the integer modes hold 16-bit data; a table needs no more memory
+            table = _to_uint8(np.arange(65536) / 65535)
+            return Image.fromarray(table[np.clip(values, 0, 65535)], "L").convert("RGB")
+        values = np.nan_to_num(values)
+        # Float TIFFs come as [0, 1] or as grey levels.
+        full = 1.0 if values.max(initial=0) <= 1 else 255.0
+        return Image.fromarray(_to_uint8(values.astype(np.float64) / full), "L").convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _to_uint8(fractions: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(fractions, 0, 1) * 255).astype(np.uint8)
+
+
+def as_rgb(source: object) -> Image.Image:
+    """Accept what people have in hand: a path, a Pillow picture, an array, a tensor or an item.
+
+    Arrays are `(h, w)` or `(h, w, 3)`, tensors `(3, h, w)`; integers count to 255 (`uint16` to
+    65535), floats from 0 to 1. Anything with a `path` is read from there; what has an `as_rgb()` of
+    its own (a view, see augmentation.py) is asked for it.
+    """
+    source = getattr(source, "path", source)
+    if hasattr(source, "as_rgb"):
+        return source.as_rgb()
+    if isinstance(source, (str, Path)):
+        return read_image(source)
+    if isinstance(source, Image.Image):
+        return to_rgb(source)
+    if isinstance(source, torch.Tensor):
+        source = source.detach().cpu().numpy()
+        source = source.transpose(1, 2, 0) if source.ndim == 3 else source
+    if isinstance(source, np.ndarray) and source.ndim in (2, 3):
+        if source.ndim == 3 and source.shape[2] == 1:
+            source = source[..., 0]
+        if source.ndim == 2 or source.shape[2] in (3, 4):
+            full = {"u2": 65535.0}.get(source.dtype.str[1:], 255.0)
+            full = 1.0 if source.dtype.kind in "fb" else full
+            return to_rgb(Image.fromarray(_to_uint8(source / full)))
+    shape = getattr(source, "shape", None)
+    raise InputError(f"cannot read an image from {type(source).__name__}"
+                     + (f" of shape {tuple(shape)}" if shape is not None else "")
+                     + "; give a path, a PIL image, an (h, w, 3) array or a (3, h, w) tensor")
+
+
+def path_of(source: object) -> str | None:
+    """The path of what `as_rgb` would read from a file, as it was given; None of anything else."""
+    source = getattr(source, "path", source)
+    return str(source) if isinstance(source, (str, Path)) else None
+
+
+def digest_of(source: object) -> bytes:
+    """SHA-256 of an image's file, or of its pixels if it comes from none."""
+    if path := path_of(source):
+        stat = Path(path).stat()
+        return _digest(path, stat.st_size, stat.st_mtime_ns)
+    image = as_rgb(source)
+    return hashlib.sha256(f"{image.size}\n".encode() + image.tobytes()).digest()
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, size: int, modified: int) -> bytes:
+    """Of a file, read once a process unless it changes: sweeps ask again and again."""
+    return hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+def read_mask(path: str | Path, *, above: int = 0) -> np.ndarray:
+    """Read a ground-truth mask as `(h, w)` bool: every grey value above `above` is defect."""
+    return np.asarray(read_image(path).convert("L")) > above
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the model's view lies in one photo: its size, and its size and offset when resized."""
+
+    original: tuple[int, int]  # (h, w) of the photo
+    resized: tuple[int, int]   # (h, w) after the resize
+    top: int                   # offset of the crop in the resized picture
+    left: int
+    size: tuple[int, int]      # (h, w) of the crop: what the model saw
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Resize, centre crop and normalise; and the same for masks, and back again for maps.
+
+    `resize` is `(h, w)`, or one number: the shortest side if a crop follows, else both sides.
+    `crop` is the side of a centred square, or None to keep everything.
+    """
+
+    resize: int | tuple[int, int] = (256, 256)
+    crop: int | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def placement(self, original: tuple[int, int]) -> Placement:
+        """Work out the geometry for a photo of `original` (h, w) pixels."""
+        height, width = original
+        if isinstance(self.resize, int) and self.crop is None:
+            resized = (self.resize, self.resize)
+        elif isinstance(self.resize, int):
+            shortest = min(height, width)
+            resized = (self.resize * height // shortest, self.resize * width // shortest)
+        else:
+            resized = tuple(self.resize)
+        size = resized if self.crop is None else (self.crop, self.crop)
+        if size[0] > resized[0] or size[1] > resized[1]:
+            raise InputError(f"crop {self.crop} is larger than the resized picture {resized}; "
+                             "choose a smaller crop or a larger resize")
+        top, left = (round((resized[i] - size[i]) / 2) for i in (0, 1))
+        return Placement(original, resized, top, left, size)
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """RGB picture -> `(3, h, w)` float32, normalised."""
+        # NumPy, because this runs in reading threads, where torch would start threads of its own.
+        mean, std = np.float32(self.mean), np.float32(self.std)
+        pixels = (self.pixels(image).astype(np.float32) / 255 - mean) / std
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """RGB picture -> `(h, w, 3)` uint8, resized and cropped: all but the normalisation."""
+        placement = self.placement((image.height, image.width))
+        return np.asarray(self._cut(image, placement, Image.Resampling.BILINEAR))
+
+    def mask(self, mask: np.ndarray) -> np.ndarray:
+        """`(h, w)` bool mask of the photo -> the mask in the model's frame.
+
+        Nearest neighbour: a bilinear resize followed by a cast to int, as the reference
+        implementation does it, shaves a pixel off every defect.
+        """
+        image = Image.fromarray(mask.astype(np.uint8))
+        placement = self.placement(mask.shape)
+        return np.asarray(self._cut(image, placement, Image.Resampling.NEAREST)) > 0
+
+    @staticmethod
+    def _cut(image: Image.Image, placement: Placement, filter: Image.Resampling) -> Image.Image:
+        image = image.resize(placement.resized[::-1], filter)
+        (height, width), top, left = placement.size, placement.top, placement.left
+        return image.crop((left, top, left + width, top + height))
+
+
+def to_photo(anomaly_map: np.ndarray, placement: Placement) -> np.ndarray:
+    """Lay a map `(h, w)` from the model's frame over the photo: undo the crop, then the resize.
+
+    What the crop cut away was never looked at; it gets the map's lowest value, "no evidence".
+    """
+    canvas = np.full(placement.resized, anomaly_map.min(), dtype=np.float32)
+    height, width = placement.size
+    canvas[placement.top:placement.top + height, placement.left:placement.left + width] = anomaly_map
+    if placement.resized == placement.original:
+        return canvas
+    tensor = torch.from_numpy(canvas)[None, None]
+    return F.interpolate(tensor, placement.original, mode="bilinear", align_corners=False,
+                         antialias=True)[0, 0].numpy()

@@ -1,0 +1,1 @@
+"""The same results sooner, in bounded memory: fast selection, search, networks, streams."""

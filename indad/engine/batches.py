@@ -1,0 +1,73 @@
+"""Many images at once: batches of tensors, read ahead of whoever computes, faults included."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.images import ImageTransform, Placement, as_rgb
+from ..errors import InputError
+
+READERS, BATCHES_AHEAD = 4, 2
+
+
+def load_batches(sources: list, transform: ImageTransform, *, batch_size: int,
+                 strict: bool) -> Iterator["Batch"]:
+    """Read, transform and batch `sources` in order; see `images.as_rgb` for what a source may be.
+
+    The next batches are read while the caller works on this one: in threads, as decoding and
+    resizing let go of Python's lock, and threads need no copies and no start-up. An unreadable
+    image raises its `InputError` if `strict`, and else is listed in its batch.
+    """
+    reader = ImageReader(sources, transform, strict)
+    pool = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1))
+    ahead = deque()
+    try:
+        for start in range(0, len(sources), batch_size):
+            stop = min(start + batch_size, len(sources))
+            ahead.append([pool.submit(reader.read, i) for i in range(start, stop)])
+            if len(ahead) > BATCHES_AHEAD:
+                yield collate([sample.result() for sample in ahead.popleft()])
+        while ahead:
+            yield collate([sample.result() for sample in ahead.popleft()])
+    finally:  # also when the caller stops early
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class Batch:
+    pixels: Tensor  # (b, 3, h, w)
+    indices: list[int]
+    placements: list[Placement]
+    skipped: list[tuple[int, str]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return tuple(self.pixels.shape[-2:])
+
+
+class ImageReader:
+    """Reads and transforms one image; an unreadable one becomes its error message."""
+
+    def __init__(self, sources: list, transform: ImageTransform, strict: bool):
+        self.sources, self.transform, self.strict = sources, transform, strict
+
+    def read(self, index: int) -> tuple[int, Tensor | str, Placement | None]:
+        try:
+            image = as_rgb(self.sources[index])
+        except InputError as error:
+            if self.strict:
+                raise
+            return index, str(error), None
+        return index, self.transform(image), self.transform.placement((image.height, image.width))
+
+
+def collate(samples: list[tuple[int, Tensor | str, Placement | None]]) -> Batch:
+    read = [sample for sample in samples if sample[2] is not None]
+    skipped = [(index, reason) for index, reason, placement in samples if placement is None]
+    pixels = torch.stack([pixels for _, pixels, _ in read]) if read else torch.empty(0)
+    return Batch(pixels, [index for index, _, _ in read], [placement for *_, placement in read], skipped)

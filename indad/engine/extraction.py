@@ -1,0 +1,121 @@
+"""Patch features of many images as one table, so that they can be computed once and used often."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..data.images import ImageTransform, Placement
+from ..errors import InputError, Progress
+from .batches import load_batches
+from .memory import feature_store
+
+
+@dataclass
+class PatchFeatures:
+    """What the backbone says about n images, before any scaling.
+
+    Attributes:
+        rows: `(n * p, d)` float32, or float16 above the memory budget: image by image, and within
+            an image row by row of its grid.
+        grid: patches down and across; p is their product.
+        size: (h, w) in pixels of what the network saw.
+        placements: where that lies in each photo, n of them.
+        indices: positions in the source of the images that could be read, n of them.
+        skipped: (position, reason) of those that could not.
+        views: so many neighbouring images are views of one, see augmentation.py.
+    """
+
+    rows: Tensor
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    placements: list[Placement]
+    indices: list[int]
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image."""
+        return self.grid[0] * self.grid[1]
+
+    def of(self, images: Sequence[int], budget: int) -> "PatchFeatures":
+        """A copy with these images, all their views included, in this order, numbered from 0.
+
+        It lies in memory within `budget` bytes, else in a float16 file.
+        """
+        per_image = self.views * self.patches
+        budget = budget if self.rows.dtype == torch.float32 else 0  # half stays half
+        rows = feature_store(len(images) * per_image, self.rows.shape[1], budget)
+        for place, image in enumerate(images):
+            rows[place * per_image:][:per_image] = self.rows[image * per_image:][:per_image]
+        placements = [one for i in images for one in self.placements[i * self.views:][:self.views]]
+        return PatchFeatures(rows, self.grid, self.size, placements, list(range(len(placements))),
+                             views=self.views)
+
+    def pick(self, labels: Sequence | None) -> list | None:
+        """Of labels for all images of the source, those of the images that could be read."""
+        if labels is None:
+            return None
+        return [labels[i // self.views] for i in self.indices[::self.views]]
+
+    def split(self, count: int) -> Iterable["PatchFeatures"]:
+        """Parts of `count` images, without a copy."""
+        for first in range(0, len(self), count):
+            rows = self.rows[first * self.patches:(first + count) * self.patches]
+            yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
+                                self.indices[first:first + count])
+
+
+def describe_images(sources: Sequence, transform: ImageTransform,
+                    describe: Callable[[Tensor], Tensor], *, batch_size: int, strict: bool,
+                    what: str, progress: Progress | None = None) -> Iterator[PatchFeatures]:
+    """Patch features batch by batch, while the next images are being read.
+
+    Args:
+        describe: images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`.
+        what: that is going on, for `progress`.
+    """
+    done = 0
+    for batch in load_batches(sources, transform, batch_size=batch_size, strict=strict):
+        part = PatchFeatures(torch.empty(0), (0, 0), (0, 0), [], [], batch.skipped)
+        if batch.indices:
+            found = describe(batch.pixels)  # (b, d, gh, gw)
+            rows = found.permute(0, 2, 3, 1).flatten(0, 2)  # as `features.as_rows`
+            part = PatchFeatures(rows, (found.shape[2], found.shape[3]), batch.size,
+                                 batch.placements, batch.indices, batch.skipped)
+        yield part
+        done += len(batch.indices) + len(batch.skipped)
+        if progress:
+            progress(what, done, len(sources))
+
+
+def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int = 1,
+           ) -> PatchFeatures:
+    """Join the parts of `count` images in one table, which is never held twice.
+
+    It lies in memory within `budget` bytes, else in a float16 file, see `memory.feature_store`.
+    Raises `InputError` if no image could be read.
+    """
+    whole, filled = None, 0
+    skipped: list[tuple[int, str]] = []
+    for part in parts:
+        skipped += part.skipped
+        if len(part):
+            if whole is None:
+                rows = feature_store(count * part.patches, part.rows.shape[1], budget)
+                whole = PatchFeatures(rows, part.grid, part.size, [], [], views=views)
+            whole.rows[filled:filled + len(part.rows)] = part.rows
+            filled += len(part.rows)
+            whole.placements += part.placements
+            whole.indices += part.indices
+    if whole is None:
+        raise InputError("no readable image" + (f": {skipped[0][1]}" if skipped else ""))
+    whole.rows = whole.rows[:filled]
+    # Readers and skippers count views; of an unreadable image all are.
+    whole.skipped = [(i // views, why) for i, why in skipped if i % views == 0]
+    return whole

@@ -1,0 +1,50 @@
+"""Where all training features go: into memory if they fit a budget, else into a file.
+
+Selection reads them in parts (engine/selection.py), so a memory-mapped file of half precision
+serves as well as memory, up to the rounding of the numbers it holds: 5e-4 of each.
+"""
+
+import re
+import tempfile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.files import check_space
+from ..errors import InputError
+from .machine import available_memory
+
+SAFE_SHARE = 0.5  # of the memory that is free
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def fits(rows: int, dim: int, budget: int) -> bool:
+    return 4 * rows * dim <= budget
+
+
+def feature_store(rows: int, dim: int, budget: int) -> Tensor:
+    """Room for `(rows, dim)` features: float32 in memory within `budget` bytes, else float16.
+
+    The file has no name, so it is gone when the tensor is, whatever happens. Raises `InputError`
+    if the disk has no room for it.
+    """
+    if fits(rows, dim, budget):
+        return torch.empty(rows, dim)
+    folder, size = tempfile.gettempdir(), 2 * rows * dim
+    check_space(folder, size, f"a file of {rows:,} features",
+                "set TMPDIR to a larger disk, raise the memory budget, or use fewer or smaller "
+                "images")
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return torch.from_numpy(np.memmap(file, np.float16, "w+", shape=(rows, dim)))
+
+
+def memory_budget(given: int | str | None) -> int:
+    """Bytes: a number, a text such as "300MB" or "1.5G", or (None) half of what is free."""
+    if given is None:
+        return int(SAFE_SHARE * available_memory())
+    text = str(given).strip().upper()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text)
+    if not match or float(match[1]) == 0:
+        raise InputError(f"memory_budget is {given!r}; write bytes, or like 300MB or 2GB")
+    return int(float(match[1]) * UNITS[match[2]])

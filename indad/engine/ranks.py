@@ -1,0 +1,130 @@
+"""Exact ranking metrics in bounded memory: counts of good scores at each distinct defect score.
+
+Every metric depends on the good scores only through how many of them lie above each distinct
+defect score. Defect pixels are few, so they are sorted once, and the good pixels are counted
+against them chunk by chunk: no histogram, no thinning of thresholds, no array of all pixels.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CHUNK_PIXELS = 1 << 23
+
+
+@dataclass(frozen=True)
+class RankCounts:
+    """Counts at each distinct defect score, highest first; `(t,)` arrays.
+
+    Attributes:
+        hits: share of the positives, by weight, that score at least this.
+        true_positives: how many positives score at least this.
+        alarms_above, alarms: how many negatives score above this, and at least this.
+        negatives: how many there are in all.
+    """
+
+    hits: np.ndarray
+    true_positives: np.ndarray
+    alarms_above: np.ndarray
+    alarms: np.ndarray
+    negatives: int
+
+    def weighted(self, hits: np.ndarray) -> "RankCounts":
+        return RankCounts(hits, self.true_positives, self.alarms_above, self.alarms,
+                          self.negatives)
+
+    def area(self, limit: float = 1.0) -> float:
+        """Area under hits against the false-positive rate from 0 to `limit`, over `limit`.
+
+        With all positives weighing the same and limit 1 it is the AUROC (ties count half); with
+        each defect region weighing the same it is the AUPRO.
+        """
+        steps = len(self.hits)
+        rate, height = np.zeros(2 * steps + 2), np.zeros(2 * steps + 2)
+        rate[1:-1:2], rate[2:-1:2] = self.alarms_above, self.alarms  # level, then up the tie
+        rate[:-1] /= self.negatives
+        height[2:-1:2], height[3:-1:2] = self.hits, self.hits[:-1]
+        rate[-1] = height[-1] = 1.0
+        inside = int(np.searchsorted(rate, limit, side="right"))
+        if inside < len(rate):  # cut the segment that crosses the limit
+            share = (limit - rate[inside - 1]) / (rate[inside] - rate[inside - 1])
+            cut = height[inside - 1] + share * (height[inside] - height[inside - 1])
+            rate = np.append(rate[:inside], limit)
+            height = np.append(height[:inside], cut)
+        return float(np.sum(np.diff(rate) * (height[1:] + height[:-1]) / 2) / limit)
+
+    def average_precision(self) -> float:
+        """Precision averaged over recall, step by step, as scikit-learn defines it."""
+        precision = self.true_positives / (self.true_positives + self.alarms)
+        gained = np.diff(self.true_positives, prepend=0)
+        return float(np.sum(precision * gained) / self.true_positives[-1])
+
+    def f1_max(self) -> float:
+        """The best F1 that any threshold reaches: an oracle's figure, not a decision rule."""
+        positives = self.true_positives[-1]
+        return float(np.max(2 * self.true_positives
+                            / (positives + self.true_positives + self.alarms)))
+
+
+def count_ranks(positives: np.ndarray, negative_chunks: Iterable[np.ndarray],
+           weights: np.ndarray | None = None) -> tuple[RankCounts, np.ndarray]:
+    """Count negatives against the distinct positive scores; also hits `(t,)` by `weights`."""
+    levels, level_of, ties = np.unique(positives, return_inverse=True, return_counts=True)
+    above, at_least = np.zeros(len(levels), np.int64), np.zeros(len(levels), np.int64)
+    total = 0
+    for chunk in negative_chunks:
+        chunk = np.sort(chunk)
+        above += len(chunk) - np.searchsorted(chunk, levels, side="right")
+        at_least += len(chunk) - np.searchsorted(chunk, levels, side="left")
+        total += len(chunk)
+    true_positives = np.cumsum(ties[::-1])
+    by_weight = true_positives / len(positives)
+    if weights is not None:
+        by_weight = np.cumsum(np.bincount(level_of, weights, len(levels))[::-1])
+    counts = RankCounts(true_positives / len(positives), true_positives, above[::-1],
+                        at_least[::-1], total)
+    return counts, by_weight
+
+
+def defect_pixels(maps: Sequence[np.ndarray],
+               masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all defect pixels and their weights: 1 / (region's size x number of regions)."""
+    from scipy import ndimage
+
+    if len(maps) != len(masks):
+        raise ValueError(f"{len(maps)} maps, but {len(masks)} masks")
+    scores, weights, regions = [], [], 0
+    for index, mask in enumerate(masks):
+        if mask.shape != maps[index].shape:
+            raise ValueError(f"map {index} is {maps[index].shape}, but its mask is {mask.shape}")
+        if not mask.any():
+            continue
+        labels, found = ndimage.label(mask, structure=np.ones((3, 3)))  # 8-connected
+        labels = labels[mask]
+        scores.append(maps[index][mask])
+        weights.append(1 / np.bincount(labels)[labels])
+        regions += found
+    if not scores:
+        return np.empty(0), np.empty(0)
+    return np.concatenate(scores), np.concatenate(weights) / regions
+
+
+def good_pixels(maps: Sequence[np.ndarray],
+                     masks: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+    """The scores of all good pixels, in pieces of about `CHUNK_PIXELS`."""
+    held, size = [], 0
+    for index, mask in enumerate(masks):
+        check_finite(maps[index])
+        held.append(maps[index][~mask])
+        size += len(held[-1])
+        if size >= CHUNK_PIXELS:
+            yield np.concatenate(held)
+            held, size = [], 0
+    if size:
+        yield np.concatenate(held)
+
+
+def check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError("scores must be finite; there is a nan or an infinity among them")

@@ -1,0 +1,145 @@
+"""Which runs a sweep is made of: all combinations of what is to be varied. Nothing is computed.
+
+The published tables are experiments, each one command away: `python -m indad benchmark --experiment
+NAME` makes the table on a machine that has the dataset (and the weights, or a network to fetch
+them); with `--quick` the same plan runs in about a minute on two synthetic categories with packaged
+weights: not for its numbers, but to know that it works.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..data.datasets import list_categories
+from ..errors import unknown
+from ..patchcore import PatchCore
+from .run import make_model
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to vary, and which tables of results/published.json to lay beside the outcome."""
+
+    name: str
+    title: str
+    published: tuple[str, ...]
+    dataset: str = "mvtec_ad"
+    categories: tuple[str, ...] = ("all",)
+    presets: tuple[str, ...] = ("default",)
+    choices: dict[str, tuple] = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+    shots: tuple[int | None, ...] = (None,)
+    seeds: int = 1
+    protocol: str = "random"
+    note: str = ""
+
+
+_WRN50 = {"backbone": ("wide_resnet50_2",)}
+_REDUCED = ("carpet_reduced", "grid_reduced", "hazelnut_reduced", "screw_reduced")
+
+EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (
+    Experiment(
+        "paper", "PatchCore's main table, at 25, 10 and 1 %",
+        ("paper-25", "paper-10", "paper-1"),
+        presets=("paper-25", "paper-10", "paper-1"), choices=_WRN50),
+    Experiment(
+        "reference", "the reference implementation, 10 %, 224 pixels", ("amazon-10",),
+        presets=("amazon",), choices=_WRN50),
+    Experiment(
+        "reference-ensemble", "three backbones at once", ("amazon-ensemble-224",),
+        presets=("amazon",),
+        choices={"backbone": ("wide_resnet101_2+resnext101+densenet201",)},
+        note="ours puts all features into one memory bank; the reference keeps one bank for each "
+             "backbone and averages scores that are scaled with the test set's minimum and "
+             "maximum"),
+    Experiment(
+        "clip", "ImageNet against CLIP, all categories",
+        ("palladino-10-wrn50", "palladino-10-clip-rn50", "palladino-10-clip-rn101"),
+        presets=("ind_knn_ad",),
+        choices={"backbone": ("wide_resnet50_2", "resnet50_clip", "resnet101_clip")}),
+    Experiment(
+        "clip-reduced", "ImageNet against CLIP, reduced categories", (),
+        categories=_REDUCED, presets=("ind_knn_ad",),
+        choices={"backbone": ("wide_resnet50_2", "resnet50_clip", "resnet101_clip")},
+        note="the published runs drew reduced sets of their own, so nothing stands beside"),
+    Experiment(
+        "few-shot-santos", "few-shot with anti-aliased features (arXiv 2307.10792)",
+        ("fewshot-santos-mvtec",), presets=("anomalib",),
+        choices={"backbone": ("wide_resnet50_2", "antialiased_wide_resnet50_2"),
+                 "augmentation": ("none", "santos")},
+        options={"resize": 448, "crop": None, "coreset_ratio": 1.0, "image_score": "max"},
+        shots=(1, 2, 4, 5, 10), seeds=5,
+        note="its settings are read from its code, its numbers from a figure"),
+    Experiment(
+        "few-shot-anomalydino", "few-shot with DINOv2 tokens (arXiv 2405.14529)",
+        ("fewshot-winclip-mvtec",), presets=("anomalydino",),
+        choices={"backbone": ("dinov2_small",)}, options={"augmentation": "rotations"},
+        shots=(1, 2, 4, 8, 16), seeds=3, protocol="anomalydino",
+        note="without its masking of the background; the picture is squared to 448 pixels, where "
+             "the original keeps its shape"),
+    Experiment(
+        "seeds", "the spread at 1 %: thirteen seeds", ("xaverrobrecht-1",),
+        presets=("paper-1",), choices=_WRN50, seeds=13),
+)}
+
+QUICK_BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run, as `experiment.run` would be told."""
+
+    dataset: str
+    category: str
+    preset: str = "default"
+    options: dict = field(default_factory=dict)
+    split: str = "paper"
+    shots: int | None = None
+    protocol: str = "random"
+    frame: str = "model"
+    false_alarm_rate: float = 0.05
+
+    def model(self) -> PatchCore:
+        return make_model(self.preset, self.options)
+
+
+def expand(dataset: str, categories: Sequence[str], *, presets: Sequence[str] = ("default",),
+           seeds: Sequence[int] = (0,), shots: Sequence[int | None] = (None,),
+           choices: dict[str, Sequence] | None = None, options: dict | None = None,
+           **common: object) -> list[RunPlan]:
+    """All combinations, in the order in which people read tables.
+
+    Args:
+        choices: `PatchCore` arguments with the values to try, such as
+            `{"backbone": [...], "coreset_ratio": [...]}`.
+        options: `PatchCore` arguments that are the same for all.
+        common: other fields of `RunPlan`, the same for all.
+    """
+    names, values = list(choices or {}), list((choices or {}).values())
+    return [RunPlan(dataset, category, preset,
+                    {**(options or {}), **dict(zip(names, chosen, strict=True)), "seed": seed},
+                    shots=count, **common)
+            for category, preset, *chosen, count, seed in itertools.product(
+                categories, presets, *values, shots, seeds)]
+
+
+def expand_experiment(name: str, *, quick: bool = False,
+                      datasets: str | Path | None = None) -> list[RunPlan]:
+    """The plans of a published table; `quick` stands in synthetic parts and packaged weights."""
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    row = EXPERIMENTS[name]
+    dataset, categories, choices, options = row.dataset, row.categories, row.choices, row.options
+    shots, seeds = row.shots, row.seeds
+    if quick:
+        dataset, categories, seeds = "synthetic", ("capsule", "weave"), min(seeds, 2)
+        choices = choices | {"backbone": tuple(dict.fromkeys(
+            "+".join(QUICK_BACKBONES[:1 + backbone.count("+")]) for backbone in
+            choices["backbone"]))}
+        options = {key: value for key, value in options.items() if key not in ("resize", "crop")}
+        shots = tuple(count for count in shots if count is None or count <= 4)
+    elif categories == ("all",):
+        categories = list_categories(dataset, datasets=datasets)
+    return expand(dataset, categories, presets=row.presets, seeds=range(seeds), shots=shots,
+                  choices=choices, options=options, protocol=row.protocol)

@@ -1,0 +1,131 @@
+"""Result files, in and out: what a run leaves, and the summary of all runs."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+from ..data.files import write_json, write_text
+from ..errors import InputError
+
+METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
+           "aupro_30", "aupro_5")
+# What tells one variant of a method from another; category and seed only repeat it.
+VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "preset",
+           "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
+COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run")
+SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
+# No number depends on these, only how fast it comes: they are no part of a run's identity.
+WITHOUT_EFFECT = ("device", "batch_size", "reserve")
+
+
+def config_hash(config: dict) -> str:
+    """Eight hex digits that name a configuration."""
+    kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT}
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_folder(output: Path, config: dict) -> Path:
+    """Where a run of `config` belongs: output/dataset/category/backbone-hash."""
+    return (output / config["dataset"] / config["category"]
+            / f"{config['backbone']}-{config_hash(config)}")
+
+
+def read_record(folder: Path) -> dict | None:
+    """The run in a folder, or None if there is no whole one."""
+    try:
+        record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "metrics" in record else None
+
+
+def read_all(output: Path) -> list[dict]:
+    """All runs below a folder, as the rows of its summary."""
+    rows = []
+    for file in sorted(output.glob("*/*/*/metrics.json")):
+        if not any(part.startswith(".") for part in file.relative_to(output).parts):
+            record = read_record(file.parent)
+            if record:
+                rows.append(summary_row(record, file.parent.relative_to(output).as_posix()))
+    return rows
+
+
+def summary_row(record: dict, run: str) -> dict:
+    """One line of the summary, from a run's record."""
+    config, timings = record["config"], record["timings"]
+    row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
+    row |= {name: record["metrics"][name] for name in METRICS}
+    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
+                  "ms_per_image": round(1000 / timings["images_per_s"], 2),
+                  "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run}
+
+
+def _plain(value: object) -> object:
+    """Sequences as text: (256, 256) -> "256x256"."""
+    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def write_summary(output: Path) -> list[dict]:
+    """Bring summary.json, summary.csv and summary.md up to date with all runs below `output`."""
+    rows = read_all(output)
+    write_json(output / "summary.json", rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(output / "summary.csv", table.getvalue())
+    write_text(output / "summary.md", markdown(rows))
+    return rows
+
+
+def read_scores(folder: Path) -> list[dict]:
+    """What `write_scores` wrote there; raises `InputError` for anything else."""
+    file = folder / "scores.csv"
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            return [{**row, "label": int(row["label"]), "score": float(row["score"]),
+                     "threshold": float(row["threshold"]) if row["threshold"] else None}
+                    for row in csv.DictReader(lines)]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{file}: not the scores of a run ({error})") from error
+
+
+SHOWN = (("image AUROC", "image_auroc"), ("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro_30"),
+         ("F1-max", "image_f1_max"))
+
+
+def format_metric(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def markdown(rows: list[dict]) -> str:
+    """The summary as a Markdown table."""
+    names = ("dataset", "category", "backbone", "preset", "seed", "split")
+    lines = ["| " + " | ".join((*names, *(title for title, _ in SHOWN), "seconds")) + " |",
+             "|" + "---|" * (len(names) + len(SHOWN) + 1)]
+    for row in rows:
+        cells = [str(row.get(name, "")) for name in names]
+        cells += [format_metric(row[key]) for _, key in SHOWN]
+        lines.append("| " + " | ".join((*cells, f"{row['seconds']:.1f}")) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def text_table_header() -> str:
+    return f"{'category':<20}" + "".join(f"{title:>13}" for title, _ in SHOWN) + f"{'seconds':>10}"
+
+
+def text_table_row(row: dict) -> str:
+    return (f"{row['category']:<20}" + "".join(f"{format_metric(row[key]):>13}"
+                                               for _, key in SHOWN) + f"{row['seconds']:>10.1f}")
+
+
+def mean_row(rows: list[dict]) -> dict:
+    """The mean over categories; a metric that some category lacks has none."""
+    mean = {"category": "mean", "seconds": sum(row["seconds"] for row in rows)}
+    for _, key in SHOWN:
+        values = [row[key] for row in rows]
+        mean[key] = None if None in values else sum(values) / len(values)
+    return mean

@@ -1,0 +1,141 @@
+"""Runs as their folders hold them, checked before anybody relies on them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..metrics import image_metrics
+from .records import METRICS, read_record, read_scores, summary_row
+from .tables import label, varied
+
+
+@dataclass(eq=False)
+class Run:
+    """A run as its folder holds it.
+
+    Attributes:
+        name: of the folder, below the results.
+        record: metrics.json; `rows`: scores.csv, None if there is none.
+        row: its line of the summary.
+        title: what tells it from the other runs of the page.
+    """
+
+    folder: Path
+    name: str
+    record: dict
+    rows: list[dict] | None
+    row: dict
+    title: str = ""
+    anchor: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def threshold(self) -> float | None:
+        return self.record["decision"]["threshold"]
+
+
+def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
+    """The runs in a folder, which is one of a run or holds some; and what is wrong with others."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of results; python -m indad run makes one")
+    files = sorted(file for depth in ("", "*/", "*/*/", "*/*/*/")
+                   for file in folder.glob(f"{depth}metrics.json")
+                   if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    runs, left_out = [], []
+    for file in files:
+        name = file.parent.relative_to(folder).as_posix()
+        name = file.parent.absolute().name if name == "." else name
+        try:
+            runs.append(_read_run(file.parent, name))
+        except InputError as error:
+            left_out.append(str(error))
+    if not runs:
+        raise InputError(left_out[0] if left_out else
+                         f"{folder}: no results there: no metrics.json of a run, up to three "
+                         "folders deep")
+    rows = [run.row for run in runs]
+    names = [name for name in varied(rows) if len({str(row[name]) for row in rows}) > 1]
+    several = len({row["seed"] for row in rows}) > 1
+    for run in runs:
+        parts = [run.row["category"], *([label(run.row, names)] if names else []),
+                 *([f"seed {run.row['seed']}"] if several else [])]
+        run.title = " · ".join(parts)
+    runs.sort(key=lambda run: (run.title, run.name))
+    for number, run in enumerate(runs):
+        run.anchor = f"run-{number}"
+    return runs, left_out
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    """One run, checked so far as the page relies on it; raises `InputError`."""
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder / 'metrics.json'}: not the record of a run; cut short?")
+    try:
+        row = summary_row(record, name)
+        counts, decision = record["counts"], record["decision"]
+        numbers = [*(record["metrics"][metric] for metric in METRICS), decision["threshold"],
+                   decision["misses"], decision["false_alarms"], counts["train"],
+                   counts["test_good"], counts["test_defective"]]
+        if not all(number is None or isinstance(number, (int, float)) and math.isfinite(number)
+                   for number in numbers):
+            raise TypeError("what should be a number is none")
+        text = (row["category"], row["dataset"], row["backbone"], record["data_fingerprint"])
+        if not all(isinstance(value, str) for value in text) or not isinstance(row["seed"], int):
+            raise TypeError("what should be a name, or the seed, is none")
+        hash(tuple(row.values()))  # nothing nested where a value should be
+    except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise InputError(f"{folder / 'metrics.json'}: not the record of a whole run ({error})"
+                         ) from error
+    run = Run(folder, name, record, None, row)
+    if not (folder / "scores.csv").exists():
+        run.notes.append("There is no scores.csv in its folder, so no curves and no names.")
+        return run
+    run.rows = read_scores(folder)
+    found = image_metrics(*scores_of(run.rows)) if run.rows else {}
+    differ = [metric for metric, value in found.items() if value != record["metrics"][metric]
+              and abs((value or 0) - (record["metrics"][metric] or 0)) > 1e-9]
+    if differ or len(run.rows) != counts["test_good"] + counts["test_defective"]:
+        raise InputError(f"{folder / 'scores.csv'}: not of the run in metrics.json beside it, as "
+                         f"{differ[0] if differ else 'the number of images'} differs")
+    return run
+
+
+def scores_of(rows: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels, `(n,)` each."""
+    return np.array([row["score"] for row in rows]), np.array([row["label"] for row in rows])
+
+
+def outcome(row: dict, threshold: float | None) -> str:
+    """What a verdict is worth: "found", "missed", "passed" (good, rightly) or "false alarm"."""
+    if threshold is None:
+        return "no verdict"
+    flagged = row["score"] > threshold
+    if row["label"]:
+        return "found" if flagged else "missed"
+    return "false alarm" if flagged else "passed"
+
+
+def overlays_of(run: Run) -> list[tuple[Path, dict]]:
+    """The pictures of a run, each with its line of scores.csv, where that is beyond doubt.
+
+    `run` names a.png beside a.jpg after the whole file, and only the second of them.
+    """
+    owners: dict[str, list[dict]] = {}
+    for row in run.rows or ():
+        path = Path(row["image"])
+        owners.setdefault(f"{row['defect_type']}_{path.name}.png", []).append(row)
+    files = {file.name: file for file in sorted((run.folder / "overlays").glob("*.png"))}
+    named = [(file, owners[name]) for name, file in files.items() if name in owners]
+    taken = {id(rows[0]) for _, rows in named}
+    stems: dict[str, list[dict]] = {}
+    for row in run.rows or ():
+        if id(row) not in taken:
+            stems.setdefault(f"{row['defect_type']}_{Path(row['image']).stem}.png", []).append(row)
+    named += [(file, stems[name]) for name, file in files.items()
+              if name in stems and name not in owners]
+    return [(file, rows[0]) for file, rows in named if len(rows) == 1]

@@ -1,0 +1,238 @@
+"""One run: load a category, fit, predict, evaluate, write everything down."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..backbones.registry import default_size, find_backbone
+from ..calibration import decide, title, verdict
+from ..data.datasets import ImageSet, fingerprint, load_dataset
+from ..data.files import (
+    check_writable,
+    clear_interrupted,
+    complete_folder,
+    sha256_of,
+    write_json,
+    write_scores,
+)
+from ..data.images import read_image
+from ..data.layouts import Item
+from ..deploy.explanation import explain_features, why_picture
+from ..deploy.pictures import ColourScale, overlay, save_picture
+from ..engine.machine import environment, peak_memory_mb
+from ..engine.memory import FitPlan
+from ..engine.prediction import Prediction
+from ..errors import InputError, Progress, unknown
+from ..metrics import FRAMES, evaluate
+from ..patchcore import PatchCore
+from ..presets import PRESETS, check_options
+from . import records as results
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: its folder and record (metrics.json), what it left out, its model."""
+
+    folder: Path
+    record: dict
+    warnings: tuple[str, ...] = ()
+    model: PatchCore | None = None  # none if an earlier result was kept
+
+
+def run(dataset: str, category: str | None = None, *, preset: str = "default",
+        options: dict | None = None, split: str = "paper", shots: int | None = None,
+        protocol: str = "random", frame: str = "model", false_alarm_rate: float = 0.05,
+        overlays: int = 12, datasets: str | Path | None = None,
+        output: str | Path = "results/runs", skip_existing: bool = False, strict: bool = False,
+        progress: Progress | None = None, on_plan: Callable[[FitPlan], None] | None = None,
+        shared: PatchCore | None = None) -> RunResult:
+    """Run one category from photos to result files.
+
+    Args:
+        dataset, category, split, shots, protocol, datasets: see `data.load_dataset`.
+        preset, options: arguments of `PatchCore`; options override the preset.
+        false_alarm_rate: of the verdicts, see `thresholds.conformal_threshold`.
+        overlays: at most so many pictures: the mistakes first, then a spread over all images.
+        skip_existing: keep a complete result of exactly this configuration and data.
+        strict: stop at an unreadable image instead of going on without it.
+        on_plan: called before fitting with what it will take.
+        shared: a model of an earlier run, whose backbone is used again if it is the one wanted.
+
+    Raises `InputError` for anything wrong with what was given.
+    """
+    model = make_model(preset, options)
+    check_run(frame, false_alarm_rate)
+    check_writable(Path(output), "--output")
+    train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
+                               protocol=protocol, seed=model.options["seed"], progress=progress)
+    config = make_config(train, model, preset=preset, split=split, shots=shots, protocol=protocol,
+                         frame=frame, false_alarm_rate=false_alarm_rate)
+    folder = results.run_folder(Path(output), config)
+    data = fingerprint(train, test)
+    record = existing(folder, data) if skip_existing else None
+    if record:
+        return RunResult(folder, record)
+    warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
+                for leftover in clear_interrupted(folder)]
+
+    model.prepare(shared=shared)
+    if on_plan:
+        on_plan(model.plan(train))
+    model.fit(train, strict=strict, progress=progress)
+    began = time.perf_counter()
+    prediction = model.predict(test, strict=strict, progress=progress)
+    timings = {**model.timings_, "predict_s": time.perf_counter() - began}
+    warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
+    record = write_run(folder, config, data, model, prediction, train, test, timings=timings,
+                       overlays=overlays, progress=progress)
+    return RunResult(folder, record, tuple(warnings), model)
+
+
+def make_model(preset: str, options: dict | None) -> PatchCore:
+    """An unfitted model with a preset's options, its own on top; raises `InputError`."""
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    model = PatchCore(**PRESETS[preset] | (options or {}))
+    check_options(model.get_params())
+    return model
+
+
+def check_run(frame: str, false_alarm_rate: float) -> None:
+    """Raise `InputError` for what only the evaluation needs, before anything is computed."""
+    if frame not in FRAMES:
+        raise unknown("frame", frame, FRAMES)
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
+
+
+def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
+    """All that a result depends on besides the data: what a run's folder is named after.
+
+    What the registry chose is written out, so that a result is not taken for one of another choice.
+    """
+    rows = [find_backbone(part) for part in model.options["backbone"].split("+")]
+    chosen = {"resize": default_size(model.options["backbone"]),
+              "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
+    return {"dataset": train.dataset, "category": train.category, **choices, **model.options,
+            **{name: value for name, value in chosen.items() if model.options[name] is None},
+            **checkpoint_of(model)}
+
+
+def checkpoint_of(model: PatchCore) -> dict[str, str]:
+    """SHA-256 of a checkpoint of one's own: its path alone would not tell when it changes."""
+    weights = model.options["weights"]
+    return {"weights_sha256": sha256_of(Path(weights))} if weights else {}
+
+
+def existing(folder: Path, data: str) -> dict | None:
+    """The record of a complete run on exactly these data, or None."""
+    record = results.read_record(folder)
+    return record if record and record["data_fingerprint"] == data else None
+
+
+def write_run(folder: Path, config: dict, data: str, model: PatchCore, prediction: Prediction,
+              train: ImageSet, test: ImageSet, *, timings: dict[str, float], overlays: int = 0,
+              progress: Progress | None = None) -> dict:
+    """Evaluate a prediction and write metrics.json, scores.csv and pictures; -> the record."""
+    decision = _decide(model, prediction, test, config["false_alarm_rate"])
+    bank = model.memory_bank_
+    record = {
+        "metrics": evaluate(prediction, test, frame=config["frame"]),
+        "counts": _counts(train, test, model, prediction),
+        "decision": decision,
+        "timings": {**timings, "images_per_s": len(prediction.scores) / timings["predict_s"]},
+        "memory_bank": {"patches": len(bank), "dim": bank.shape[1],
+                        "bytes": bank.numel() * bank.element_size(),
+                        "selected_from": model.selected_from_},
+        "peak_memory_mb": peak_memory_mb(),
+        "config": config, "environment": environment(model.device_), "data_fingerprint": data,
+    }
+    with complete_folder(folder) as partial:
+        write_json(partial / "metrics.json", record)
+        write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
+                     results.SCORES)
+        _write_pictures(partial, prediction, test, model, decision, overlays, progress)
+    return record
+
+
+def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
+            false_alarm_rate: float) -> dict:
+    """Thresholds from good training images, and what they do to the test images."""
+    decision = decide(model.calibration_scores_, model.calibration_peaks_, false_alarm_rate)
+    decision |= {"calibration": model.options["calibration"], "false_alarms": None, "misses": None}
+    if decision["threshold"] is None:
+        return decision
+    labels = test.labels[prediction.indices]
+    flagged = prediction.scores > decision["threshold"]
+    return decision | {"false_alarms": int(np.sum(flagged & (labels == 0))),
+                       "misses": int(np.sum(~flagged & (labels == 1)))}
+
+
+def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Prediction) -> dict:
+    labels = test.labels[prediction.indices]
+    masks = [item.mask() is not None for item in (test[i] for i in prediction.indices)
+             if item.label]
+    return {"train": len(train) - len(model.skipped_), "test_good": int(np.sum(labels == 0)),
+            "test_defective": int(np.sum(labels == 1)), "test_masks": sum(masks),
+            "unreadable": len(model.skipped_) + len(prediction.skipped)}
+
+
+def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[dict]:
+    rows = []
+    for score, index in zip(prediction.scores.tolist(), prediction.indices, strict=True):
+        item, threshold = test[index], decision["threshold"]
+        rows.append({"image": test.name_of(item), "label": item.label,
+                     "defect_type": item.defect_type, "score": score, "threshold": threshold,
+                     "verdict": verdict(score, threshold)})
+    return rows
+
+
+def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model: PatchCore,
+                    decision: dict, limit: int, progress: Progress | None) -> None:
+    """The heat maps of some images, and under the same names why those of them are flagged."""
+    overlays, explanations = folder / "overlays", folder / "explanations"
+    overlays.mkdir()
+    level, threshold = decision["map_threshold"], decision["threshold"]
+    scale = ColourScale.of(model.calibration_peaks_, level or float(prediction.model_maps.max()))
+    chosen = _worth_showing(prediction, test, threshold, limit)
+    flagged: dict[str, Item] = {}
+    for done, position in enumerate(chosen):
+        item, score = test[prediction.indices[position]], float(prediction.scores[position])
+        picture = overlay(
+            read_image(item.path), prediction.maps[position], scale=scale,
+            title=title(f"{item.defect_type}/{item.path.stem}", score, threshold),
+            outline_above=level, mask=item.mask() if item.label else None)
+        name = f"{item.defect_type}_{item.path.stem}.png"
+        if (overlays / name).exists():  # a.jpg beside a.png
+            name = f"{item.defect_type}_{item.path.name}.png"
+        save_picture(picture, overlays / name)
+        if threshold is not None and score > threshold:
+            flagged[name] = item
+        if progress:
+            progress("drawing overlays", done + 1, len(chosen))
+    if flagged:
+        explanations.mkdir()
+        features = model.extract(list(flagged.values()))
+        for number, (name, item) in enumerate(flagged.items()):
+            save_picture(why_picture(
+                model, read_image(item.path), explain_features(model, features, number),
+                f"{item.defect_type}/{item.path.stem}"), explanations / name)
+
+
+def _worth_showing(prediction: Prediction, test: ImageSet, threshold: float | None,
+                   limit: int) -> list[int]:
+    """Positions to draw: wrong verdicts first, then images spread evenly over all defect types."""
+    labels = test.labels[prediction.indices]
+    limit = min(limit, len(labels))
+    wrong = [] if threshold is None else np.flatnonzero((prediction.scores > threshold)
+                                                        != (labels == 1)).tolist()
+    wrong = [wrong[i] for i in np.linspace(0, len(wrong) - 1, min(len(wrong), limit // 2),
+                                           dtype=int)] if wrong else []
+    rest = [i for i in range(len(labels)) if i not in set(wrong)]
+    spread = np.linspace(0, len(rest) - 1, min(limit - len(wrong), len(rest)), dtype=int)
+    return sorted({*wrong, *(rest[i] for i in spread)})
+
+

@@ -1,0 +1,280 @@
+"""Many runs at once: what they share is computed once, and a killed sweep goes on where it was.
+
+    plans -> jobs (one extraction each) -> selections (one for all coreset ratios) -> runs
+
+Every run ends in the folder, with the record, that `experiment.run` alone would leave. What is
+shared lies in `.sweep-<hash of the plans>` beside the results until the last run is done: features,
+selections, and a journal with a line for each thing computed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+import torch
+
+from ..coreset import CoresetSelection, bank_size
+from ..data.datasets import ImageSet, fingerprint, load_dataset
+from ..data.files import check_writable
+from ..data.images import Placement
+from ..data.layouts import Item
+from ..engine.extraction import PatchFeatures
+from ..engine.memory import memory_budget
+from ..errors import InputError
+from ..patchcore import PatchCore
+from ..presets import EXTRACTION_OPTIONS
+from . import records as results
+from .plans import RunPlan
+from .run import check_run, checkpoint_of, existing, make_config, write_run
+from .workers import workers
+
+# With these and the same training images, two models pick the same patches in the same order.
+SELECTION_OPTIONS = ("coreset", "coreset_start", "projection", "balance_layers", "calibration",
+                     "seed")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: its folder, and whether it was there already."""
+
+    plan: RunPlan
+    folder: Path
+    reused: bool
+
+
+def run_sweep(plans: Sequence[RunPlan], *, datasets: str | Path | None = None,
+              output: str | Path = "results/runs", skip_existing: bool = False,
+              parallel: int | str = 1,
+              on_run: Callable[[Outcome, int, int], None] | None = None) -> list[Outcome]:
+    """Do all runs, and bring the summary of `output` up to date.
+
+    A sweep that was killed and is started again with the same plans and output goes on: no
+    extraction, selection or run that was complete is done again.
+
+    Args:
+        skip_existing: also keep complete results of earlier sweeps, of exactly the same
+            configuration and data.
+        parallel: processes on this machine, or the address of a cluster that sees the same disk:
+            `ray://...` (or "ray" for one of its own here), `tcp://...` of a Dask scheduler.
+        on_run: called with each outcome, how many are done, and how many there are.
+
+    Raises `InputError` for anything wrong with the plans, before the first run.
+    """
+    output = Path(output)
+    if not plans:
+        raise InputError("a sweep without a single run; give at least one of everything")
+    for plan in plans:
+        plan.model()
+        check_run(plan.frame, plan.false_alarm_rate)
+    check_writable(output, "--output")
+    _check_data(plans, datasets)
+    state = output / f".sweep-{_hash([asdict(plan) for plan in plans])}"
+    state.mkdir(exist_ok=True)
+    jobs = list(_jobs(plans).values())
+    outcomes: list[Outcome] = []
+    with workers(parallel) as work:
+        for done in work(run_job, jobs, datasets, output, state, skip_existing):
+            for outcome in done:
+                outcomes.append(outcome)
+                if on_run:
+                    on_run(outcome, len(outcomes), len(plans))
+    results.write_summary(output)
+    _forget(state)
+    place = {_hash(asdict(plan)): i for i, plan in enumerate(plans)}
+    return sorted(outcomes, key=lambda outcome: place[_hash(asdict(outcome.plan))])
+
+
+def _forget(state: Path) -> None:
+    shutil.rmtree(state)
+
+
+def _check_data(plans: Sequence[RunPlan], datasets: str | Path | None) -> None:
+    """Find out now, and not after hours, that a category is missing or has too few images."""
+    hardest: dict[tuple, RunPlan] = {}
+    for plan in plans:
+        key = (plan.dataset, plan.category, plan.split, plan.protocol)
+        before = hardest.setdefault(key, plan)
+        if _demand(plan) > _demand(before):
+            hardest[key] = plan
+    for plan in hardest.values():
+        load_dataset(plan.dataset, plan.category, datasets=datasets, split=plan.split,
+                     shots=plan.shots, protocol=plan.protocol, seed=plan.options.get("seed", 0))
+
+
+def _demand(plan: RunPlan) -> int:
+    return (plan.options.get("seed", 0) + 1) * (plan.shots or 0)
+
+
+def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path, state: Path,
+            skip_existing: bool) -> Iterator[Outcome]:
+    """The runs of one extraction: those that share category, backbone and image size."""
+    sets: dict[tuple, tuple[ImageSet, ImageSet]] = {}
+    waiting = []
+    for plan in plans:
+        model = plan.model()
+        key = (plan.split, plan.shots, plan.protocol, model.options["seed"])
+        if key not in sets:
+            sets[key] = load_dataset(plan.dataset, plan.category, datasets=datasets,
+                                     split=plan.split, shots=plan.shots, protocol=plan.protocol,
+                                     seed=model.options["seed"])
+        train, test = sets[key]
+        config = make_config(train, model, preset=plan.preset, split=plan.split, shots=plan.shots,
+                             protocol=plan.protocol, frame=plan.frame,
+                             false_alarm_rate=plan.false_alarm_rate)
+        run = _Run(plan, model, train, test, config, results.run_folder(output, config),
+                   fingerprint(train, test))
+        mine = {"event": "run", "run": run.folder.relative_to(output).as_posix(), "data": run.data}
+        if existing(run.folder, run.data) and (skip_existing or _noted(state, mine)):
+            yield Outcome(plan, run.folder, reused=True)
+        else:
+            waiting.append((run, mine))
+    if not waiting:
+        return
+    # Of all plans, not only of those that wait: a sweep that goes on finds the same tables.
+    model = waiting[0][0].plan.model()
+    model.prepare()
+    trained = _table(model, [train for train, _ in sets.values()], state, training=True)
+    tested = _table(model, [test for _, test in sets.values()], state, training=False)
+    # The largest coreset first: the smaller ones of the same selection are its first picks.
+    waiting.sort(key=lambda one: one[0].model.options["coreset_ratio"])
+    while waiting:
+        run, mine = waiting.pop()  # and with it, when done, its memory bank
+        run.model.prepare(shared=model)
+        _do(run, trained, tested, state)
+        _note(state, mine)
+        yield Outcome(run.plan, run.folder, reused=False)
+
+
+@dataclass
+class _Run:
+    """A run on its way: the plan, and all that follows from it before anything is computed."""
+
+    plan: RunPlan
+    model: PatchCore
+    train: ImageSet
+    test: ImageSet
+    config: dict
+    folder: Path
+    data: str
+
+
+@dataclass
+class _Table:
+    """Features of many images, found by path, and what extracting one of them took."""
+
+    features: PatchFeatures
+    position: dict[str, int]
+    reasons: dict[str, str]
+    seconds_per_image: float
+
+    def of(self, items: ImageSet, budget: int) -> PatchFeatures:
+        """A copy for one run, numbered as its items are; in a file if larger than `budget`."""
+        found = [(i, self.position[str(item.path)]) for i, item in enumerate(items)
+                 if str(item.path) in self.position]
+        chosen = self.features.of([position for _, position in found], budget)
+        chosen.skipped = [(i, self.reasons[str(item.path)]) for i, item in enumerate(items)
+                          if str(item.path) in self.reasons]
+        if chosen.views == 1:
+            chosen.indices = [i for i, _ in found]
+        return chosen
+
+
+def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
+    """Select (or take over), keep, calibrate, score, evaluate, write."""
+    budget = memory_budget(run.model.options["memory_budget"])
+    train, test = trained.of(run.train, budget), tested.of(run.test, budget)
+    if not len(train) or not len(test):
+        raise InputError(f"{run.plan.category}: no readable {'test' if len(train) else 'training'} "
+                         "image")
+    groups = run.train.groups and [group for item, group in zip(
+        run.train, run.train.groups, strict=True) if str(item.path) in trained.position]
+    file = state / f"selection-{_selection_hash(run)}.pt"
+    known = torch.load(file, weights_only=True) if file.exists() else None
+    size, coreset_s = bank_size(run.model.coreset_ratio, len(train.rows)), {}
+    if size == len(train.rows):  # keeps everything: nothing is selected that others could share
+        run.model.fit_features(train, groups=groups, copy=False)
+    elif known and len(known["indices"]) >= size:
+        selection = CoresetSelection(known["indices"], known["radii"])
+        run.model.fit_features(train, groups=groups, selection=selection, copy=False)
+        coreset_s = {"coreset_s": known["seconds"]}
+    else:
+        run.model.fit_features(train, groups=groups, copy=False)
+        seconds = run.model.timings_["coreset_s"]
+        _save(file, {"indices": run.model.coreset_indices_.cpu(), "seconds": seconds,
+                     "radii": run.model.coreset_radii_.cpu()})
+        _note(state, {"event": "selection", "selection": file.stem, "size": size})
+    began = time.perf_counter()
+    prediction = run.model.predict_features(test)
+    scoring = time.perf_counter() - began
+    timings = run.model.timings_ | coreset_s
+    extraction = len(train) * trained.seconds_per_image
+    timings = {**timings, "extract_s": timings["extract_s"] + extraction,
+               "fit_s": timings["fit_s"] + extraction,
+               "predict_s": scoring + len(test) * tested.seconds_per_image}
+    write_run(run.folder, run.config, run.data, run.model, prediction, run.train, run.test,
+              timings=timings)
+
+
+def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training: bool) -> _Table:
+    """Features of all images of some sets: from the sweep's folder, or extracted and left there."""
+    items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
+    file = state / f"features-{_hash([_extraction(model), training, fingerprint(*sets)])}.pt"
+    if not file.exists():
+        began = time.perf_counter()
+        features = model.extract(list(items.values()), training=training, strict=False)
+        seconds = (time.perf_counter() - began) / max(len(features), 1)
+        _save(file, {**vars(features), "placements": [astuple(frame) for frame in features.placements],
+                     "seconds": seconds})
+        _note(state, {"event": "features", "features": file.stem, "images": len(items)})
+    kept = torch.load(file, mmap=True, weights_only=True)
+    seconds = kept.pop("seconds")
+    features = PatchFeatures(**kept | {"placements": [Placement(*frame) for frame in kept["placements"]]})
+    paths = list(items)
+    read = [paths[i // features.views] for i in features.indices[::features.views]]
+    return _Table(features, {path: place for place, path in enumerate(read)},
+                  {paths[i]: reason for i, reason in features.skipped}, seconds)
+
+
+def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:
+    """Plans by what they extract."""
+    jobs = defaultdict(list)
+    for plan in plans:
+        jobs[_hash([plan.dataset, plan.category, _extraction(plan.model())])].append(plan)
+    return jobs
+
+
+def _extraction(model: PatchCore) -> dict:
+    return {name: model.options[name] for name in EXTRACTION_OPTIONS} | checkpoint_of(model)
+
+
+def _selection_hash(run: _Run) -> str:
+    chosen = {name: run.model.options[name] for name in SELECTION_OPTIONS}
+    return _hash([_extraction(run.model), chosen, fingerprint(run.train)])
+
+
+def _save(file: Path, value: dict) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    torch.save(value, partial)
+    os.replace(partial, file)
+
+
+def _note(state: Path, line: dict) -> None:
+    """One line in the journal; short enough to be written in one piece by many processes."""
+    with open(state / "journal.jsonl", "a", encoding="utf-8") as journal:
+        journal.write(json.dumps(line) + "\n")
+
+
+def _noted(state: Path, line: dict) -> bool:
+    journal = state / "journal.jsonl"
+    return journal.exists() and json.dumps(line) in journal.read_text().splitlines()
+
+
+def _hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,338 @@
+"""From many runs to tables: mean, spread and range over seeds, and paired comparisons.
+
+Pure functions of the summary's rows (results.py), and one that writes what they say as JSON, CSV,
+Markdown and LaTeX.
+"""
+
+import csv
+import io
+import itertools
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..data.catalog import CATALOG
+from ..data.files import write_json, write_text
+from ..errors import unknown
+from .records import METRICS, SHOWN, VARIANT
+
+PUBLISHED = Path(__file__).with_name("published.json")
+COMPARED = ("backbone", "preset", "augmentation", "image_score")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over n seeds; `std` is the sample's, None for a single seed."""
+
+    mean: float
+    std: float | None
+    min: float
+    max: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + (f" ± {self.std:.4f}" if self.std is not None else "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better b is than a: the mean difference of n pairs, and its 95 % interval.
+
+    Pairs are runs of the same category, seed and everything else. The interval is Student's, over
+    pairs; None for fewer than two. It says how sure the *mean over these categories and seeds* is,
+    not how the two would do on parts of another kind.
+    """
+
+    axis: str
+    a: object
+    b: object
+    metric: str
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    mean = math.fsum(values) / len(values)
+    std = (math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+           if len(values) > 1 else None)
+    return Spread(mean, std, min(values), max(values), len(values))
+
+
+def aggregate(rows: Iterable[dict]) -> list[dict]:
+    """Rows of single runs -> a row for each variant and category, and one for their "mean".
+
+    The mean over categories is taken seed by seed, over the seeds that all categories have; its
+    spread is over seeds. A metric that any of its runs lacks is None.
+    """
+    variants: dict[tuple, dict[str, dict[int, dict]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        variants[tuple(row.get(name) for name in VARIANT)][row["category"]][row["seed"]] = row
+    table = []
+    for variant, categories in variants.items():
+        named = dict(zip(VARIANT, variant, strict=True))
+        for category, seeds in categories.items():
+            table.append({**named, "category": category} | {
+                metric: _spread_of([row[metric] for row in seeds.values()])
+                for metric in (*METRICS, "ms_per_image", "bank_mb")})
+        common = sorted(set.intersection(*(set(seeds) for seeds in categories.values())))
+        if len(categories) > 1 and common:
+            table.append({**named, "category": "mean"} | {
+                metric: _spread_of([_mean([seeds[seed][metric] for seeds in categories.values()])
+                                    for seed in common])
+                for metric in (*METRICS, "ms_per_image", "bank_mb")})
+    return table
+
+
+def compare(rows: Sequence[dict], axis: str, a: object, b: object,
+            metric: str = "image_auroc") -> Comparison | None:
+    """b against a on the same category, seed and everything else; None without a single pair."""
+    def partners(value: object) -> dict[tuple, float]:
+        return {tuple(row.get(name) for name in (*VARIANT, "category", "seed") if name != axis):
+                row[metric] for row in rows if row.get(axis) == value and row[metric] is not None}
+
+    first, second = partners(a), partners(b)
+    differences = [second[key] - first[key] for key in first if key in second]
+    if not differences:
+        return None
+    found, low, high = spread(differences), None, None
+    if found.n > 1:
+        from scipy.stats import t
+
+        half = float(t.ppf(0.975, found.n - 1)) * found.std / math.sqrt(found.n)
+        low, high = found.mean - half, found.mean + half
+    return Comparison(axis, a, b, metric, found.mean, low, high, found.n)
+
+
+def comparisons(rows: Sequence[dict]) -> list[Comparison]:
+    """All pairs of values of whatever was varied, of what can be compared run by run."""
+    found = []
+    for axis in COMPARED:
+        values = list(dict.fromkeys(row.get(axis) for row in rows))
+        found += [compare(rows, axis, a, b) for a, b in itertools.combinations(values, 2)]
+    return [one for one in found if one is not None]
+
+
+def published_table(name: str) -> dict:
+    """A table of results/published.json by its id; raises `InputError` for unknown ones."""
+    tables = {table["id"]: table for table in json.loads(PUBLISHED.read_text())["tables"]}
+    if name not in tables:
+        raise unknown("published table", name, tables)
+    return tables[name]
+
+
+def published_for(row: dict, most: int = 3) -> list[dict]:
+    """The published tables of PatchCore that are nearest to a variant, the nearest first.
+
+    Of the same dataset and number of training images; nearest are those of its backbone, then those
+    that their authors measured, then those of its coreset ratio. None for reduced categories and
+    other splits, which nobody published, and none where results/published.json is not installed.
+    """
+    if not PUBLISHED.is_file() or row["split"] not in (None, "paper"):
+        return []
+    found = []
+    for table in json.loads(PUBLISHED.read_text(encoding="utf-8"))["tables"]:
+        few = [{**one, "mean": one["shots"][str(row["shots"])]}
+               for one in table.get("methods", ()) if str(row["shots"]) in one["shots"]]
+        full = table.get("rows") or ([{}] if "methods" not in table else [])
+        found += [table | one | {"title": f"{table['title']}: {one['method']}" if one else
+                                 table["title"]}
+                  for one in (full if row["shots"] is None else few)]
+    found = [table for table in found
+             if table["dataset"] == row["dataset"] and "PatchCore" in table["method"]]
+    found.sort(key=lambda table: (
+        table["backbone"] != row["backbone"], table["source"]["quality"] != "first-hand",
+        abs((table["coreset_ratio"] or 1) - (row["coreset_ratio"] or 1))))
+    return found[:most]
+
+
+def compare_with_published(table: Sequence[dict], variant: dict, theirs: dict) -> dict[str, dict[str, tuple]]:
+    """A variant's categories, each with metric -> (ours, published, difference) in percent.
+
+    None stands for what one side lacks. A mean is compared with a mean of the same categories only.
+    """
+    same = {row["category"]: row for row in table
+            if all(row[name] == variant[name] for name in VARIANT)}
+    known = dict(theirs.get("categories", {}))
+    if info := CATALOG.get(theirs["dataset"]):
+        whole = info.categories[0] if len(info.categories) == 1 else "mean"
+        if set(info.categories) <= set(same):
+            known[whole] = theirs.get("mean", {})
+    found = {}
+    for category, row in same.items():
+        found[category] = {}
+        for metric in ("image_auroc", "pixel_auroc"):
+            ours = 100 * row[metric].mean if row[metric] else None
+            other = known.get(category, {}).get(metric)
+            found[category][metric] = (
+                ours, other, None if None in (ours, other) else ours - other)
+    return found
+
+
+def write_tables(output: Path, rows: Sequence[dict], *, title: str = "Benchmark", note: str = "",
+                 published: Sequence[str] = ()) -> Path:
+    """Write benchmark.json, .csv, .md and .tex below `output`; -> the Markdown file."""
+    table, pairs = aggregate(rows), comparisons(rows)
+    write_json(output / "benchmark.json", {
+        "rows": [{name: asdict(value) if isinstance(value, Spread) else value
+                  for name, value in row.items()} for row in table],
+        "comparisons": [asdict(pair) for pair in pairs]})
+    write_text(output / "benchmark.csv", _csv(table))
+    write_text(output / "benchmark.tex", _latex(table))
+    write_text(output / "benchmark.md", _markdown(table, pairs, title, note, published))
+    return output / "benchmark.md"
+
+
+def _spread_of(values: Sequence[float | None]) -> Spread | None:
+    return None if None in values else spread(values)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return None if None in values else math.fsum(values) / len(values)
+
+
+def varied(table: Sequence[dict]) -> list[str]:
+    """The columns in which variants differ, or the backbone if there is one variant only."""
+    names = [name for name in VARIANT if len({str(row[name]) for row in table}) > 1]
+    return names or ["backbone"]
+
+
+def label(row: dict, names: Sequence[str]) -> str:
+    """A variant's name: its values in the columns that vary."""
+    return ", ".join("all" if row[name] is None else str(row[name]) for name in names)
+
+
+def overall(table: Sequence[dict]) -> list[dict]:
+    """The mean of each variant; its only category where there is but one."""
+    means = [row for row in table if row["category"] == "mean"]
+    return means or list(table)
+
+
+def _show(value: Spread | None) -> str:
+    return "n/a" if value is None else str(value)
+
+
+def _csv(table: Sequence[dict]) -> str:
+    text, columns = io.StringIO(), [*VARIANT, "category", "seeds"]
+    parts = ("mean", "std", "min", "max")
+    writer = csv.writer(text, lineterminator="\n")
+    metrics = (*METRICS, "ms_per_image", "bank_mb")
+    writer.writerow([*columns, *(f"{metric}_{part}" for metric in metrics for part in parts)])
+    for row in table:
+        spreads = [row[metric] for metric in metrics]
+        seeds = next((one.n for one in spreads if one), 0)
+        writer.writerow([*(row[name] for name in (*VARIANT, "category")), seeds, *(
+            getattr(one, part) if one else None for one in spreads for part in parts)])
+    return text.getvalue()
+
+
+def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, note: str,
+              published: Sequence[str]) -> str:
+    names, means = varied(table), overall(table)
+    lines = [f"# {title}", "", *([note, ""] if note else []),
+             "Mean ± standard deviation over seeds; with several categories, of their mean.", "",
+             _row([*names, "seeds", *(title for title, _ in SHOWN), "image AUROC min to max",
+                   "ms an image", "bank MB"]), "|" + "---|" * (len(names) + len(SHOWN) + 4)]
+    for row in means:
+        image = row["image_auroc"]
+        lines.append(_row([
+            *("all" if row[name] is None else row[name] for name in names),
+            image.n if image else "n/a", *(_show(row[key]) for _, key in SHOWN),
+            f"{image.min:.4f} to {image.max:.4f}" if image else "n/a",
+            f"{row['ms_per_image'].mean:.1f}", f"{row['bank_mb'].mean:.2f}"]))
+    categories = [name for name in dict.fromkeys(row["category"] for row in table)
+                  if name != "mean"]
+    if len(categories) > 1:
+        lines += ["", "## Image AUROC by category", "",
+                  _row([*names, *categories]), "|" + "---|" * (len(names) + len(categories))]
+        for row in means:
+            same = {one["category"]: one for one in table
+                    if all(one[name] == row[name] for name in VARIANT)}
+            lines.append(_row([*("all" if row[name] is None else row[name] for name in names),
+                               *(_show(same[name]["image_auroc"]) if name in same else ""
+                                 for name in categories)]))
+    if pairs:
+        lines += ["", "## Pairs", "", "Difference in image AUROC on the same category, seed and "
+                  "everything else, with Student's 95 % interval over pairs.", "",
+                  _row(["what", "second minus first", "mean", "95 % interval", "pairs"]),
+                  "|---|---|---|---|---|"]
+        lines += [_row([pair.axis, f"{pair.b} - {pair.a}", f"{pair.mean:+.4f}",
+                        "n/a" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
+                        pair.n]) for pair in pairs]
+    for name in published:
+        theirs = published_table(name)
+        against = _against_methods if "methods" in theirs else _against_published
+        lines += ["", *against(table, means, names, theirs)]
+    return "\n".join(lines) + "\n"
+
+
+def _against_published(table: Sequence[dict], means: Sequence[dict], names: Sequence[str],
+                      theirs: dict) -> list[str]:
+    """Ours, theirs and the difference in points, category by category, for each variant."""
+    lines = [f"## Beside: {theirs['title']}", "",
+             f"Source: {theirs['source']['name']} ({theirs['source']['quality']}). In percent.", ""]
+    for row in means:
+        lines += [f"### {label(row, names)}", "",
+                  _row(["category", "image AUROC", "published", "difference", "pixel AUROC",
+                        "published", "difference"]), "|" + "---|" * 7]
+        for category, metrics in compare_with_published(table, row, theirs).items():
+            cells = [category]
+            for ours, other, difference in metrics.values():
+                cells += ["n/a" if ours is None else f"{ours:.2f}",
+                          "–" if other is None else f"{other}",
+                          "–" if difference is None else f"{difference:+.2f}"]
+            lines.append(_row(cells))
+        lines.append("")
+    return lines
+
+
+def _against_methods(table: Sequence[dict], means: Sequence[dict], names: Sequence[str],
+                    theirs: dict) -> list[str]:
+    """Image AUROC over shots: ours, and the methods of a published few-shot table."""
+    others = [name for name in names if name != "shots"]
+    curves: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in means:
+        curves[f"ours: {label(row, others)}"][str(row["shots"])] = (
+            f"{100 * row['image_auroc'].mean:.1f}" if row["image_auroc"] else "n/a")
+    for method in theirs["methods"]:
+        for shots, metrics in method["shots"].items():
+            curves[method["method"]][shots] = str(metrics.get("image_auroc", "–"))
+    shots = sorted({count for curve in curves.values() for count in curve},
+                   key=lambda count: int(count) if count.isdecimal() else 10 ** 9)
+    return [f"## Beside: {theirs['title']}", "", f"Source: {theirs['source']['name']} "
+            f"({theirs['source']['quality']}). Image AUROC in percent.", "",
+            _row(["method", *(f"{count} shots" for count in shots)]),
+            "|" + "---|" * (1 + len(shots)),
+            *(_row([name, *(curve.get(count, "") for count in shots)])
+              for name, curve in curves.items())]
+
+
+def _latex(table: Sequence[dict]) -> str:
+    """The table of variants, for booktabs."""
+    names = varied(table)
+    lines = [r"\begin{tabular}{" + "l" * len(names) + "r" * len(SHOWN) + "}", r"\toprule",
+             " & ".join([*(_tex(name) for name in names), *(title for title, _ in SHOWN)])
+             + r" \\", r"\midrule"]
+    for row in overall(table):
+        cells = [_tex("all" if row[name] is None else row[name]) for name in names]
+        for _, key in SHOWN:
+            one = row[key]
+            cells.append("--" if one is None else f"${100 * one.mean:.2f}" + (
+                rf" \pm {100 * one.std:.2f}$" if one.std is not None else "$"))
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _tex(value: object) -> str:
+    text = str(value)
+    for sign in "_%&#":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"

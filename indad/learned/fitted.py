@@ -1,0 +1,78 @@
+"""What a model has learned, as one record that nobody changes: it is made anew, whole, or not."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..calibration import decide
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What `fit` and `update` make, `save` writes and `predict` reads.
+
+    Attributes:
+        options: the arguments of `PatchCore` that it was made with.
+        memory_bank: `(m, d)` float32 patch features, scaled.
+        coreset_indices: `(m,)` int64, which of all patches fitted on they are, in the order of
+            picking; `coreset_radii` `(m,)` are the covering radii, see `coreset.CoresetSelection`.
+        feature_scale: `(d,)` factors that every patch feature is multiplied with, or `(1,)`.
+        calibration_scores, calibration_peaks: `(k,)` float64 scores and map peaks of good images as
+            if they were new, which thresholds are taken from; empty if there are none.
+        grid: patches down and across; `size`: (h, w) in pixels of what the network saw.
+        images: how many the bank was selected from; `views` of each, see data/augmentation.py.
+        fitted_on: their positions among all images that `fit` and then `update` were given.
+        given: how many those are; `files`: their paths, None where a picture was given instead, all
+            None if features were given; `fingerprint`: a SHA-256 over their contents.
+        reserve: `(r, d)` patches kept beside the bank for `update`, and `reserve_indices` `(r,)`.
+        selected_from: "float32", or "float16" if the features were above the memory budget.
+        skipped: (position, reason) of images that could not be read, of the last call.
+        examples: some of the images, for an export's check; `timings` in seconds.
+    """
+
+    options: dict[str, Any]
+    memory_bank: Tensor
+    coreset_indices: Tensor
+    coreset_radii: Tensor
+    feature_scale: Tensor
+    calibration_scores: np.ndarray
+    calibration_peaks: np.ndarray
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    images: int
+    views: int
+    fitted_on: list[int]
+    given: int
+    files: list[str | None] | None
+    fingerprint: str | None
+    reserve: Tensor
+    reserve_indices: Tensor
+    selected_from: str
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    examples: list = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def patches(self) -> int:
+        """Of one image, all its views together."""
+        return self.grid[0] * self.grid[1] * self.views
+
+    def thresholds(self, false_alarm_rate: float) -> dict:
+        """Of image scores and maps, for a rate of false alarms; None if nothing was calibrated."""
+        decided = decide(self.calibration_scores, self.calibration_peaks, false_alarm_rate)
+        return {"false_alarm_rate": false_alarm_rate, "calibrated_on": decided["calibrated_on"],
+                "score": decided["threshold"], "map": decided["map_threshold"]}
+
+    def to(self, device: torch.device) -> "Fitted":
+        """The same on another device."""
+        if device == self.device:
+            return self
+        return replace(self, **{name: getattr(self, name).to(device) for name in (
+            "memory_bank", "coreset_indices", "feature_scale", "reserve", "reserve_indices")})
+
+    @property
+    def device(self) -> torch.device:
+        return self.memory_bank.device

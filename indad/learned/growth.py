@@ -1,0 +1,87 @@
+"""How a memory bank grows when more good images come.
+
+Farthest-first, as it was selected, but from the bank that is there. Patches that an earlier
+selection left out are gone, so a grown bank cannot go back for them; they lie within that
+selection's covering radius of it. The larger bank should do better, so a model may keep a *reserve*
+of the patches that its bank covers worst, which are candidates again when it grows.
+
+Why these, and not the picks that would have come next? Those lie far from each other as well: of a
+far corner they hold one patch, and when that is covered its neighbours need not be. What is left
+out of this reserve is closer to the bank than anything in it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..coreset import bank_size, select_coreset
+from ..data.sources import TrainingSet
+from ..engine.extraction import PatchFeatures
+from ..engine.machine import on_device
+from ..errors import Progress
+from .fitted import Fitted
+from .learning import (
+    Options,
+    calibrate,
+    candidates_of,
+    scale_rows,
+    split_judges,
+    worst_covered,
+)
+
+
+def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
+         groups: Sequence | None = None, training: TrainingSet | None = None,
+         progress: Progress | None = None) -> Fitted:
+    """A bank with patches of new images, besides those that it has.
+
+    It grows to the coreset ratio of all patches seen, old and new, by what is farthest of new
+    patches and reserve; then the worst covered of what is left are the reserve. The features, which
+    are scaled where they lie, and the other arguments are as for `learn`.
+
+    *Calibration.* The scores of the old images stay: a larger bank never raises a patch distance,
+    so they can only be too high now, and the threshold with them. Too high a threshold costs misses
+    but no false alarms. New images are judged as when fitting: by "leave-one-out", say, with the
+    grown bank less their own patches, which for a single one is the old bank (and what the reserve
+    gave). To let the old bank judge them all would be simpler and worse: ten photos in a new light,
+    each far from what was known, would raise the threshold for good, although the model has just
+    learned that light. Images that were chosen *because* they had been flagged are no fair sample,
+    however judged.
+    """
+    began = time.perf_counter()
+    given = len(features) // features.views + len(features.skipped)
+    learned, judges, positions = split_judges(features, groups, options)
+    old, seen = fitted.memory_bank, fitted.images * fitted.patches
+    rows = on_device(learned.rows, old.device)
+    if options["balance_layers"]:
+        scale_rows(rows, fitted.feature_scale)
+    candidates, total = candidates_of(rows, fitted.reserve), seen + len(rows)
+    numbers = torch.cat([torch.arange(seen, total, device=old.device), fitted.reserve_indices])
+    picked = select_coreset(candidates, bank_size(options["coreset_ratio"], total, len(old)),
+                            options, bank=old, progress=progress)
+    bank = torch.cat([old, candidates[picked.indices].to(old)])
+    indices = torch.cat([fitted.coreset_indices, numbers[picked.indices.to(old.device)]])
+    # What old patches are from the new picks is not known; from the old ones at most this:
+    old_radius = fitted.coreset_radii[-1:]
+    radii = torch.cat([fitted.coreset_radii, picked.radii.to(old_radius).maximum(old_radius)])
+    left = worst_covered(candidates, bank, picked.indices, options, total)
+    scores, peaks = calibrate(fitted, rows, bank, indices // fitted.patches - fitted.images,
+                               judges, groups, progress, before=(seen, len(old)),
+                               reserve=fitted.reserve)
+    known = training is not None and fitted.fingerprint is not None
+    return replace(
+        fitted, options=dict(options), memory_bank=bank, coreset_indices=indices,
+        coreset_radii=radii, reserve=candidates[left].to(old), skipped=features.skipped,
+        reserve_indices=numbers[left.to(old.device)],
+        calibration_scores=np.concatenate([fitted.calibration_scores, scores]),
+        calibration_peaks=np.concatenate([fitted.calibration_peaks, peaks]),
+        images=fitted.images + len(rows) // fitted.patches, given=fitted.given + given,
+        fitted_on=fitted.fitted_on + [fitted.given + position for position in positions],
+        files=((fitted.files or [None] * fitted.given)
+               + (training.files if training else [None] * given)),
+        fingerprint=(training.fingerprint(features.skipped, fitted.fingerprint or "")
+                     if known and training else None),
+        timings={"fit_s": time.perf_counter() - began})

@@ -1,0 +1,288 @@
+"""A fitted model as a folder: numbers in safetensors, everything else in JSON for people to read.
+
+Reading executes nothing. What comes back is checked against what was written, down to the weights
+of the backbone: a memory bank means nothing to any other network.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import __version__
+from ..backbones.registry import find_backbone
+from ..data.files import (
+    check_replaceable,
+    complete_folder,
+    explain_full_disk,
+    in_units,
+    sha256_of,
+    write_text,
+)
+from ..errors import InputError, first_line
+from ..features import PatchNetwork
+from .fitted import Fitted
+
+FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
+TENSORS, RECORD = "model.safetensors", "model.json"
+# Properties of a machine, not of a model; `load` takes those that change what is computed.
+NOT_SAVED = ("device", "precision", "memory_budget")
+# Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images,
+# r patches in reserve.
+Layout = dict[str, tuple[torch.dtype, str]]
+LAYOUT: Layout = {"memory_bank": (torch.float32, "md"), "feature_scale": (torch.float32, "s"),
+                  "coreset_indices": (torch.int64, "m"), "coreset_radii": (torch.float32, "m"),
+                  "good_scores": (torch.float64, "k"), "good_peaks": (torch.float64, "k")}
+RESERVE: Layout = {"reserve": (torch.float32, "rd"), "reserve_indices": (torch.int64, "r")}  # if any
+FIELDS = {"good_scores": "calibration_scores", "good_peaks": "calibration_peaks"}  # of it
+
+
+def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
+    """Write a model's record and tensors into `folder`, wholly or not at all.
+
+    The same model gives the same bytes. Raises `InputError` rather than replace a folder that holds
+    anything but a saved model, and when the disk is full.
+    """
+    from safetensors.torch import save
+
+    check_free(folder)
+    size = in_units(sum(tensor.nbytes for tensor in tensors.values()))
+    with (explain_full_disk(f"{folder}: the model needs {size}", "free some space"),
+          complete_folder(folder) as partial):
+        # Not `save_file`, which makes a file that nobody else may read.
+        (partial / TENSORS).write_bytes(save({name: tensor.detach().cpu().contiguous()
+                                              for name, tensor in tensors.items()}))
+        record = {"format": FORMAT, "indad": __version__, **record,
+                  "tensors": {name: {"shape": list(tensor.shape), "dtype": _dtype(tensor)}
+                              for name, tensor in tensors.items()},
+                  "tensors_sha256": sha256_of(partial / TENSORS)}
+        record["record_sha256"] = _record_digest(record)
+        write_text(partial / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def check_free(folder: Path) -> None:
+    """Raise `InputError` if a model saved there would replace anything but a saved model."""
+    check_replaceable(folder, {TENSORS, RECORD}, "a saved model", "choose a new folder")
+
+
+def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Record and tensors of a saved model, checked: whole, unchanged, of the right shapes, finite.
+
+    Raises `InputError` for everything that is wrong with the folder, in one line.
+    """
+    from safetensors.torch import load_file
+
+    record = _read_record(folder)
+    file = folder / TENSORS
+    if not file.is_file():
+        raise InputError(f"{file} is missing; copy the whole folder of the saved model")
+    if sha256_of(file) != record.get("tensors_sha256"):
+        raise InputError(f"{file}: not the file that was saved with {RECORD} (its SHA-256 "
+                         "differs): cut short, changed or of another model; copy both again")
+    try:
+        tensors = load_file(file)
+    except Exception as error:  # safetensors has types of its own
+        raise InputError(f"{file}: not a safetensors file ({first_line(error)}); nothing else is "
+                         "read, as pickled files could run any code") from error
+    _check_tensors(file, tensors, record)
+    return record, tensors
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of the floating-point tensors that a network computes with, in their order.
+
+    Without their names, as a newer timm may rename them, and without counters.
+    """
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            digest.update(f"{_dtype(tensor)} {list(tensor.shape)}\n".encode())
+            values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(values.numpy())
+    return digest.hexdigest()
+
+
+def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
+             ) -> tuple[dict, dict[str, Tensor]]:
+    """What a model has to remember: the record and the tensors of `write_model`."""
+    options = {name: value for name, value in fitted.options.items() if name not in NOT_SAVED}
+    checkpoint = options["weights"]
+    record = {
+        "options": options | {"weights": checkpoint and str(checkpoint)},
+        "backbone": {"tags": [find_backbone(name).tag for name in options["backbone"].split("+")],
+                     "weights_sha256": weights_digest(network.extractor),
+                     "checkpoint_sha256": checkpoint and sha256_of(Path(checkpoint))},
+        "transform": asdict(network.transform),
+        "grid": list(fitted.grid), "size": list(fitted.size), "views": fitted.views,
+        "training": {"images": fitted.images, "fitted_on": _unless_all(fitted.fitted_on),
+                     "skipped": len(fitted.skipped), "given": fitted.given,
+                     "sha256": fitted.fingerprint,
+                     "selected_from": fitted.selected_from,
+                     # As they were given, for explanations; the images are not kept.
+                     "files": fitted.files if any(fitted.files or ()) else None},
+        "thresholds": fitted.thresholds(false_alarm_rate),
+    }
+    layout = LAYOUT | (RESERVE if len(fitted.reserve) else {})
+    tensors = {name: torch.as_tensor(getattr(fitted, FIELDS.get(name, name))).to(dtype)
+               for name, (dtype, _) in layout.items()}
+    return record, tensors
+
+
+def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict[str, Any]:
+    """Arguments of `PatchCore` from a record; `weights` says where the checkpoint lies now."""
+    options = {name: tuple(value) if isinstance(value, list) else value
+               for name, value in record["options"].items()}
+    if weights is not None:
+        return options | {"weights": str(weights)}
+    if options["weights"] and not Path(options["weights"]).is_file():
+        raise InputError(
+            f"{folder}: was fitted with the weights in {options['weights']} (SHA-256 "
+            f"{record['backbone']['checkpoint_sha256'][:12]}...), a file that is not there; "
+            "say where it is with weights")
+    return options
+
+
+@contextmanager
+def odd_record_explained(folder: Path) -> Iterator[None]:
+    """Turn what a record of another shape leads to into an `InputError`."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: its record is not as indad writes it "
+                         f"({type(error).__name__}: {error})") from error
+
+
+def restore(record: dict, tensors: dict[str, Tensor], folder: Path, *, options: dict[str, Any],
+            network: PatchNetwork) -> Fitted:
+    """What a saved model had learned.
+
+    Args:
+        options: as `options_of` gives them; `network`: that they name.
+
+    Raises `InputError` if the network is not the one that the bank was made by.
+    """
+    _check_network(record, tensors, folder, options, network)
+    fitted = _restored(record, tensors, folder, options, network.device)
+    thresholds = fitted.thresholds(record["thresholds"]["false_alarm_rate"])
+    if thresholds != record["thresholds"]:
+        raise InputError(f"{folder / RECORD}: thresholds are {record['thresholds']}, but the good "
+                         f"scores beside it say {thresholds}; copy both files again")
+    return fitted
+
+
+def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
+                   options: dict[str, Any], network: PatchNetwork) -> None:
+    found, wanted = weights_digest(network.extractor), record["backbone"]["weights_sha256"]
+    if found != wanted:
+        source = options["weights"] or f"{options['backbone']} as installed"
+        raise InputError(f"{folder}: was fitted with other weights (SHA-256 {wanted[:12]}...) than "
+                         f"those of {source} ({found[:12]}...); give the same as weights, or fit "
+                         "again")
+    transform = json.loads(json.dumps(asdict(network.transform)))
+    if transform != record["transform"]:
+        raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
+                         f"this version prepares them as {transform}; fit again")
+    shape = list(network(torch.zeros(1, 3, *record["size"])).shape[1:])
+    expected = [tensors["memory_bank"].shape[1], *record["grid"]]
+    if shape != expected:
+        raise InputError(f"{folder}: the memory bank is of patches {expected} (numbers, down, "
+                         f"across), but the backbone makes {shape}")
+
+
+def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: dict[str, Any],
+              device: torch.device) -> Fitted:
+    if "reserve" not in tensors:
+        tensors = tensors | {"reserve": tensors["memory_bank"][:0],
+                             "reserve_indices": tensors["coreset_indices"][:0]}
+    training = record["training"]
+    fitted_on = training.get("fitted_on") or list(range(training["images"]))
+    # The first models of format 1 knew neither how many images were given nor where they lay.
+    given, files = training.get("given", max(fitted_on) + 1), training.get("files")
+    fingerprint = training.get("sha256")
+    if not isinstance(fingerprint, (str, type(None))):
+        raise InputError(f"{folder / RECORD}: training sha256 is {fingerprint!r}; it must "
+                         "be text or null")
+    if files is not None and len(files) != given:
+        raise InputError(f"{folder / RECORD}: names {len(files)} training files of "
+                         f"{given}; copy it again")
+    return Fitted(
+        options=options, **{name: tensors[name].to(device) for name in (
+            "memory_bank", "coreset_indices", "coreset_radii", "feature_scale", "reserve",
+            "reserve_indices")},
+        calibration_scores=tensors["good_scores"].numpy(),
+        calibration_peaks=tensors["good_peaks"].numpy(),
+        grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
+        views=record["views"], fitted_on=fitted_on, given=given, files=files,
+        fingerprint=fingerprint, selected_from=training["selected_from"])
+
+
+def _unless_all(positions: list[int]) -> list[int] | None:
+    """Positions of images; None for 0, 1, 2, ..., which needs no list."""
+    return None if positions == list(range(len(positions))) else positions
+
+
+def _read_record(folder: Path) -> dict:
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; a saved model is a folder with {RECORD} and "
+                         f"{TENSORS} (pickled models are not read: they could run any code)")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of a saved model")
+    file = folder / RECORD
+    if not file.is_file():
+        raise InputError(f"{file} is missing; give a folder that PatchCore.save wrote")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        version = record["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file}: not the record of a saved model ({first_line(error)})") from error
+    if not isinstance(version, int) or version < 1:
+        raise InputError(f"{file}: format is {version!r}; it must be a number from 1 to {FORMAT}")
+    if version > FORMAT:
+        raise InputError(f"{file}: format is {version}, of indad {record.get('indad')}, but this "
+                         f"is indad {__version__}, which reads up to {FORMAT}; upgrade indad")
+    if record.get("record_sha256") != _record_digest(record):
+        raise InputError(f"{file}: was changed after saving (its SHA-256 differs); copy it again, "
+                         "or fit and save again")
+    return record
+
+
+def _check_tensors(file: Path, tensors: dict[str, Tensor], record: dict) -> None:
+    layout = LAYOUT | (RESERVE if RESERVE.keys() & tensors else {})
+    missing, extra = sorted(layout.keys() - tensors), sorted(tensors.keys() - layout)
+    if missing or extra:
+        raise InputError(f"{file}: " + (f"has no tensor {missing[0]}" if missing else
+                                        f"holds {extra[0]}, which is no part of a model"))
+    sizes: dict[str, int] = {}
+    for name, (dtype, letters) in layout.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype:
+            raise InputError(f"{file}: {name} is {_dtype(tensor)}; it must be "
+                             f"{str(dtype).removeprefix('torch.')}")
+        fits = tensor.ndim == len(letters) and all(
+            sizes.setdefault(letter, size) == size
+            for letter, size in zip(letters, tensor.shape, strict=True))
+        if not fits or (name == "feature_scale" and len(tensor) not in (1, sizes["d"])):
+            known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
+            raise InputError(f"{file}: {name} has the shape {tuple(tensor.shape)}; it must be "
+                             f"({', '.join(letters)}) with {known}")
+        # Radii are infinite for a first pick and nan for random ones.
+        if name != "coreset_radii" and not tensor.isfinite().all():
+            raise InputError(f"{file}: {name} holds numbers that are not finite")
+    if not len(tensors["memory_bank"]):
+        raise InputError(f"{file}: memory_bank is empty")
+
+
+def _record_digest(record: dict) -> str:
+    rest = {name: value for name, value in record.items() if name != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
