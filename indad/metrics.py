@@ -43,7 +43,7 @@ def evaluate(prediction: Prediction, images: ImageSet, *,
 
 def _mask_in_frame(item: Item, prediction: Prediction, index: int,
                    frame: str) -> np.ndarray | None:
-    where = prediction.frames[index]
+    where = prediction.placements[index]
     if item.label == 0:
         return np.zeros(where.size if frame == "model" else where.original, dtype=bool)
     mask = item.mask()

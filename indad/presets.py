@@ -176,12 +176,12 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "crop": (lambda v: v is None or _whole(v, 1), "None or a number of pixels, 1 or more"),
     "balance_layers": (lambda v: isinstance(v, bool), "True or False"),
     "squared": (lambda v: isinstance(v, bool), "True or False"),
-    "coreset_ratio": (lambda v: _number(v) and 0 < v <= 1, "a number in (0, 1]"),
-    "reserve": (lambda v: _number(v) and 0 <= v <= 1, "a number in [0, 1]"),
-    "false_alarm_rate": (lambda v: _number(v) and 0 < v < 1, "a number in (0, 1)"),
+    "coreset_ratio": (lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
+    "reserve": (lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
+    "false_alarm_rate": (lambda v: _number(v) and 0 < v < 1, "in (0, 1)"),
     "map_sigma": (lambda v: _number(v) and v >= 0, "a number of pixels, 0 or more"),
-    "map_kernel_size": (lambda v: _whole(v, 1) and v % 2 == 1, "an odd number of pixels"),
-    **{name: (lambda v: _whole(v, 1), "a whole number, at least 1")
+    "map_kernel_size": (lambda v: _whole(v, 1) and v % 2 == 1, "odd, in pixels"),
+    **{name: (lambda v: _whole(v, 1), "at least 1, and whole")
        for name in ("num_neighbors", "reweight_neighbors", "batch_size")},
     "seed": (lambda v: _whole(v, 0) and v < 2 ** 63, "a whole number, 0 or more"),
     "device": (lambda v: isinstance(v, str) and v != "", "auto, cpu or cuda"),

@@ -53,7 +53,7 @@ if IN_COLAB:  # only what Colab lacks, and nothing that these would bring: torch
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking],
                        check=True)
 
-from indad.widgets import banner
+from indad.notebook.widgets import banner
 banner(seconds={{seconds}})'''
 
 

@@ -54,9 +54,9 @@ def drawn(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def shared_backbones():
     """Build each packaged backbone once for a module that makes many models; nothing changes it."""
-    from indad import patchcore
+    from indad import features
 
-    original, built = patchcore.load_backbone, {}
+    original, built = features.load_backbone, {}
 
     def load_backbone(name, **options):
         if options["weights"]:
@@ -67,7 +67,7 @@ def shared_backbones():
         return built[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patchcore, "load_backbone", load_backbone)
+        patch.setattr(features, "load_backbone", load_backbone)
         yield
 
 

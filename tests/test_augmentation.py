@@ -94,7 +94,7 @@ def test_views_fill_the_bank_and_none_of_them_judges_its_own_image(drawn):
 
 def test_an_unknown_augmentation(drawn):
     with pytest.raises(InputError, match="did you mean rotations"):
-        PatchCore(augmentation="rotation").check_options()
+        PatchCore(augmentation="rotation").prepare()
 
 
 def test_random_shots_are_nested_and_differ_between_seeds_and_categories():

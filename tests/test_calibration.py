@@ -5,17 +5,9 @@ import pytest
 import torch
 
 from indad import PatchCore, load_dataset
-from indad.calibration import (
-    CALIBRATION_IMAGES,
-    CALIBRATIONS,
-    cross_fit,
-    draw_folds,
-    draw_groups,
-    hold_out,
-    judge,
-    leave_one_out,
-)
+from indad.calibration import CALIBRATIONS, cross_fit, leave_one_out, score_held_out
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, leave_out
+from indad.engine.groups import CALIBRATION_IMAGES, draw_folds, draw_groups, hold_out
 from indad.engine.search import MemoryIndex
 from indad.errors import InputError
 
@@ -98,7 +90,7 @@ def test_hold_out_keeps_groups_whole():
         assert len({labels[i] for i in kept}) + len(held_out) == count
     rows = rows_of(9)
     bank = rows[:PATCHES * 7]
-    scores, _ = judge(rows[PATCHES * 7:], MemoryIndex(bank), score, patches=PATCHES)
+    scores, _ = score_held_out(rows[PATCHES * 7:], MemoryIndex(bank), score, patches=PATCHES)
     np.testing.assert_allclose(scores, [literally(rows[i * PATCHES:][:PATCHES], bank)
                                         for i in (7, 8)], rtol=1e-5)
 
@@ -199,4 +191,4 @@ def test_twins_hide_a_part_from_leave_one_out_unless_groups_are_told(capsules):
 
 def test_an_unknown_calibration():
     with pytest.raises(InputError, match="did you mean leave-one-out"):
-        PatchCore(calibration="leave_one_out").check_options()
+        PatchCore(calibration="leave_one_out").prepare()

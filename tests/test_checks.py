@@ -236,7 +236,7 @@ def test_a_blank_picture_is_like_no_other():
 
 
 def test_many_rows_are_compared_in_parts(monkeypatch):
-    monkeypatch.setattr("indad.lookalikes.ROWS", 3)
+    monkeypatch.setattr("indad.data.near_duplicates.ROWS", 3)
     details = np.random.default_rng(0).normal(size=(8, 4096)).astype(np.float32)
     details /= np.linalg.norm(details, axis=1, keepdims=True)
     details[7] = details[1]

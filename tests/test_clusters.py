@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr("indad.experiment._write_pictures", lambda *arguments: None)
+    monkeypatch.setattr("indad.experiments.run._write_pictures", lambda *arguments: None)
 
 
 SWEEP = """

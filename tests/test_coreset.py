@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from indad import coreset
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_coreset
+from indad.engine import selection
 from indad.engine.selection import CoresetInterrupted
 
 
@@ -90,7 +90,7 @@ def test_a_memory_mapped_file_gives_the_selection_of_memory(tmp_path):
 
 def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
     """What bounds the memory when the features themselves lie in a file."""
-    read, sizes = coreset._Points.read, []
+    read, sizes = selection._Points.read, []
 
     def recorded(self, rows):
         sizes.append(len(read(self, rows)))
@@ -98,8 +98,8 @@ def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
 
     features = points(20000, 16, seed=13)
     whole = greedy_coreset(features, 1500)
-    monkeypatch.setattr(coreset._Points, "read", recorded)
-    monkeypatch.setattr(coreset, "WORKING_BYTES", 4 * 16 * 3000)
+    monkeypatch.setattr(selection._Points, "read", recorded)
+    monkeypatch.setattr(selection, "WORKING_BYTES", 4 * 16 * 3000)
     assert_same_selection(greedy_coreset(features, 1500), whole)
     assert max(sizes) == 3000
 
@@ -114,7 +114,7 @@ def test_ctrl_c_leaves_the_picks_made_so_far():
     with pytest.raises(CoresetInterrupted) as stopped:
         greedy_coreset(features, 600, block=32, progress=interrupt)
     assert isinstance(stopped.value, KeyboardInterrupt)
-    partial, whole = stopped.value.selection, greedy_coreset(features, 600, block=32)
+    partial, whole = stopped.value, greedy_coreset(features, 600, block=32)
     count = len(partial.indices)
     assert 99 <= count < 600
     assert torch.equal(partial.indices, whole.indices[:count])

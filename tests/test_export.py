@@ -1,28 +1,30 @@
 """The ONNX file says what the model says, needs no torch, and is not kept if it does not."""
 
-import copy
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from learned_state import changed, tensors_of
 from PIL import Image
 
 from indad import PatchCore
 from indad.calibration import conformal_threshold
 from indad.cli.commands import main
-from indad.coreset import CoresetSelection
 from indad.data.images import ImageTransform, read_image
 from indad.deploy import export
-from indad.deploy.export import Graph, SplitIndex, export_onnx, run_onnx
+from indad.deploy.export import Graph, export_onnx, run_onnx
 from indad.deploy.onnx_predict import prepare
 from indad.engine.batches import load_batches
 from indad.engine.search import MemoryIndex
 from indad.errors import InputError
+from indad.learned import module
+from indad.learned.module import SplitIndex
 
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 from make_format_1 import pictures  # noqa: E402
@@ -53,7 +55,7 @@ def model(shared_backbones, photos):
 def exported(model, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("onnx") / "plaid.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "SPLIT", 50)  # 128 bank rows: two splits and a part
+        patch.setattr(module, "SPLIT", 50)  # 128 bank rows: two splits and a part
         parity = export_onnx(model, file)
     assert parity.images_from == "training"
     assert parity.images == 5
@@ -64,7 +66,7 @@ def exported(model, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("k", [1, 4])
 @pytest.mark.parametrize("split", [7, 20, 1000])
 def test_the_split_search_equals_the_memory_index(monkeypatch, k, split):
-    monkeypatch.setattr(export, "SPLIT", split)
+    monkeypatch.setattr(module, "SPLIT", split)
     bank = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
     queries = torch.cat([torch.randn(30, 5), bank[:3]])
     wanted = MemoryIndex(bank, method="matmul").search(queries, k)
@@ -136,7 +138,7 @@ def test_files_of_all_variants_equal_their_models(options, tmp_path):
 def test_a_float16_bank_takes_half_the_room(model, exported, photos, tmp_path, monkeypatch):
     import onnx
 
-    monkeypatch.setattr(export, "SPLIT", 50)  # as the other file has it
+    monkeypatch.setattr(module, "SPLIT", 50)  # as the other file has it
     half = export_onnx(model, tmp_path / "half.onnx", bank_precision="float16",
                        check_images=photos[5:])
     assert half.images_from == "given"
@@ -161,11 +163,7 @@ def test_pictures_of_any_size_as_floats(model, photos, tmp_path):
     assert not any(isinstance(side, int) for side in image.shape[:3])
     for size in ((64, 64), (160, 96), (32, 64)):
         other = PatchCore(**model.options | {"resize": size, "crop": None})
-        other.prepare()
-        other.size_ = size
-        other.register_buffer("feature_scale_", model.feature_scale_)
-        other.keep(model.memory_bank_, CoresetSelection(model.coreset_indices_,
-                                                        model.coreset_radii_))
+        other.fitted_ = replace(model.fitted_, size=size, options=dict(other.options))
         wanted = other.predict(photos)
         pixels = np.stack([other.transform_.pixels(read_image(photo)) for photo in photos])
         scores, maps, _ = run_onnx(file, pixels.astype(np.float32) / 255)
@@ -335,16 +333,17 @@ def test_good_photos_are_found_in_the_layouts_of_the_field(tmp_path):
 
 
 def test_what_is_compared_on(model, photos, tmp_path):
-    forgetful = copy.copy(model)
-    forgetful.examples_ = []
+    forgetful = changed(model, examples=[])
     assert export._check_sources(model, photos[:2]) == (photos[:2], "given")
     assert export._check_sources(forgetful, None) == ([str(p) for p in photos[:5]], "training")
-    forgetful.files_ = [None, str(tmp_path / "gone.png")]
+    forgetful = changed(model, examples=[], files=[None, str(tmp_path / "gone.png")])
     noise, images_from = export._check_sources(forgetful, None)
     assert images_from == "noise" and noise[0].shape == (64, 64, 3)
 
 
 def test_a_backbone_is_not_moved_or_changed_by_an_export(model):
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before, network = tensors_of(model), model.extractor_
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     Graph(model, torch.float16, 1.0)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors_of(model).items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in network.state_dict().items())

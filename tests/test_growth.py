@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from indad.fitted import worst_covered
+from learned_state import changed, tensors_of
 from PIL import Image
 
-from indad import PatchCore, patchcore
+from indad import PatchCore
 from indad.cli.commands import main
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time
 from indad.data.synthetic.categories import draw_part
 from indad.deploy.explanation import explain
 from indad.errors import InputError
 from indad.experiments.records import config_hash
+from indad.learned.learning import worst_covered
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -84,9 +85,9 @@ def nearest(bank: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 def test_a_reserve_is_what_the_bank_covers_worst_and_changes_nothing_else(photos):
     plain, model = fitted(photos[:6]), fitted(photos[:6], reserve=0.1)
-    for name, tensor in plain.state_dict().items():
+    for name, tensor in tensors_of(plain).items():
         if not name.startswith("reserve"):
-            assert torch.equal(tensor, model.state_dict()[name]), name
+            assert torch.equal(tensor, tensors_of(model)[name]), name
     assert np.array_equal(plain.calibration_scores_, model.calibration_scores_)
     assert np.array_equal(plain.predict(photos).model_maps, model.predict(photos).model_maps)
     rows = scaled(model, photos[:6])
@@ -119,7 +120,7 @@ def test_new_patches_and_the_reserve_are_candidates_again_and_again(photos, opti
     """
     model, seen = fitted(photos[:4], reserve=0.1), 4
     if options:
-        model.options["memory_budget"] = options["memory_budget"]
+        model.set_params(memory_budget=options["memory_budget"])
     rows, from_before = scaled(model, photos), []
     for more in (4, 2):
         old, reserve, numbers = model.memory_bank_, model.reserve_, model.reserve_indices_
@@ -185,8 +186,8 @@ def test_good_scores_old_ones_stay_and_new_ones_are_left_out(photos):
     assert np.array_equal(model.calibration_peaks_[:6], peaks)
     owners, bank, found = model.coreset_indices_ // 64, model.memory_bank_, []
     for image, photo in enumerate(photos):
-        model.memory_bank_ = bank[owners != image]
-        found.append(float(model.predict(photo).scores[0]))
+        without = changed(model, memory_bank=bank[owners != image])
+        found.append(float(without.predict(photo).scores[0]))
     np.testing.assert_allclose(sorted(model.calibration_scores_[6:]), sorted(found[6:]), rtol=1e-4)
     assert (np.sort(found[:6]) <= np.sort(scores) + 1e-4).all()  # so what stayed is not too low
 
@@ -200,7 +201,7 @@ def test_folds_of_new_images_may_take_from_the_reserve(photos, monkeypatch):
             banks.append(bank_without(torch.arange(128) // 64 == image))
         return np.empty(0), np.empty(0)
 
-    monkeypatch.setattr("indad.growth.cross_fit", judged_without_each)
+    monkeypatch.setattr("indad.learned.learning.cross_fit", judged_without_each)
     model.update(photos[6:8])
     for image, bank in enumerate(banks):
         candidates = torch.cat([rows[(1 - image) * 64:][:64], reserve])
@@ -266,8 +267,7 @@ def test_other_options(photos, options):
 
 def test_whatever_stops_it_leaves_the_model_as_it_was(photos, monkeypatch, tmp_path):
     model = fitted(photos[:4], reserve=0.1)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    learned = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    before, record = tensors_of(model), model.fitted_
     (tmp_path / "bad.png").write_bytes(b"")
 
     def stop(*arguments, **options):
@@ -277,28 +277,29 @@ def test_whatever_stops_it_leaves_the_model_as_it_was(photos, monkeypatch, tmp_p
         model.update([photos[5], tmp_path / "bad.png"])
     with pytest.raises(InputError, match="groups has 1 labels for 2 images"):
         model.update(photos[4:6], groups=["a"])
-    for name in ("select", "worst_covered", "calibrate"):
+    for name in ("select_coreset", "worst_covered", "calibrate"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"indad.growth.{name}", stop)
+            patch.setattr(f"indad.learned.growth.{name}", stop)
             with pytest.raises(KeyboardInterrupt):
                 model.update(photos[4:6])
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert {name: vars(model)[name] for name in learned} == learned
+    assert model.fitted_ is record
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors_of(model).items())
     with pytest.raises(InputError, match="call fit"):
         PatchCore().update(photos)
 
 
-def test_stopped_before_it_has_a_reserve_a_fit_leaves_a_bank(photos, monkeypatch):
-    model, whole = fitted(photos[:3], reserve=0.1), fitted(photos[3:6])
+def test_stopped_after_its_selection_a_fit_leaves_the_model_as_it_was(photos, monkeypatch):
+    model = fitted(photos[:3], reserve=0.1)
+    record, before = model.fitted_, model.predict(photos).scores
 
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("indad.patchcore.worst_covered", stop)
+    monkeypatch.setattr("indad.learned.learning.worst_covered", stop)
     with pytest.raises(KeyboardInterrupt):
         model.fit(photos[3:6])
-    assert torch.equal(model.memory_bank_, whole.memory_bank_)
-    assert (len(model.reserve_), len(model.reserve_indices_), len(model.calibration_scores_)) == (0, 0, 0)
+    assert model.fitted_ is record
+    assert np.array_equal(model.predict(photos).scores, before)
 
 
 def test_groups_are_judged_as_one(photos):
@@ -381,4 +382,3 @@ def test_a_second_fit_forgets_the_files_of_the_first(photos):
     assert model.files_ == [str(photo) for photo in photos[:3]]
     model.fit_features(model.extract(photos[3:6]))
     assert (model.files_, model.examples_) == (None, [])
-    assert patchcore.path_of(photos[0]) == str(photos[0])

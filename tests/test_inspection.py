@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from learned_state import changed
 from PIL import Image
 
 from indad import PatchCore, patchcore
@@ -136,8 +137,7 @@ def test_a_loaded_model_knows_its_training_photos_or_does_without(saved, photos,
     inspect_images(loaded, [photos / "new" / "3.png"], tmp_path)
     assert Image.open(tmp_path / PICTURES / "3_why.png").width == 4 * 256
     for files in (None, ["/gone.png"] * 5):
-        loaded.files_ = files
-        inspect_images(loaded, [photos / "new" / "3.png"], tmp_path)
+        inspect_images(changed(loaded, files=files), [photos / "new" / "3.png"], tmp_path)
         assert Image.open(tmp_path / PICTURES / "3_why.png").width == 2 * 256
 
 
@@ -248,7 +248,7 @@ def test_only_its_own_results_are_replaced(model, photos, tmp_path, monkeypatch)
     one = [photos / "new" / "1.png"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "me.jpg").write_text("dear")
-    with pytest.raises(InputError, match=r"holds me\.jpg, which is no result of predict"):
+    with pytest.raises(InputError, match=r"holds me\.jpg, which is no part of results of predict"):
         inspect_images(model, one, tmp_path / "mine")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / SCORES).write_text("of something else")
@@ -267,7 +267,7 @@ def test_only_its_own_results_are_replaced(model, photos, tmp_path, monkeypatch)
     def pull_the_plug(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspection.results, "write_json", pull_the_plug)
+    monkeypatch.setattr(inspection, "write_json", pull_the_plug)
     for place in ("out", "fresh"):
         with pytest.raises(KeyboardInterrupt):
             inspect_images(model, [photos / "new"], tmp_path / place)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from indad import PatchCore, load_dataset
+from indad.data.files import in_units
 from indad.engine.machine import available_memory
-from indad.engine.memory import feature_store, in_units, memory_budget
+from indad.engine.memory import feature_store, memory_budget
 from indad.engine.selection import CoresetInterrupted
 from indad.errors import InputError
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from indad import metrics
+from indad.engine import ranks
 from indad.metrics import aupro, image_metrics, pixel_metrics
 
 
@@ -78,7 +78,7 @@ def test_image_metrics_equal_scikit_learn(digits):
 def test_chunks_change_nothing(monkeypatch):
     maps, masks = pictures(1, digits=1)
     whole = pixel_metrics(list(maps), list(masks))
-    monkeypatch.setattr(metrics, "CHUNK_PIXELS", 100)
+    monkeypatch.setattr(ranks, "CHUNK_PIXELS", 100)
     assert pixel_metrics(list(maps), list(masks)) == whole
 
 
@@ -102,7 +102,7 @@ def test_diagonal_neighbours_are_one_region():
     maps[0, 6, 6] = 1
     assert aupro(list(maps), list(masks), 0.3) == pytest.approx(
         literal_aupro(maps, masks, 0.3), abs=1e-12)
-    assert metrics._positives(list(maps), list(masks))[1].tolist() == [0.25, 0.25, 0.5]
+    assert ranks.defect_pixels(list(maps), list(masks))[1].tolist() == [0.25, 0.25, 0.5]
 
 
 def test_maps_of_different_sizes():
@@ -154,7 +154,7 @@ def test_memory_is_bounded_by_the_chunk_not_by_the_maps(monkeypatch):
 
     masks = np.zeros((128, 256, 256), bool)
     masks[:, :8, :8] = True
-    monkeypatch.setattr(metrics, "CHUNK_PIXELS", 1 << 18)
+    monkeypatch.setattr(ranks, "CHUNK_PIXELS", 1 << 18)
     tracemalloc.start()
     found = pixel_metrics(Lazy(), masks)
     peak = tracemalloc.get_traced_memory()[1]

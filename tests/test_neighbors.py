@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from indad import neighbors
+from indad.engine import search
 from indad.engine.search import METHODS, MemoryIndex
 from indad.neighbors import nearest
 
@@ -38,7 +38,7 @@ def test_chunks_change_nothing(monkeypatch):
     bank = torch.randn(200, 8, generator=torch.Generator().manual_seed(2))
     queries = torch.randn(50, 8, generator=torch.Generator().manual_seed(3))
     whole = nearest(queries, bank, 3, method="matmul")
-    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 4 * 200 * 7)  # seven queries at a time
+    monkeypatch.setattr(search, "CHUNK_BYTES", 4 * 200 * 7)  # seven queries at a time
     pieces = nearest(queries, bank, 3, method="matmul")
     assert torch.equal(whole[1], pieces[1])
     torch.testing.assert_close(whole[0], pieces[0])
@@ -84,7 +84,7 @@ def test_the_bound_on_rounding_holds(method, scale):
     smallest, error = index._block_costs(queries)
     points, rows = (queries - index._origin).double(), (bank - index._origin).double()
     costs = rows.square().sum(1) / 2 - points @ rows.T
-    true = torch.stack([block.amin(1) for block in costs.split(neighbors.BLOCK, dim=1)], 1)
+    true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
     assert ((smallest - true).abs() <= error).all()
     if method == "bfloat16":  # and is not so wide that it says nothing
         assert ((smallest - true).abs() > 0.02 * error).any()
@@ -94,8 +94,8 @@ def test_queries_are_split_without_a_trace(monkeypatch):
     bank = torch.randn(1200, 8, generator=torch.Generator().manual_seed(7))
     queries = torch.randn(900, 8, generator=torch.Generator().manual_seed(8))
     whole = MemoryIndex(bank, method="float32").search(queries)
-    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(neighbors, "TILE", (64, 1024))
+    monkeypatch.setattr(search, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(search, "TILE", (64, 1024))
     pieces = MemoryIndex(bank, method="float32").search(queries)
     assert torch.equal(whole[0], pieces[0]) and torch.equal(whole[1], pieces[1])
 

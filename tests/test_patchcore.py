@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from learned_state import changed
 from PIL import Image
 
 from indad import PRESETS, PatchCore, evaluate, load_dataset
@@ -40,7 +41,7 @@ def test_shapes_and_learned_state(model, prediction, capsules):
     assert prediction.scores.shape == (len(test),)
     assert prediction.model_maps.shape == (len(test), 256, 256)
     assert prediction.indices == list(range(len(test)))
-    assert {"memory_bank_", "coreset_indices_"} <= set(model.state_dict())
+    assert model.memory_bank_ is model.fitted_.memory_bank
 
 
 def test_it_finds_the_defects(prediction, capsules):
@@ -223,10 +224,9 @@ def test_one_training_image_has_no_leave_one_out_scores(capsules):
 
 def test_leave_one_out_scores_are_those_of_a_bank_without_the_image(model, capsules):
     owners = model.coreset_indices_ // 1024
-    without = PatchCore(**OPTIONS).fit(capsules[0])
     scores = []
     for image, item in enumerate(capsules[0]):
-        without.memory_bank_ = model.memory_bank_[owners != image]
+        without = changed(model, memory_bank=model.memory_bank_[owners != image])
         scores.append(float(without.predict(item).scores[0]))
     np.testing.assert_allclose(sorted(model.calibration_scores_), sorted(scores), rtol=1e-4)
 
@@ -284,9 +284,8 @@ def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):
 
 def test_mixed_precision_of_the_backbone_changes_scores_little(model, capsules):
     exact = model.predict(capsules[1]).scores
-    half = PatchCore(**OPTIONS)
-    half.__dict__.update(model.__dict__)
-    half.options = model.options | {"precision": "float16"}
+    half = PatchCore(**model.get_params() | {"precision": "float16"})
+    half.fitted_ = model.fitted_
     coarse = half.predict(capsules[1]).scores
     assert not np.array_equal(coarse, exact)  # it did compute in half precision
     np.testing.assert_allclose(coarse, exact, rtol=1.5e-3)

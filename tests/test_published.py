@@ -1,4 +1,4 @@
-"""The published numbers in results/published.json are complete and agree with themselves."""
+"""The published numbers in indad/experiments/published.json are complete and agree with themselves."""
 
 import json
 from decimal import Decimal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).resolve().parents[1] / "results" / "published.json"
+PATH = Path(__file__).resolve().parents[1] / "indad" / "experiments" / "published.json"
 DATA = json.loads(PATH.read_text(encoding="utf-8"), parse_float=Decimal)  # keeps the digits written
 TABLES = {table["id"]: table for table in DATA["tables"]}
 PER_CATEGORY = [name for name, table in TABLES.items() if "categories" in table]

@@ -105,10 +105,10 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_all_categories_share_one_backbone(drawn, tmp_path, monkeypatch):
-    from indad import patchcore
+    from indad import features
 
-    original, built = patchcore.load_backbone, []
-    monkeypatch.setattr(patchcore, "load_backbone",
+    original, built = features.load_backbone, []
+    monkeypatch.setattr(features, "load_backbone",
                         lambda name, **options: built.append(name) or original(name, **options))
     base = ("--dataset", drawn, "--overlays", 0, "--resize", 96, "--output", tmp_path)
     assert command(*base, "--category", "tiles") == 0
@@ -197,7 +197,7 @@ def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_pat
 
     base = ("--dataset", drawn / "tiles", "--output", tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("indad.experiment._write_pictures", pull_the_plug)
+        patch.setattr("indad.experiments.run._write_pictures", pull_the_plug)
         assert command(*base) == 130
     assert not list(tmp_path.rglob("metrics.json"))
     # A power cut cannot even clean up: plant what it would leave, half a metrics.json included.
@@ -219,7 +219,7 @@ def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
     base = ("--dataset", drawn / "tiles", "--output", tmp_path)
     assert command(*base) == 0
     before = (only_run(tmp_path) / "metrics.json").read_text()
-    monkeypatch.setattr("indad.experiment._write_pictures",
+    monkeypatch.setattr("indad.experiments.run._write_pictures",
                         lambda *a, **o: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert command(*base) == 2
     assert (only_run(tmp_path) / "metrics.json").read_text() == before

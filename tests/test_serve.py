@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsing import keep_picture, need_browser, running_browser, watched
+from learned_state import changed
 from PIL import Image
 
 from indad import PatchCore, load_dataset
@@ -87,10 +88,9 @@ def test_the_answer_is_what_the_model_says(client, fitted):
         assert why.width == 4 * 256  # both photos, and both patches from close by
 
 
-def test_without_its_training_photos_the_answer_shows_the_photos_own_patch(fitted, tmp_path,
-                                                                           monkeypatch):
+def test_without_its_training_photos_the_answer_shows_the_photos_own_patch(fitted, tmp_path):
     model, test = fitted
-    monkeypatch.setattr(model, "files_", [str(tmp_path / "gone.png")] * model.given_)
+    model = changed(model, files=[str(tmp_path / "gone.png")] * model.given_)
     answer = post(serve.make_app(model, "tiles", PORT).test_client(),
                   test[0].path.read_bytes()).get_json()
     why = Image.open(io.BytesIO(base64.b64decode(answer["why"].split(",")[1])))

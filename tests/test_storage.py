@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from indad.engine.storage import FORMAT, RECORD, TENSORS, weights_digest
+from learned_state import tensors_of
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indad import PatchCore
 from indad.backbones.loading import load_backbone
 from indad.data.files import sha256_of
-from indad.engine import storage
 from indad.errors import InputError
+from indad.learned import storage
+from indad.learned.storage import FORMAT, RECORD, TENSORS, weights_digest
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -74,9 +75,9 @@ def test_scores_maps_and_learned_state_are_the_same_to_the_bit(model, original):
     before, after = model.predict(pictures()), loaded.predict(pictures())
     assert np.array_equal(before.scores, after.scores)
     assert np.array_equal(before.model_maps, after.model_maps)
-    assert set(model.state_dict()) == set(loaded.state_dict())
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    assert set(tensors_of(model)) == set(tensors_of(loaded))
+    for name, tensor in tensors_of(model).items():
+        assert torch.equal(tensor, tensors_of(loaded)[name]), name
     assert np.array_equal(model.calibration_scores_, loaded.calibration_scores_)
     assert np.array_equal(model.calibration_peaks_, loaded.calibration_peaks_)
     assert (loaded.grid_, loaded.size_, loaded.images_) == ((8, 8), (64, 64), 5)

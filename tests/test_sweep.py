@@ -18,12 +18,13 @@ from indad.experiments.plans import EXPERIMENTS, RunPlan, expand, expand_experim
 from indad.experiments.run import run
 from indad.experiments.sweep import run_sweep
 from indad.experiments.tables import published_table
+from indad.learned import learning
 from indad.patchcore import PatchCore
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr("indad.experiment._write_pictures", lambda *arguments: None)
+    monkeypatch.setattr("indad.experiments.run._write_pictures", lambda *arguments: None)
 
 
 def plans_for(drawn, **choices):
@@ -48,11 +49,11 @@ def test_a_run_of_a_sweep_is_the_run_alone(drawn, tmp_path, options):
 @pytest.mark.slow
 def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
     calls = []
-    extract, select = PatchCore.extract, PatchCore._select
+    extract, select = PatchCore.extract, learning.select_coreset
     monkeypatch.setattr(PatchCore, "extract", lambda self, *arguments, **options: calls.append(
         "extract") or extract(self, *arguments, **options))
-    monkeypatch.setattr(PatchCore, "_select", lambda self, *arguments: calls.append(
-        "select") or select(self, *arguments))
+    monkeypatch.setattr(learning, "select_coreset", lambda *arguments, **options: calls.append(
+        "select") or select(*arguments, **options))
     plans = expand(str(drawn), ["tiles"], seeds=(0, 1), shots=(2, None),
                    choices={"coreset_ratio": [0.01, 0.02, 0.1], "image_score": ["max", "top"]})
     assert len(plans) == 24
@@ -91,7 +92,7 @@ def test_a_sweep_goes_on_where_it_stopped(drawn, tmp_path, monkeypatch):
         run_sweep(plans, output=tmp_path, on_run=interrupt)
     (state,) = tmp_path.glob(".sweep-*")
     monkeypatch.setattr(PatchCore, "extract", None)  # not needed: the features are kept
-    monkeypatch.setattr(PatchCore, "_select", None)
+    monkeypatch.setattr(learning, "select_coreset", None)
     outcomes = run_sweep(plans, output=tmp_path)
     assert sum(outcome.reused for outcome in outcomes) == 2
     assert not state.exists()

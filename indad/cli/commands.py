@@ -162,13 +162,13 @@ def _fit(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ..data.layouts import good_photos
-    from ..engine.storage import check_replaceable
     from ..experiments.run import check_run, make_model
+    from ..learned.storage import check_free
 
     photos = good_photos(Path(options.folder))
     model = make_model(options.preset, _one_model(options) | {"reserve": options.reserve})
     check_run("model", options.false_alarm_rate)
-    check_replaceable(Path(options.output))
+    check_free(Path(options.output))
     model.false_alarm_rate = options.false_alarm_rate
     with Bars() as bars:
         bars.note(f"{options.folder}: {model.plan(photos)}")
@@ -185,11 +185,11 @@ def _update(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ..data.layouts import good_photos
-    from ..engine.storage import check_replaceable
+    from ..learned.storage import check_free
     from ..patchcore import PatchCore
 
     photos, output = good_photos(Path(options.folder)), options.output or options.model
-    check_replaceable(Path(output))
+    check_free(Path(output))
     model = PatchCore.load(options.model, weights=options.weights, device=options.device)
     before, remembered = model.images_, len(model.memory_bank_)
     with Bars() as bars:

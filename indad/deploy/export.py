@@ -22,10 +22,10 @@ from ..backbones.registry import COARSEST
 from ..calibration import conformal_threshold
 from ..data.files import check_writable, complete_file, explain_full_disk, in_units
 from ..data.images import as_rgb
-from ..data.sources import as_list
+from ..data.sources import EXAMPLES, as_list
 from ..engine.fused import SameConvolution
 from ..errors import InputError, first_line, unknown
-from ..patchcore import EXAMPLES, PatchCore
+from ..patchcore import PatchCore
 
 OPSET = 18
 SPLIT = 4096  # bank rows compared at a time: 16 MB of distances for an image of 1,024 patches

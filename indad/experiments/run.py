@@ -23,9 +23,9 @@ from ..data.layouts import Item
 from ..deploy.explanation import explain_features, why_picture
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
-from ..engine.memory import FitPlan
 from ..engine.prediction import Prediction
 from ..errors import InputError, Progress, unknown
+from ..learned.plan import FitPlan
 from ..metrics import FRAMES, evaluate
 from ..patchcore import PatchCore
 from ..presets import PRESETS, check_options

@@ -64,8 +64,9 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
             picked.indices.to(device), picked.radii, scale, none, none, learned.grid, learned.size,
             images, learned.views, positions,
             given=len(features) // features.views + len(features.skipped),
-            files=training and training.files, examples=training.examples if training else [],
-            fingerprint=training and training.fingerprint(features.skipped),
+            files=training.files if training else None,
+            examples=training.examples if training else [],
+            fingerprint=training.fingerprint(features.skipped) if training else None,
             reserve=rows[reserve].to(device, torch.float32), reserve_indices=reserve.to(device),
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped)
 

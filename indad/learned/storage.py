@@ -27,6 +27,7 @@ from ..data.files import (
 )
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
+from ..presets import Parameters, check_options
 from .fitted import Fitted
 
 FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
@@ -138,6 +139,10 @@ def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict[s
     """Arguments of `PatchCore` from a record; `weights` says where the checkpoint lies now."""
     options = {name: tuple(value) if isinstance(value, list) else value
                for name, value in record["options"].items()}
+    try:
+        check_options(Parameters().get_params() | options | {"weights": None})
+    except InputError as error:
+        raise InputError(f"{folder}: its record is not as indad writes it ({error})") from error
     if weights is not None:
         return options | {"weights": str(weights)}
     if options["weights"] and not Path(options["weights"]).is_file():

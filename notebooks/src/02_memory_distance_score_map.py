@@ -30,7 +30,7 @@ train, test = load_dataset("synthetic", "gear")
 train = train.replaced(train[:16])
 model = PatchCore(resize=192, coreset_ratio=1.0, num_neighbors=1, device="cpu", seed=0)
 remembered = model.extract(train)      # one row for each patch of each photo
-model.fit_features(remembered)         # balances the layers, fills the bank
+model.fit_features(remembered)         # fills the bank, with the layers balanced
 print(len(train), "photos,", len(remembered.rows), "patches remembered")
 
 # %%
@@ -53,7 +53,7 @@ browse_matches(model, train, defective)
 # %%
 import torch
 
-bank = remembered.rows                                   # (m, d), balanced by the fit
+bank = remembered.rows * model.feature_scale_            # (m, d), balanced as in the fit
 extracted = model.extract(test)
 queries = extracted.rows * model.feature_scale_          # (n, d), balanced alike
 per_image = queries.view(len(test), extracted.patches, -1)

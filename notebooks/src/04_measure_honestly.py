@@ -48,8 +48,7 @@ first = next(iter(detectors.values()))
 seen, unseen = first.extract(train, training=True), first.extract(test)
 predictions = {}
 for name, model in detectors.items():
-    copy = seen.of(range(len(train)), budget=10**9)  # fitting scales features in place
-    predictions[name] = model.fit_features(copy).predict_features(unseen)
+    predictions[name] = model.fit_features(seen).predict_features(unseen)
     auroc = image_metrics(predictions[name].scores, labels)["image_auroc"]
     print(f"{name:20s} image AUROC {auroc:.4f}")
 print(f"on {sum(labels == 0)} good and {sum(labels == 1)} defective images")
@@ -399,11 +398,12 @@ show(figure, "left: AUROC of 200 guessing detectors, the best marked; right: AUR
 
 # %%
 import json
+from pathlib import Path
 
-from indad.experiments.tables import PUBLISHED
+import indad
 
-sweep = PUBLISHED.parent / "reference/sweeps/synthetic/summary.json"
-rows = json.loads(sweep.read_text())
+results = Path(indad.__file__).parents[1] / "results"
+rows = json.loads((results / "reference/sweeps/synthetic/summary.json").read_text())
 chosen = [r for r in rows if r["category"] == "gear" and r["backbone"] == "efficientnet_lite0"]
 for ratio in sorted({r["coreset_ratio"] for r in chosen}):
     values = sorted(r["image_auroc"] for r in chosen if r["coreset_ratio"] == ratio)

@@ -50,7 +50,6 @@ judged = [*[item for item in test if not item.label][:12],
 labels = np.array([item.label for item in judged])
 
 # %%
-from dataclasses import replace
 from functools import cache
 
 from indad import PatchCore
@@ -68,8 +67,7 @@ def judge(name, seed=0, **more):
     loaded, good, new = extracted(name, **more)
     model = PatchCore(**loaded.options | dict(seed=seed))
     model.prepare(shared=loaded)
-    model.fit_features(replace(good, rows=good.rows.clone()))  # which it scales in place
-    return model, model.predict_features(new)
+    return model.fit_features(good), model.predict_features(new)
 
 # %%
 from indad.data.images import read_image
@@ -370,30 +368,30 @@ for c in sweep["comparisons"] if stored.exists() else ():
 # ## What others measured
 #
 # Larger backbones and real photos (MVTec AD, fifteen categories), as published; the file with sources and
-# caveats is `results/published.json`.
+# caveats is `indad/experiments/published.json`.
 
 # %%
-published = results / "published.json"
-if published.exists():
-    tables = {entry["id"]: entry for entry in json.loads(published.read_text())["tables"]}
-    figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
-    rows = tables["paper-backbones"]["rows"]
-    nets = [*dict.fromkeys(row["backbone"] for row in rows)]
-    for ratio, marker, colour in ((0.1, "o", GOOD), (0.01, "^", DEFECTIVE)):
-        ours = [row for row in rows if row["coreset_ratio"] == ratio]
-        axes.plot([row["mean"]["image_auroc"] for row in ours],
-                  [nets.index(row["backbone"]) for row in ours], marker, color=colour,
-                  label=f"coreset {ratio:.0%}")
-    axes.set_yticks(range(len(nets)), nets)
-    axes.set(xlabel="image AUROC on MVTec AD, %", title="the paper's backbones (second-hand copy)")
-    axes.legend()
-    show(figure, "published image AUROC of five ImageNet backbones at two coreset ratios")
+from indad.experiments.tables import PUBLISHED
+
+tables = {entry["id"]: entry for entry in json.loads(PUBLISHED.read_text())["tables"]}
+figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
+rows = tables["paper-backbones"]["rows"]
+nets = [*dict.fromkeys(row["backbone"] for row in rows)]
+for ratio, marker, colour in ((0.1, "o", GOOD), (0.01, "^", DEFECTIVE)):
+    ours = [row for row in rows if row["coreset_ratio"] == ratio]
+    axes.plot([row["mean"]["image_auroc"] for row in ours],
+              [nets.index(row["backbone"]) for row in ours], marker, color=colour,
+              label=f"coreset {ratio:.0%}")
+axes.set_yticks(range(len(nets)), nets)
+axes.set(xlabel="image AUROC on MVTec AD, %", title="the paper's backbones (second-hand copy)")
+axes.legend()
+show(figure, "published image AUROC of five ImageNet backbones at two coreset ratios")
 
 # %%
-for key in ("wrn50", "clip-rn50", "clip-rn101") if published.exists() else ():
+for key in ("wrn50", "clip-rn50", "clip-rn101"):
     entry = tables[f"palladino-10-{key}"]
     print(f"{entry['backbone']:<16} image AUROC {entry['mean']['image_auroc']} %")
-for entry in tables["fewshot-winclip-mvtec"]["methods"] if published.exists() else ():
+for entry in tables["fewshot-winclip-mvtec"]["methods"]:
     if entry["method"] in ("PatchCore", "AnomalyDINO-S 448"):
         print(f"with one photo, {entry['method']}: image AUROC {entry['shots']['1']['image_auroc']} %")
 

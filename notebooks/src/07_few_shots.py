@@ -362,10 +362,12 @@ print(f"with 5 + 5 images {100 * np.mean(measured[5] == 1):.0f} % of the test se
 
 # %%
 import json
+from pathlib import Path
 
-from indad.experiments.tables import PUBLISHED
+import indad
 
-sweep = PUBLISHED.parent / "reference/sweeps/synthetic/summary.json"
+results = Path(indad.__file__).parents[1] / "results"
+sweep = results / "reference/sweeps/synthetic/summary.json"
 rows = [row for row in json.loads(sweep.read_text()) if row["coreset_ratio"] == 0.1]
 for other in ("efficientnet_lite1", "efficientnet_lite2"):
     found = compare(rows, "backbone", "efficientnet_lite0", other)
