@@ -37,6 +37,24 @@ CALIBRATIONS = ("leave-one-out", "folds", "held-out")
 Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
 
 
+def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
+              select: Callable[[Tensor], Tensor], judges: Tensor | None, method: str, *,
+              patches: int, views: int, groups: Sequence | None, seed: int,
+              progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+    """Image scores and peaks of good images, in one of the three ways; see their functions.
+
+    `judges` are the features of images that were held out, where `method` holds some out.
+    """
+    if judges is not None:
+        return score_held_out(judges, index, score, patches=patches, views=views,
+                              progress=progress)
+    if method == "folds":
+        return cross_fit(rows, select, score, patches=patches, views=views, groups=groups,
+                         seed=seed, progress=progress)
+    return leave_one_out(rows, index, owners, score, patches=patches, views=views, groups=groups,
+                         seed=seed, progress=progress)
+
+
 def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score, *, patches: int,
                   views: int = 1, groups: Sequence | None = None, seed: int = 0,
                   progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +105,9 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
     return _judged(rows, cases(), sum(map(len, folds)), score, patches, views, progress)
 
 
-def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: int, views: int = 1,
-          progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: int,
+                   views: int = 1, progress: Progress | None = None,
+                   ) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks, as `leave_one_out` returns them, of images that were held out."""
     images = len(rows) // (patches * views)
     return _judged(rows, ((image, index) for image in range(images)), images, score, patches,

@@ -17,9 +17,9 @@ from .engine.search import distances_to
 from .engine.selection import (
     CoresetInterrupted,
     bank_size,
+    begin,
     farthest_first,
     leave_out,
-    random_start,
 )
 from .engine.tables import Table
 from .errors import Progress
@@ -55,7 +55,7 @@ def greedy_coreset_one_at_a_time(features: Tensor, size: int, *, start: int | No
 
     Takes the same arguments as `greedy_coreset` and reads all `(n, d)` features for each pick.
     """
-    distances, first = _begin(features, size, start, seed, distances)
+    distances, first = begin(features, size, start, seed, distances)
     indices, radii = [], []
     for step in range(size):
         pick = first if step == 0 and first is not None else int(distances.argmax())
@@ -88,7 +88,7 @@ def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed
         >>> selection = greedy_coreset(features, 100)
         >>> bank, smaller = features[selection.indices], features[selection.first(10).indices]
     """
-    distances, first = _begin(features, size, start, seed, distances)
+    distances, first = begin(features, size, start, seed, distances)
     return CoresetSelection(*farthest_first(features, size, first=first, distances=distances,
                                             block=block, progress=progress))
 
@@ -131,20 +131,7 @@ def select_coreset(features: Table, size: int, options: Mapping[str, Any], *,
         start = 0 if options["coreset_start"] == "first" else None
     if left_out is not None:
         start, known = leave_out(left_out, start, known, seed=seed)
-    return greedy_coreset(
-        seen, size, start=start, seed=seed, distances=known,
-        progress=progress and (lambda done, total: progress("selecting coreset", done, total)))
-
-
-def _begin(features: Table, size: int, start: int | None, seed: int,
-           distances: Tensor | None) -> tuple[Tensor, int | None]:
-    """Check the arguments; initial distances and the first pick (None: the largest distance)."""
-    count = len(features)
-    if not 1 <= size <= count:
-        raise ValueError(f"size is {size}, but there are {count} features: choose 1 to {count}")
-    if start is not None and not 0 <= start < count:
-        raise ValueError(f"start is {start}, but there are {count} features")
-    if distances is not None:
-        return distances.to(features.device, torch.float32, copy=True), start
-    infinite = torch.full((count,), torch.inf, device=features.device)
-    return infinite, random_start(count, seed) if start is None else start
+    tell = progress and (lambda done, total: progress("selecting coreset", done, total))
+    known, first = begin(seen, size, start, seed, known)
+    return CoresetSelection(*farthest_first(seen, size, first=first, distances=known,
+                                            progress=tell))

@@ -23,8 +23,11 @@ from .data.images import ImageTransform
 from .engine.extraction import PatchFeatures, describe_images, gather
 from .engine.machine import pick_device
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
-from .engine.tables import CHUNK_ROWS
+from .engine.scaling import layer_scales
 from .errors import Progress
+
+__all__ = ["PATCH_FEATURES", "PatchNetwork", "adaptive", "as_rows", "concatenate", "layer_scales",
+           "load_network", "single", "tokens", "unfolded", "unpadded", "weighted"]
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
@@ -75,25 +78,6 @@ PATCH_FEATURES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
 def as_rows(features: Tensor) -> Tensor:
     """`(b, d, h, w)` -> `(b * h * w, d)`: one row a patch, image by image, row by row."""
     return features.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def layer_scales(features: Tensor, channels: Sequence[int]) -> Tensor:
-    """`(d,)` factors that let every layer contribute equally to squared distances, on average.
-
-    Without them the layer with more or larger channels drowns the other: in EfficientNet-Lite0,
-    40 channels against 112. Scaled, the total variance of the `(n, d)` features is d, of which
-    each of the layers, `channels` wide (or a multiple of it, if unfolded), has an equal share.
-    """
-    channels = [width * features.shape[1] // sum(channels) for width in channels]
-    # In parts and in double precision: features may be half precision numbers in a large file.
-    count = len(features)
-    mean = sum(part.double().sum(0) for part in features.split(CHUNK_ROWS)) / count
-    squares = sum((part - mean).square().sum(0) for part in features.split(CHUNK_ROWS))
-    variance = (squares / max(count - 1, 1)).float()
-    total = torch.stack([part.sum() for part in variance.split(channels)])
-    share = features.shape[1] / len(channels)
-    return (share / total.clamp_min(1e-12)).sqrt().repeat_interleave(
-        torch.tensor(channels, device=features.device))
 
 
 @dataclass(frozen=True)

@@ -91,14 +91,11 @@ class PatchCore(Parameters):
         was calibrated.
         """
         began = time.perf_counter()
-        network, training = self.prepare(), training_set(X, y, groups)
+        network = self.prepare()
+        training = training_set(X, y, groups)
         features = self._extract(training.sources, self.augmentation, strict, progress)
-        extract_s = time.perf_counter() - began
         self._assign(features, network, training=training, progress=progress, copy=False,
-                     groups=features.pick(training.groups))
-        timings = self.fitted_.timings
-        self.fitted_ = replace(self.fitted_, timings=timings | {
-            name: timings[name] + extract_s for name in ("extract_s", "fit_s")})
+                     extract_s=time.perf_counter() - began)
         return self
 
     def fit_features(self, features: PatchFeatures, *, groups: Sequence | None = None,
@@ -131,26 +128,20 @@ class PatchCore(Parameters):
         """Learn more good images later, without those learned before.
 
         The bank grows to `coreset_ratio` of all patches seen, by those of the new images (and of
-        the reserve, if one was kept) that are farthest from it, see learned/growth.py, also for what
-        becomes of the threshold. The scales of the layers stay those of the first images: others
-        would make every distance another. So when the new images look very different (another
-        camera), fit again on all of them.
+        the reserve, if one was kept) that are farthest from it, see learned/growth.py, also for
+        what becomes of the threshold. The scales of the layers stay those of the first images:
+        others would make every distance another. So when the new images look very different
+        (another camera), fit again on all of them.
 
         Takes what `fit` takes; here `skipped_` counts from the first of the new images. Raises what
         `fit` raises, and `InputError` if there is no bank yet. Whatever stops it, Ctrl-C included,
         leaves the model as it was.
-
-        Example:
-            >>> model = PatchCore.load("bolts").update(more)
-            >>> model.save("bolts")
         """
-        fitted, began, training = self.check_fitted(), time.perf_counter(), training_set(X, None, groups)
+        fitted, began = self.check_fitted(), time.perf_counter()
+        training = training_set(X, groups=groups)
         features = self._extract(training.sources, self.augmentation, strict, progress)
-        extract_s = time.perf_counter() - began
-        grown = grow(fitted, features, self.options, groups=features.pick(training.groups),
-                     training=training, progress=progress)
-        timings = {"extract_s": extract_s, "fit_s": extract_s + grown.timings["fit_s"]}
-        self.fitted_ = replace(grown, timings=timings)
+        self.fitted_ = grow(fitted, features, self.options, training=training, progress=progress,
+                            extract_s=time.perf_counter() - began)
         return self
 
     def extract(self, X: object, *, training: bool = False, strict: bool = True,
@@ -170,10 +161,7 @@ class PatchCore(Parameters):
             budget=memory_budget(self.memory_budget), strict=strict, progress=progress)
 
     def plan(self, X: object) -> FitPlan:
-        """What `fit` will take, from two of the images and timings of a moment.
-
-        Raises `InputError` for options out of range or when neither image can be read.
-        """
+        """What `fit` will take: time, memory, patches; see `plan_fit`."""
         network = self.prepare()
         return plan_fit(network, network.transform, training_set(X).sources, self.options)
 
@@ -258,10 +246,6 @@ class PatchCore(Parameters):
 
         Executes nothing that is in the files. Raises `InputError` for files that are missing,
         changed or of a newer format, and for a backbone that is not the one it was fitted with.
-
-        Example:
-            >>> model.save("bolts")
-            >>> PatchCore.load("bolts").predict("new.jpg").scores
         """
         folder = Path(folder)
         record, tensors = storage.read_model(folder)

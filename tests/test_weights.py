@@ -393,10 +393,10 @@ def test_an_address_is_downloaded_once_and_checked(unreachable, monkeypatch):
         assert (url, prefix, progress) == (address, "1234abcd", False)
         torch.save({"state_dict": {"conv1.weight": torch.ones(3)}}, file)
 
-    monkeypatch.setattr("indad.weights.answers", lambda address: True)
+    monkeypatch.setattr("indad.backbones.weights.answers", lambda address: True)
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     assert list(fetch_address(address, check_hash=True)) == ["conv1.weight"]
-    monkeypatch.setattr("indad.weights.answers", lambda address: False)
+    monkeypatch.setattr("indad.backbones.weights.answers", lambda address: False)
     assert list(fetch_address(address)) == ["conv1.weight"]  # from the cache
 
 
@@ -406,7 +406,7 @@ def test_the_antialiased_networks_published_file_is_loaded(unreachable, monkeypa
     with pytest.raises(InputError, match="could not be downloaded .*does not answer"):
         load_backbone("antialiased_wide_resnet50_2")
     tensors = package.wide_resnet50_2().state_dict()
-    monkeypatch.setattr("indad.weights.answers", lambda address: True)
+    monkeypatch.setattr("indad.backbones.weights.answers", lambda address: True)
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, file, prefix, progress:
                         torch.save({"state_dict": tensors, "epoch": 1}, file))
     extractor, _ = load_backbone("antialiased_wide_resnet50_2")

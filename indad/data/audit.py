@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..engine.batches import READERS as THREADS
 from ..errors import InputError
 from .datasets import list_categories, read_category
-from .images import IMAGE_SUFFIXES, opened, read_image
+from .images import IMAGE_SUFFIXES, READERS, opened, read_image
 from .layouts import GOOD_NAMES, Item, images_in
 from .near_duplicates import alike, fine_detail
 
@@ -155,7 +154,7 @@ class _Examined:
         self.train, self.test, self.root, self.layout = train, test, root, layout
         self.items = [*train, *test]
         self.pictures: dict[Path, _Picture] = {}
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             looks = pool.map(_look, [item.path for item in self.items])
             for done, (item, picture) in enumerate(zip(self.items, looks, strict=True), start=1):
                 self.pictures[item.path] = picture

@@ -26,6 +26,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
 # the file to another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+READERS = 4  # threads that decode files at the same time
 MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 LARGE_PIXELS = 2 ** 24
 _one_large_at_a_time = Lock()  # or four threads would hold four times that

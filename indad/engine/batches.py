@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.images import ImageTransform, Placement, as_rgb
+from ..data.images import READERS, ImageTransform, Placement, as_rgb
 from ..errors import InputError
 
-READERS, BATCHES_AHEAD = 4, 2
+BATCHES_AHEAD = 2
 
 
 def load_batches(sources: list, transform: ImageTransform, *, batch_size: int,

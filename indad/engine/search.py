@@ -197,6 +197,20 @@ def distances_to(bank: Tensor, features: Table) -> Tensor:
                       for part in parts]).to(features.device)
 
 
+def worst_covered(features: Table, bank: Tensor, taken: Tensor, size: int) -> Tensor:
+    """`(r,)` int64: which of `(n, d)` features a bank covers worst, the farthest first.
+
+    Args:
+        taken: int64, rows that are in the bank; they are left out.
+        size: how many; all others if there are fewer.
+    """
+    size = min(size, len(features) - len(taken))
+    if not size:  # and nothing is searched
+        return taken[:0]
+    distances = distances_to(bank, features)
+    return distances.index_fill_(0, taken.to(distances.device), -1).topk(size).indices
+
+
 def _padded(dim: int) -> int:
     return -(-(dim + 3) // 32) * 32
 

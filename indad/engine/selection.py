@@ -136,6 +136,20 @@ def leave_out(left_out: Tensor, start: int | None, distances: Tensor | None, *,
     return int(stay[first]), infinite.masked_fill(left_out, 0)
 
 
+def begin(features: Table, size: int, start: int | None, seed: int,
+          distances: Tensor | None) -> tuple[Tensor, int | None]:
+    """Check the arguments; initial distances and the first pick (None: the largest distance)."""
+    count = len(features)
+    if not 1 <= size <= count:
+        raise ValueError(f"size is {size}, but there are {count} features: choose 1 to {count}")
+    if start is not None and not 0 <= start < count:
+        raise ValueError(f"start is {start}, but there are {count} features")
+    if distances is not None:
+        return distances.to(features.device, torch.float32, copy=True), start
+    infinite = torch.full((count,), torch.inf, device=features.device)
+    return infinite, random_start(count, seed) if start is None else start
+
+
 def expected_seconds(count: int, size: int, searched: int, dim: int) -> float:
     """What selecting `size` of `count` features, and `searched` searches, take on this processor.
 

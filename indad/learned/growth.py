@@ -11,7 +11,6 @@ out of this reserve is closer to the bank than anything in it.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,20 +20,16 @@ from ..coreset import bank_size, select_coreset
 from ..data.sources import TrainingSet
 from ..engine.extraction import PatchFeatures
 from ..engine.machine import on_device
+from ..engine.scaling import scale_rows
+from ..engine.search import MemoryIndex, worst_covered
+from ..engine.tables import Joined, Table
 from ..errors import Progress
 from .fitted import Fitted
-from .learning import (
-    Options,
-    calibrate,
-    candidates_of,
-    scale_rows,
-    split_judges,
-    worst_covered,
-)
+from .learning import Options, judge_bank, reserve_size, split_judges
 
 
 def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
-         groups: Sequence | None = None, training: TrainingSet | None = None,
+         training: TrainingSet | None = None, extract_s: float = 0.0,
          progress: Progress | None = None) -> Fitted:
     """A bank with patches of new images, besides those that it has.
 
@@ -53,12 +48,13 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     """
     began = time.perf_counter()
     given = len(features) // features.views + len(features.skipped)
-    learned, judges, positions = split_judges(features, groups, options)
+    learned, judges, positions, groups = split_judges(features, options, training)
     old, seen = fitted.memory_bank, fitted.images * fitted.patches
     rows = on_device(learned.rows, old.device)
     if options["balance_layers"]:
         scale_rows(rows, fitted.feature_scale)
-    candidates, total = candidates_of(rows, fitted.reserve), seen + len(rows)
+    candidates: Table = Joined(rows, fitted.reserve) if len(fitted.reserve) else rows
+    total = seen + len(rows)
     numbers = torch.cat([torch.arange(seen, total, device=old.device), fitted.reserve_indices])
     picked = select_coreset(candidates, bank_size(options["coreset_ratio"], total, len(old)),
                             options, bank=old, progress=progress)
@@ -67,10 +63,10 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     # What old patches are from the new picks is not known; from the old ones at most this:
     old_radius = fitted.coreset_radii[-1:]
     radii = torch.cat([fitted.coreset_radii, picked.radii.to(old_radius).maximum(old_radius)])
-    left = worst_covered(candidates, bank, picked.indices, options, total)
-    scores, peaks = calibrate(fitted, rows, bank, indices // fitted.patches - fitted.images,
-                               judges, groups, progress, before=(seen, len(old)),
-                               reserve=fitted.reserve)
+    left = worst_covered(candidates, bank, picked.indices, reserve_size(options, total))
+    scores, peaks = judge_bank(fitted, MemoryIndex(bank), rows,
+                               indices // fitted.patches - fitted.images, candidates, judges,
+                               groups, progress, before=(seen, len(old)))
     known = training is not None and fitted.fingerprint is not None
     return replace(
         fitted, options=dict(options), memory_bank=bank, coreset_indices=indices,
@@ -84,4 +80,4 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
                + (training.files if training else [None] * given)),
         fingerprint=(training.fingerprint(features.skipped, fitted.fingerprint or "")
                      if known and training else None),
-        timings={"fit_s": time.perf_counter() - began})
+        timings={"extract_s": extract_s, "fit_s": extract_s + time.perf_counter() - began})

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..calibration import cross_fit, leave_one_out, score_held_out
+from ..calibration import calibrate
 from ..coreset import CoresetInterrupted, CoresetSelection, bank_size, select_coreset
 from ..data.sources import TrainingSet
 from ..engine.extraction import PatchFeatures
 from ..engine.groups import hold_out
 from ..engine.machine import on_device
 from ..engine.memory import memory_budget
-from ..engine.search import MemoryIndex, distances_to
-from ..engine.tables import CHUNK_ROWS, Joined, Table
+from ..engine.scaling import layer_scales, scale_rows
+from ..engine.search import MemoryIndex, worst_covered
+from ..engine.tables import Table
 from ..errors import Progress
-from ..features import layer_scales
 from ..scores import score_images
 from .fitted import Fitted
 
@@ -29,24 +29,26 @@ Options = Mapping[str, Any]
 def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
           device: torch.device, groups: Sequence | None = None,
           selection: CoresetSelection | None = None, training: TrainingSet | None = None,
-          copy: bool = True, progress: Progress | None = None) -> Fitted:
+          copy: bool = True, extract_s: float = 0.0,
+          progress: Progress | None = None) -> Fitted:
     """From the features of good images to all that a model knows.
 
     Args:
         options: of `PatchCore`.
-        channels: of each feature map, for `features.layer_scales`.
+        channels: of each feature map, for `layer_scales`.
         device: of the bank.
-        groups: a label for each of the images that could be read, or None.
+        groups: a label for each of the images that could be read; what `training` knows if None.
         selection: the picks of an earlier, larger coreset of the same features; as picks are
             nested, its first ones are these.
         training: where the features came from, if that is known.
         copy: leave the features as they are; else they may be scaled where they lie.
+        extract_s: seconds that extracting them took, for the record.
 
     Ctrl-C while the coreset is selected raises `CoresetInterrupted`, whose `fitted` has a bank of
     the patches picked so far, and nothing calibrated.
     """
     began = time.perf_counter()
-    learned, judges, positions = split_judges(features, groups, options)
+    learned, judges, positions, groups = split_judges(features, options, training, groups)
     rows = on_device(learned.rows, device)
     if copy and rows is features.rows:
         everything = range(len(features) // features.views)
@@ -55,114 +57,92 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     if options["balance_layers"]:
         scale = layer_scales(rows, channels).to(device)
         scale_rows(rows, scale)
-    scaled, images = time.perf_counter(), len(learned) // learned.views
+    scaled = time.perf_counter()
 
-    def fitted(picked: CoresetSelection, reserve: Tensor) -> Fitted:
+    def fitted(picked: CoresetSelection) -> Fitted:
         none = np.empty(0)
+        bank, indices = rows[picked.indices].to(device, torch.float32), picked.indices.to(device)
         return Fitted(
-            dict(options), rows[picked.indices].to(device, torch.float32),
-            picked.indices.to(device), picked.radii, scale, none, none, learned.grid, learned.size,
-            images, learned.views, positions,
+            dict(options), bank, indices, picked.radii, scale, none, none, learned.grid,
+            learned.size, len(learned) // learned.views, learned.views, positions,
             given=len(features) // features.views + len(features.skipped),
-            files=training.files if training else None,
-            examples=training.examples if training else [],
-            fingerprint=training.fingerprint(features.skipped) if training else None,
-            reserve=rows[reserve].to(device, torch.float32), reserve_indices=reserve.to(device),
-            selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped)
+            files=training.files if training else None, fingerprint=None,
+            reserve=bank[:0], reserve_indices=indices[:0],
+            selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
+            examples=training.examples if training else [])
 
     try:
         size = bank_size(options["coreset_ratio"], len(rows))
         picked = (select_coreset(rows, size, options, progress=progress) if selection is None
                   else selection.first(size))
     except CoresetInterrupted as stopped:
-        picks = CoresetSelection(stopped.indices, stopped.radii)
-        stopped.fitted = fitted(picks, picks.indices[:0])
+        stopped.fitted = fitted(CoresetSelection(stopped.indices, stopped.radii))
         raise
-    found = fitted(picked, picked.indices[:0])
-    left = worst_covered(rows, found.memory_bank, picked.indices, options, len(rows))
-    found, selected = fitted(picked, left), time.perf_counter()
-    scores, peaks = calibrate(found, rows, found.memory_bank,
-                               found.coreset_indices // found.patches, judges, groups, progress)
-    timings = {"extract_s": scaled - began, "coreset_s": selected - scaled,
-               "fit_s": time.perf_counter() - began}
-    return replace(found, calibration_scores=scores, calibration_peaks=peaks, timings=timings)
+    found = fitted(picked)
+    left = worst_covered(rows, found.memory_bank, picked.indices, reserve_size(options, len(rows)))
+    selected = time.perf_counter()
+    scores, peaks = judge_bank(found, MemoryIndex(found.memory_bank), rows,
+                               found.coreset_indices // found.patches, rows, judges, groups,
+                               progress)
+    return replace(
+        found, calibration_scores=scores, calibration_peaks=peaks,
+        reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
+        timings={"extract_s": extract_s + scaled - began, "coreset_s": selected - scaled,
+                 "fit_s": extract_s + time.perf_counter() - began},
+        fingerprint=training.fingerprint(features.skipped) if training else None)
 
 
-def worst_covered(features: Table, bank: Tensor, taken: Tensor, options: Options,
-                  seen: int) -> Tensor:
-    """`(r,)` int64: which of `(n, d)` features stay in reserve beside a bank, the farthest first.
-
-    Args:
-        taken: int64, rows that are in the bank.
-        options: of `PatchCore`: coreset and reserve.
-        seen: how many patches were seen in all; the reserve is a share of them.
-    """
-    size = int(seen * options["reserve"]) if options["coreset"] == "greedy" else 0
-    size = min(size, len(features) - len(taken))
-    if not size:  # and nothing is searched
-        return taken[:0]
-    distances = distances_to(bank, features)
-    return distances.index_fill_(0, taken.to(distances.device), -1).topk(size).indices
+def reserve_size(options: Options, seen: int) -> int:
+    """How many patches stay in reserve, when `seen` were seen in all: of a greedy bank only."""
+    return int(seen * options["reserve"]) if options["coreset"] == "greedy" else 0
 
 
-def calibrate(fitted: Fitted, rows: Tensor, bank: Tensor, owners: Tensor,
+def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor, candidates: Table,
                judges: Tensor | None, groups: Sequence | None, progress: Progress | None, *,
-               before: tuple[int, int] = (0, 0), reserve: Tensor | None = None,
-               ) -> tuple[np.ndarray, np.ndarray]:
+               before: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
     """Scores and map peaks `(k,)` of good images that a bank has not seen, see calibration.py.
 
     Args:
         fitted: whose options, scales, grid and views these are.
+        index: of the bank `(m, d)`; `owners` `(m,)` says which image each entry is from, below 0
+            if none of n.
         rows: `(n * views * patches, d)` scaled features of the images that were learned.
-        bank: `(m, d)`; `owners` `(m,)` says which image each entry is from, below 0 if none of n.
+        candidates: what the bank could take: the rows, and after them a reserve.
         judges: features of images that were held out, not yet scaled, if that is the calibration.
         groups: `(n,)` labels of the images, or None.
         before: how many patches were seen, and taken, before these: the first rows of the bank.
-        reserve: `(r, d)`, what else that bank could take from before.
     """
-    options, (seen, taken) = fitted.options, before
+    options, (seen, taken), bank = fitted.options, before, index.bank
 
     def score(own: Tensor, index: MemoryIndex) -> tuple[Tensor, Tensor]:
         return score_images(own, index, fitted.grid, fitted.size, options)
 
     def bank_without(left_out: Tensor) -> Tensor:
         size = bank_size(options["coreset_ratio"], seen + int((~left_out).sum()), taken)
-        old, candidates = bank[:taken], rows if reserve is None else candidates_of(rows, reserve)
         left_out = torch.cat([left_out, left_out.new_zeros(len(candidates) - len(rows))])
         indices = select_coreset(candidates, size, options, left_out=left_out,
-                                 bank=old if taken else None).indices
+                                 bank=bank[:taken] if taken else None).indices
         indices = indices[~left_out[indices]]  # else copies of what was picked, at distance 0
-        return torch.cat([old, candidates[indices].to(bank.device, torch.float32)])
+        return torch.cat([bank[:taken], candidates[indices].to(bank.device, torch.float32)])
 
-    common: dict[str, Any] = dict(patches=fitted.grid[0] * fitted.grid[1], views=fitted.views,
-                                  progress=progress)
     if judges is not None:
-        scaled = judges.to(bank.device, torch.float32) * fitted.feature_scale
-        return score_held_out(scaled, MemoryIndex(bank), score, **common)
-    common |= dict(groups=groups, seed=options["seed"])
-    if options["calibration"] == "folds":
-        return cross_fit(rows, bank_without, score, **common)
-    return leave_one_out(rows, MemoryIndex(bank), owners, score, **common)
+        judges = judges.to(bank.device, torch.float32) * fitted.feature_scale
+    return calibrate(rows, index, owners, score, bank_without, judges, options["calibration"],
+                     patches=fitted.grid[0] * fitted.grid[1], views=fitted.views, groups=groups,
+                     seed=options["seed"], progress=progress)
 
 
-def split_judges(features: PatchFeatures, groups: Sequence | None, options: Options,
-                  ) -> tuple[PatchFeatures, Tensor | None, list[int]]:
-    """-> features to learn, those of the judges if they are held out, positions of the first."""
+def split_judges(features: PatchFeatures, options: Options, training: TrainingSet | None,
+                 groups: Sequence | None = None,
+                 ) -> tuple[PatchFeatures, Tensor | None, list[int], Sequence | None]:
+    """-> features to learn, those of the judges if they are held out, positions of the first, and
+    the groups of all that could be read.
+    """
+    groups = groups if training is None else features.pick(training.groups)
     positions = [i // features.views for i in features.indices[::features.views]]
     if options["calibration"] != "held-out":
-        return features, None, positions
+        return features, None, positions, groups
     kept, held_out = hold_out(len(positions), groups, seed=options["seed"])
     budget = memory_budget(options["memory_budget"])
     return (features.of(kept, budget), features.of(held_out, budget).rows,
-            [positions[image] for image in kept])
-
-
-def candidates_of(rows: Tensor, reserve: Tensor) -> Table:
-    """What a bank may take when it grows."""
-    return Joined(rows, reserve) if len(reserve) else rows
-
-
-def scale_rows(rows: Tensor, scale: Tensor) -> None:
-    """In place, in parts: the rows may lie in a file."""
-    for part in rows.split(CHUNK_ROWS):
-        part *= scale.to(part.device)
+            [positions[image] for image in kept], groups)

@@ -286,7 +286,7 @@ show(figure, "how far each patch feature moved because of the spot: highest and 
 # The average lowers both, the spot's trace and the harmless shift's, and spreads the spot over more
 # patches. Binomial weights lie between. Here the ratio is best without any average; one spot on one
 # part settles nothing, though, and what counts is the distance to the nearest of *many* good patches:
-# `tests/benchmarks/accuracy.py` compares the recipes on whole test sets.
+# `tests/benchmarks/accuracy.py` compares them on whole test sets.
 
 # %% [markdown]
 # ## Trap 1: no padding

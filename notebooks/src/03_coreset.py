@@ -33,7 +33,7 @@ train, test = load_dataset("synthetic", "gear")
 train = train.replaced(train[:16])
 model = PatchCore(resize=192, coreset_ratio=0.01, num_neighbors=1, device="cpu", seed=0)
 extracted = model.extract(train)
-model.fit_features(extracted)                # finds the scales that balance the layers
+model.fit_features(extracted)                 # finds the scales that balance the layers
 rows = extracted.rows * model.feature_scale_  # all there is to remember
 queries = model.extract(test).rows * model.feature_scale_
 ratios = [0.003, 0.01, 0.03, 0.1, 0.25]

@@ -20,9 +20,9 @@
 # ## Draw the line
 #
 # Fit a detector on gears. `fit` also notes how *good* parts score that the memory bank has not seen:
-# each training image is judged without its own patches (`calibration_scores_`). The threshold comes from
-# those numbers, for a wanted **false-alarm rate**, the share of good parts that are flagged. No test
-# image has a say.
+# each training image is judged without its own patches (`calibration_scores_`). The threshold comes
+# from those numbers, for a wanted **false-alarm rate**, the share of good parts that are flagged. No
+# test image has a say.
 #
 # The form feeds all cells below: any drawn category, or, on a GPU, real photos and a larger network.
 # The text speaks of what the first choice shows.

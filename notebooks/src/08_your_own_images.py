@@ -285,9 +285,9 @@ print(f"{len(kept)} photos remain, {len(audit(checked.parent).faults)} faults")
 # ## How often will a good part raise an alarm?
 #
 # Fit once more, on what remains. The **threshold** comes from the good photos alone: each learned photo
-# is judged by the bank without its own patches (`calibration_scores_`), and with n of these, a new good
-# photo exceeds the ⌈(n + 1)(1 − a)⌉-th smallest with a probability of at most a, provided that it is of
-# the same kind (lesson 05).
+# is judged by the bank without its own patches (`calibration_scores_`), and with n of these, a new
+# good photo exceeds the ⌈(n + 1)(1 − a)⌉-th smallest with a probability of at most a, provided that it
+# is of the same kind (lesson 05).
 
 # %%
 import math

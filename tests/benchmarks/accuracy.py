@@ -21,10 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from indad import PRESETS  # noqa: E402
 from indad.data.datasets import list_categories  # noqa: E402
 from indad.data.files import write_json  # noqa: E402
-from indad.engine.machine import (
-    environment,  # noqa: E402
-    pick_device,  # noqa: E402
-)
+from indad.engine.machine import environment, pick_device  # noqa: E402
 from indad.experiments.plans import expand  # noqa: E402
 from indad.experiments.records import read_record, summary_row  # noqa: E402
 from indad.experiments.sweep import run_sweep  # noqa: E402

@@ -22,10 +22,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PatchCore, load_dataset  # noqa: E402
-from indad.calibration import (
-    CALIBRATIONS,  # noqa: E402
-    conformal_threshold,  # noqa: E402
-)
+from indad.calibration import CALIBRATIONS, conformal_threshold  # noqa: E402
 from indad.coreset import CoresetSelection  # noqa: E402
 from indad.data.synthetic.categories import CATEGORIES, draw_part  # noqa: E402
 from indad.engine.extraction import PatchFeatures  # noqa: E402
@@ -46,16 +43,14 @@ def drawn_features(model: PatchCore, category: str, pool: int,
 
 
 def coverage(base: PatchCore, seed: int, methods: list[tuple[str, bool]], train: PatchFeatures,
-             groups: list | None, good: PatchFeatures, bad: PatchFeatures,
-             budget: int = 1 << 34) -> dict:
+             groups: list | None, good: PatchFeatures, bad: PatchFeatures) -> dict:
     """One split -> {(method, grouped, rate): (share of false alarms, share of misses)}."""
     found, fitted, selection = {}, None, None
     for method, grouped in methods:
         model = PatchCore(**base.options | {"calibration": method, "seed": seed})
         model.prepare(shared=base)
         own = method == "held-out"  # another bank
-        features = train.of(range(len(train)), budget)
-        model.fit_features(features, groups=groups if grouped else None,
+        model.fit_features(train, groups=groups if grouped else None,
                            selection=None if own else selection)
         if own or fitted is None:
             scores = [model.predict_features(images).scores for images in (good, bad)]

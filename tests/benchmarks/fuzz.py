@@ -30,10 +30,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PatchCore  # noqa: E402
-from indad.data.files import (
-    write_json,  # noqa: E402
-    write_text,  # noqa: E402
-)
+from indad.data.files import write_json, write_text  # noqa: E402
 from indad.deploy.inspection import inspect_images  # noqa: E402
 from indad.engine import batches  # noqa: E402
 from indad.engine.machine import environment, peak_memory_mb  # noqa: E402

@@ -22,17 +22,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from indad.fitted import grow  # noqa: E402
-
 from indad import PatchCore, load_dataset  # noqa: E402
 from indad.coreset import greedy_coreset  # noqa: E402
-from indad.data.files import (
-    write_json,  # noqa: E402
-    write_text,  # noqa: E402
-)
+from indad.data.files import write_json, write_text  # noqa: E402
 from indad.engine.extraction import PatchFeatures  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
 from indad.engine.search import distances_to  # noqa: E402
+from indad.learned.growth import grow  # noqa: E402
 
 BUDGET = 1 << 34
 STARTS = 3  # of the fresh coreset: where it begins moves its radius by a percent
@@ -44,7 +40,7 @@ def fitted(base: PatchCore, half: PatchFeatures, **options: object) -> PatchCore
     """A model of half of the images."""
     model = PatchCore(**base.options | options)
     model.prepare(shared=base)
-    return model.fit_features(half.of(range(len(half)), BUDGET))  # fitting scales in place
+    return model.fit_features(half)
 
 
 def saved_bytes(model: PatchCore) -> int:
@@ -65,16 +61,16 @@ def measure(base: PatchCore, features: PatchFeatures, ratio: float, seed: int,
         scale, before = model.feature_scale_, len(model.memory_bank_)
         cost = {"fit_s": model.timings_["fit_s"], "bytes": saved_bytes(model),
                 "reserve": len(model.reserve_)}
-        grow(model, new.rows * scale, None, None)
+        copy = new.of(range(len(new)), BUDGET)  # growing scales in place
+        grown = grow(model.check_fitted(), copy, model.options).memory_bank
         rows = features.rows * scale
         if fresh is None:  # a reserve changes neither scales nor size
-            fresh = [float(greedy_coreset(rows, len(model.memory_bank_), seed=start).radii[-1])
+            fresh = [float(greedy_coreset(rows, len(grown), seed=start).radii[-1])
                      for start in range(STARTS)]
-        radius = float(distances_to(model.memory_bank_, rows).max())
+        radius = float(distances_to(grown, rows).max())
         found[f"{reserve:g}"] = cost | {"radius": radius,
                                          "ratio": float(radius / np.mean(fresh))}
-    return {"seed": seed, "banks": [before, len(model.memory_bank_)], "fresh": fresh,
-            "reserves": found}
+    return {"seed": seed, "banks": [before, len(grown)], "fresh": fresh, "reserves": found}
 
 
 def markdown(rows: list[dict], about: dict) -> str:

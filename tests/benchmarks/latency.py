@@ -28,16 +28,13 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PatchCore, load_dataset  # noqa: E402
-from indad.data.files import (
-    write_json,  # noqa: E402
-    write_text,  # noqa: E402
-)
+from indad.data.files import write_json, write_text  # noqa: E402
 from indad.data.images import read_image  # noqa: E402
+from indad.data.sources import EXAMPLES  # noqa: E402
 from indad.deploy.export import BANK_PRECISIONS, export_onnx  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
 from indad.engine.search import MemoryIndex  # noqa: E402
 from indad.features import as_rows  # noqa: E402
-from indad.patchcore import EXAMPLES  # noqa: E402
 
 NOTE = "The machine is shared: compare columns, which were measured in turn."
 
@@ -75,12 +72,12 @@ def latency(model: PatchCore, files: dict[str, Path], image: np.ndarray, threads
     torch.set_num_threads(threads)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    index = MemoryIndex(model.memory_bank_)
+    index, network = MemoryIndex(model.memory_bank_), model.prepare()
 
     @torch.inference_mode()
     def predict_with_a_ready_index() -> None:
-        pixels = model.transform_(Image.fromarray(image))[None]
-        rows = as_rows(model.patch_features(pixels)) * model.feature_scale_
+        pixels = network.transform(Image.fromarray(image))[None]
+        rows = as_rows(network(pixels)) * model.feature_scale_
         model.score(rows, index, model.grid_, model.size_)
 
     functions = {"torch, predict": lambda: model.predict([image]),
