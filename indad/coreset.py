@@ -7,6 +7,7 @@ could be the next one. `random_coreset` is the honest baseline.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -125,13 +126,14 @@ def select_coreset(features: Table, size: int, options: Mapping[str, Any], *,
     if bank is not None:
         known = distances_to(bank, features)
     else:
-        if options["projection"]:
-            seen = PROJECTIONS[options["projection"]](features, seed)
-        known = mean_distances(seen, seed) if options["coreset_start"] == "mean" else None
+        assert isinstance(features, Tensor), "only what joins a bank is read from two tables"
+        seen = projected = (PROJECTIONS[options["projection"]](features, seed)
+                            if options["projection"] else features)
+        known = mean_distances(projected, seed) if options["coreset_start"] == "mean" else None
         start = 0 if options["coreset_start"] == "first" else None
     if left_out is not None:
         start, known = leave_out(left_out, start, known, seed=seed)
-    tell = progress and (lambda done, total: progress("selecting coreset", done, total))
-    known, first = begin(seen, size, start, seed, known)
-    return CoresetSelection(*farthest_first(seen, size, first=first, distances=known,
+    tell = partial(progress, "selecting coreset") if progress else None
+    begun, first = begin(seen, size, start, seed, known)
+    return CoresetSelection(*farthest_first(seen, size, first=first, distances=begun,
                                             progress=tell))

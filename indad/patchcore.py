@@ -4,7 +4,8 @@
            -> anomaly map + image score
 
 The steps are functions in features.py, coreset.py, neighbors.py, scores.py and calibration.py,
-put together in learned/; this class only wires them. Left out: the approximate (IVFPQ) search of the reference code.
+put together in learned/; this class only wires them. Left out: the approximate (IVFPQ) search of
+the reference code.
 """
 
 import time
@@ -282,7 +283,7 @@ class PatchCore(Parameters):
         return self.check_fitted().thresholds(self.false_alarm_rate)["score"]
 
     def check_fitted(self) -> Fitted:
-        """What was learned, on the device that is wanted; raises `InputError` if it cannot serve."""
+        """What was learned, on the device that is wanted; raises `InputError` if it is stale."""
         if not self.__sklearn_is_fitted__():
             raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
         known, now = self.fitted_.options, self.options

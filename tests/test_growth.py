@@ -200,7 +200,7 @@ def test_folds_of_new_images_may_take_from_the_reserve(photos, monkeypatch):
             banks.append(bank_without(torch.arange(128) // 64 == image))
         return np.empty(0), np.empty(0)
 
-    monkeypatch.setattr("indad.learned.learning.cross_fit", judged_without_each)
+    monkeypatch.setattr("indad.calibration.cross_fit", judged_without_each)
     model.update(photos[6:8])
     for image, bank in enumerate(banks):
         candidates = torch.cat([rows[(1 - image) * 64:][:64], reserve])

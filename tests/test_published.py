@@ -1,4 +1,4 @@
-"""The published numbers in indad/experiments/published.json are complete and agree with themselves."""
+"""The numbers in indad/experiments/published.json are complete and agree with themselves."""
 
 import json
 from decimal import Decimal

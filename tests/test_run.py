@@ -325,7 +325,8 @@ def test_the_library_never_prints(drawn, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_importing_does_nothing():
-    code = ("import sys, os; before = set(os.listdir()); import indad, indad.data.layouts, indad.cli; "
+    code = ("import sys, os; before = set(os.listdir()); "
+            "import indad, indad.data.layouts, indad.cli; "
             "heavy = {'matplotlib', 'ipywidgets', 'timm', 'faiss', 'sklearn'} & set(sys.modules); "
             "assert not heavy, heavy; assert set(os.listdir()) == before")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -336,7 +336,8 @@ def test_a_person_at_the_bench(bench, fitted):
         assert first.locator("[data-fact=rank]").inner_text().endswith(
             "0 of 8 good training images score as high")
         marked = int(first.locator("canvas").get_attribute("data-above"))
-        outlined = model.predict(worst).maps[0] > conformal_threshold(model.calibration_peaks_, 0.05)
+        level = conformal_threshold(model.calibration_peaks_, 0.05)
+        outlined = model.predict(worst).maps[0] > level
         assert marked == pytest.approx(outlined.sum(), abs=3)
         keep_picture(page, "serve")
 

@@ -1,9 +1,20 @@
 """A frozen network as PatchCore sees it: images in, feature maps out."""
 
+from typing import TYPE_CHECKING, cast
+
 import torch
 from torch import Tensor, nn
 
 from ..engine.fused import fold_batch_norms, pad_kernels
+
+if TYPE_CHECKING:
+    from timm.models._features import FeatureInfo
+
+
+def feature_info(network: nn.Module) -> "FeatureInfo":
+    """What timm says about the feature maps of a network that gives some."""
+    # A cast, because torch declares every attribute of a module a tensor or a module.
+    return cast("FeatureInfo", network.feature_info)
 
 
 class FeatureExtractor(nn.Module):
@@ -12,8 +23,8 @@ class FeatureExtractor(nn.Module):
     def __init__(self, network: nn.Module, name: str, size: tuple[int, int] = (64, 64)):
         super().__init__()
         self.network, self.name = pad_kernels(fold_batch_norms(network, size)), name
-        self.channels: list[int] = network.feature_info.channels()
-        self.strides: list[int] = network.feature_info.reduction()
+        self.channels: list[int] = feature_info(network).channels()
+        self.strides: list[int] = feature_info(network).reduction()
         # Some of timm's transformers hand out maps with the channels last.
         self._channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
         # Channels-last halves the time of depthwise convolutions on a CPU.
@@ -30,6 +41,9 @@ class Ensemble(nn.Module):
     Images come normalised with the first member's statistics, `(mean, std)`; each other member
     gets them with its own, which takes one affine map a channel.
     """
+
+    scales: Tensor
+    shifts: Tensor
 
     def __init__(self, members: list[FeatureExtractor], statistics: list[tuple]):
         super().__init__()

@@ -11,6 +11,8 @@ import logging
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,9 @@ from .registry import (
     find_backbone,
 )
 from .weights import Undrawn, cached_hub_file, fetch_address, fill, read_checkpoint, read_package
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 SILENCE = logging.NullHandler()
 
@@ -112,10 +117,8 @@ def _options(row: Backbone, layers: tuple[int, ...], size: tuple[int, int], sett
 
     Raises `InputError` for layers it lacks and for sizes that it cannot take.
     """
-    import timm
-
     choices: list[dict] = [{}]
-    if ":" not in row.tag and timm.get_pretrained_cfg(row.tag).fixed_input_size:
+    if ":" not in row.tag and _config(row).fixed_input_size:
         # Transformers with positions; and among them those that adapt to any size.
         choices = [dict(img_size=size, dynamic_img_size=True), {}, dict(img_size=size)]
     reason = ""
@@ -168,11 +171,17 @@ def _build(row: Backbone, layers: tuple[int, ...], options: dict,
     if row.norm:
         options = options | dict(feature_cls=partial(FeatureGetterNet, norm=True))
     if tensors is not None:
-        # timm converts and resamples the tensors as it does with those that it downloads. With as
-        # many classes in the file as in the network, none, it would insist on nothing else in it.
-        options = options | dict(pretrained=True, pretrained_cfg_overlay=dict(state_dict=tensors))
-        if timm.get_pretrained_cfg(row.tag).num_classes == 0:
-            options["pretrained_cfg_overlay"]["num_classes"] = 1
+        # timm converts and resamples the tensors as it does with those that it downloads.
+        overlay: dict = dict(state_dict=tensors)
+        options = options | dict(pretrained=True, pretrained_cfg_overlay=overlay)
+        if _config(row).num_classes == 0:
+            # We want timm to leave aside what the network has no use for, such as a head that was
+            # saved with it, and to pass over what is missing, which `fill` finds. It does if the
+            # file's head has another number of classes than the network's, because then the head
+            # does not fit. By its records these files have no head, which equals our network's
+            # none, and timm would insist that names agree one by one. So we say that the file's
+            # head has one class, and (or timm would build such a head) that the network's has none.
+            overlay["num_classes"] = 1
             options["num_classes"] = 0
     with nullcontext() if tensors is None else Undrawn():
         network = timm.create_model(row.tag, features_only=True, out_indices=layers, **options)
@@ -195,12 +204,21 @@ def _build_elsewhere(row: Backbone, layers: tuple[int, ...],
     return FeatureListNet(network, out_indices=layers)
 
 
-def _module(row: Backbone):
+def _module(row: Backbone) -> ModuleType:
     package = row.tag.partition(":")[0]
     if importlib.util.find_spec(package) is None:
         raise InputError(f"the package that builds {row.name} is not installed; run: "
                          f"pip install {package.replace('_', '-')}")
     return importlib.import_module(package)
+
+
+def _config(row: Backbone) -> "PretrainedCfg":
+    """What timm's records say of the weights of a network."""
+    import timm
+
+    config = timm.get_pretrained_cfg(row.tag)
+    assert config is not None  # the registry's are in them, and other rows are made from them
+    return config
 
 
 def _filled(row: Backbone, layers: tuple[int, ...], options: dict, tensors: dict[str, Tensor],
@@ -210,13 +228,11 @@ def _filled(row: Backbone, layers: tuple[int, ...], options: dict, tensors: dict
 
 def _download(row: Backbone, layers: tuple[int, ...], options: dict) -> nn.Module:
     """The network with the weights that its authors or timm published, or an earlier download."""
-    import timm
-
     if ":" in row.tag:
         addresses = importlib.import_module(f"{_module(row).__name__}.resnet").model_urls
         address = addresses[f"{row.tag.partition(':')[2]}_lpf4_finetune"]
         return _filled(row, layers, options, fetch_address(address, check_hash=True), address)
-    config = timm.get_pretrained_cfg(row.tag)
+    config = _config(row)
     if not config.has_weights:
         raise InputError(f"there are no weights of {row.name}: give a file of them as weights, "
                          "or choose another backbone")

@@ -3,6 +3,7 @@
 A row says which weights, layers and pixel statistics belong together; it holds no network.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -11,6 +12,7 @@ import torch
 
 from ..data.images import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import InputError, first_line, unknown
+from .extractor import feature_info
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -116,19 +118,26 @@ def _timm_row(name: str) -> Backbone:
         with torch.device("meta"):  # shapes only
             count = sum(p.numel() for p in timm.create_model(name).parameters())
             strides = [stage["reduction"] for stage in
-                       timm.create_model(name, features_only=True).feature_info.info]
+                       feature_info(timm.create_model(name, features_only=True)).info]
     except (AttributeError, RuntimeError) as error:
         raise InputError(f"timm gives no feature maps of {name}: {first_line(error)}") from error
+    layers: tuple[int, ...]
     if len(set(strides)) == 1:
         layers = (len(strides) // 2 - 1, len(strides) * 3 // 4 - 1)
     else:
         layers = tuple(i for i, stride in enumerate(strides) if stride in (8, 16))
         layers = layers or (len(strides) - 1,)
     licence = {"apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "mit": "MIT"}.get(
-        config.license, config.license or "unknown")
+        config.license or "", config.license or "unknown")
     return Backbone(name, f"{config.architecture}.{config.tag}" if config.tag else name, layers,
-                    "timm", round(count / 1e6, 1), licence, tuple(config.mean), tuple(config.std),
+                    "timm", round(count / 1e6, 1), licence, _by_channel(config.mean),
+                    _by_channel(config.std),
                     size=config.input_size[-1] if config.fixed_input_size else 256)
+
+
+def _by_channel(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
 
 
 def default_size(name: str) -> int:

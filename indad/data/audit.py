@@ -11,12 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, Progress
 from .datasets import list_categories, read_category
 from .images import IMAGE_SUFFIXES, READERS, opened, read_image
 from .layouts import GOOD_NAMES, Item, images_in
@@ -27,8 +28,6 @@ RARE = 0.1  # a size or mode that fewer images have is an oddity; more, and the 
 COPY = re.compile(r"(\(\d+\)|[ _-]+copy|^copy of .*|[ _-]+kopie|[ _-]+copie)$", re.IGNORECASE)
 TROUBLE = re.compile(r'[<>:"|?*\\\x00-\x1f]|^\s|\s$|\.$')
 HARMLESS = {"thumbs.db", "desktop.ini"}
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,7 @@ def audit(folder: str | Path, category: str | None = None, *,
     groups, findings = {}, {}
     for name in [category] if category else list_categories(folder, datasets=datasets):
         train, test, root, layout = read_category(folder, name, datasets=datasets)
-        tell = progress and (lambda done, total, name=name: progress(f"checking {name}", done,
-                                                                    total))
+        tell = partial(progress, f"checking {name}") if progress else None
         examined = _Examined(train, test, root, layout, tell)
         groups[name], findings[name] = examined.groups(), examined.findings()
     return Audit(root, groups, findings)
@@ -196,7 +194,7 @@ class _Examined:
 
     def _odd_ones(self, what: str) -> Iterable[Finding]:
         counts = self._counts(self.items, what)
-        usual = max(counts, key=counts.get, default=None)
+        usual = max(counts, key=counts.__getitem__, default=None)
         if usual is None or counts[usual] < (1 - RARE) * sum(counts.values()):
             return
         for item in self.items:
@@ -212,13 +210,13 @@ class _Examined:
 
     def _copies(self) -> Iterable[Finding]:
         """Images that are the same, or nearly: in both splits they make results too good."""
-        seen = {path: picture for path, picture in self.pictures.items()
-                if picture.detail is not None and picture.detail.any()}
-        paths, trained = list(seen), {item.path for item in self.train}
-        pairs = alike(np.stack([seen[path].detail for path in paths])) if paths else []
+        details = {path: picture.detail for path, picture in self.pictures.items()
+                   if picture.detail is not None and picture.detail.any()}
+        paths, trained = list(details), {item.path for item in self.train}
+        pairs = alike(np.stack(list(details.values()))) if paths else []
         for i, j, turned in pairs:
             first, second = paths[i], paths[j]
-            exact = seen[first].digest == seen[second].digest
+            exact = self.pictures[first].digest == self.pictures[second].digest
             how = ("the same picture" if exact else
                    "nearly the same picture" + (", turned or mirrored" if turned else ""))
             kind = "duplicate" if exact else "near_duplicate"

@@ -62,7 +62,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
     DatasetInfo(
         "synthetic", "parts drawn by program; nothing to download",
         ("board", "capsule", "gear", "tiles", "weave", "wood"),
-        "indad/synthetic.py", "MIT, as this project", "synthetic"),
+        "indad/data/synthetic", "MIT, as this project", "synthetic"),
     DatasetInfo(
         "mvtec_ad", "MVTec AD: 15 categories, 5,354 images, 5.3 GB",
         tuple(_MVTEC_CATEGORIES),

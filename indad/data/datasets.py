@@ -3,12 +3,14 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
-from ..errors import InputError, unknown
+from ..errors import InputError, Progress, unknown
 from .catalog import CATALOG
 from .images import digest_of, image_size
 from .layouts import READERS, Item, categories_in, layout_of
@@ -21,7 +23,7 @@ PROTOCOLS = ("random", "anomalydino")
 REDUCED_TRAIN, REDUCED_TEST = 50, 10
 
 
-class ImageSet(Sequence):
+class ImageSet(Sequence[Item]):
     """The items of one split, in a fixed order. Give it to `PatchCore.fit` or `.predict`."""
 
     def __init__(self, items: Sequence[Item], *, dataset: str, category: str, folder: Path):
@@ -31,7 +33,13 @@ class ImageSet(Sequence):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Item:
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Item, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | tuple[Item, ...]:
         return self.items[index]
 
     def __iter__(self) -> Iterator[Item]:
@@ -48,8 +56,8 @@ class ImageSet(Sequence):
     @property
     def groups(self) -> list[int] | None:
         """Which images show the same part, as equal numbers; None if that is not known."""
-        groups = [item.group for item in self.items]
-        return None if None in groups else groups
+        groups = [item.group for item in self.items if item.group is not None]
+        return groups if len(groups) == len(self.items) else None
 
     def replaced(self, items: Sequence[Item]) -> "ImageSet":
         """The same set with other items."""
@@ -68,7 +76,7 @@ def datasets_folder(folder: str | Path | None = None) -> Path:
 def load_dataset(source: str | Path, category: str | None = None, *,
                  datasets: str | Path | None = None, split: str = "paper", seed: int = 0,
                  shots: int | None = None, protocol: str = "random",
-                 progress: Callable[[str, int, int], None] | None = None,
+                 progress: Progress | None = None,
                  ) -> tuple[ImageSet, ImageSet]:
     """Read one category: good training images, and test images with labels and masks.
 
@@ -95,8 +103,8 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     category, base = _pick_category(source, category, _categories(folder, layout))
     if layout == "synthetic":
         folder.mkdir(parents=True, exist_ok=True)
-        synthetic.write_category(folder / base, base, progress=progress and (
-            lambda done, total: progress(f"drawing {base}", done, total)))
+        synthetic.write_category(folder / base, base, progress=partial(
+            progress, f"drawing {base}") if progress else None)
     train, test = READERS[layout](folder, base, split, seed)
     if not train:
         raise InputError(f"{folder}: no good images to learn from in category {category!r}")
@@ -210,8 +218,8 @@ def _locate(source: str | Path, datasets: str | Path | None,
         return folder, "synthetic", "synthetic"
     if not folder.is_dir():
         if known:
-            wanted = (category or "").removesuffix("_reduced")
-            wanted = wanted if wanted in known.categories else None
+            base = (category or "").removesuffix("_reduced")
+            wanted = base if base in known.categories else None
             raise InputError(f"{source} is not in {folder}; {how_to_get(str(source), wanted)}")
         if folder.exists():
             raise InputError(f"{folder} is a file; give a folder of images")
@@ -220,8 +228,8 @@ def _locate(source: str | Path, datasets: str | Path | None,
         raise InputError(f"{folder}: no such folder")
     layout = layout_of(folder)
     # A path to one category inside a folder of categories is called after both.
-    inside = layout == "one" and folder.resolve().parent.name
-    return folder, layout, inside or folder.resolve().name
+    parent = folder.resolve().parent.name if layout == "one" else ""
+    return folder, layout, parent or folder.resolve().name
 
 
 def _categories(folder: Path, layout: str) -> list[str]:

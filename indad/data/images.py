@@ -192,7 +192,7 @@ class ImageTransform:
             shortest = min(height, width)
             resized = (self.resize * height // shortest, self.resize * width // shortest)
         else:
-            resized = tuple(self.resize)
+            resized = (self.resize[0], self.resize[1])
         size = resized if self.crop is None else (self.crop, self.crop)
         if size[0] > resized[0] or size[1] > resized[1]:
             raise InputError(f"crop {self.crop} is larger than the resized picture {resized}; "
@@ -203,7 +203,7 @@ class ImageTransform:
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """RGB picture -> `(3, h, w)` float32, normalised."""
         # NumPy, because this runs in reading threads, where torch would start threads of its own.
-        mean, std = np.float32(self.mean), np.float32(self.std)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         pixels = (self.pixels(image).astype(np.float32) / 255 - mean) / std
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
@@ -235,8 +235,8 @@ def to_photo(anomaly_map: np.ndarray, placement: Placement) -> np.ndarray:
     What the crop cut away was never looked at; it gets the map's lowest value, "no evidence".
     """
     canvas = np.full(placement.resized, anomaly_map.min(), dtype=np.float32)
-    height, width = placement.size
-    canvas[placement.top:placement.top + height, placement.left:placement.left + width] = anomaly_map
+    (height, width), top, left = placement.size, placement.top, placement.left
+    canvas[top:top + height, left:left + width] = anomaly_map
     if placement.resized == placement.original:
         return canvas
     tensor = torch.from_numpy(canvas)[None, None]

@@ -117,6 +117,7 @@ def _read_one(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
 def _read_plain(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
     """`good` and, beside it, a folder for each defect; a fifth of the good images test."""
     good_images = good_folder(folder)
+    assert good_images is not None  # or `layout_of` would not call it plain
     good = [Item(path, "good") for path in images_in(good_images)]
     held_out = set(np.random.default_rng(seed).permutation(len(good))[:len(good) // 5].tolist())
     defects = [_with_mask(path, kind.name, folder / "ground_truth" / kind.name)
@@ -138,7 +139,8 @@ def _with_mask(path: Path, kind: str, masks: Path) -> Item:
 
 def _read_visa(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
     """VisA: split_csv/1cls.csv names split, label, image and mask; masks hold class numbers."""
-    train, test = [], []
+    train: list[Item] = []
+    test: list[Item] = []
     for row in _visa_rows(folder):
         if row["object"] == category:
             kind = "good" if row["label"] == "normal" else row["label"]
@@ -187,7 +189,11 @@ def _read_mtd(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
 
 def _tiles(items: list[Item]) -> list[list[int]]:
     """Group MTD images by tile: runs of file numbers less than `MTD_GAP` apart."""
-    numbers = [int(re.search(r"num_(\d+)", item.path.stem)[1]) for item in items]
+    found = [re.search(r"num_(\d+)", item.path.stem) for item in items]
+    if None in found:
+        raise InputError(f"{items[found.index(None)].path}: has no number like num_108719 in its "
+                         "name, by which exposures of one tile are told; use --split paper")
+    numbers = [int(match[1]) for match in found if match]
     order = np.argsort(numbers, kind="stable")
     groups = [[int(order[0])]]
     for before, index in pairwise(order):

@@ -108,7 +108,7 @@ def as_list(images: object, *, only_good: bool = False) -> list:
         return [images]
     if isinstance(images, Sequence) and not isinstance(images, bytes):
         return list(images)
-    if isinstance(images, dict):
+    if isinstance(images, (dict, bytes)):
         raise InputError(f"images is a {type(images).__name__}; {PASS}")
     if isinstance(images, Iterable):
         return [_picture_in(item) for item in images]
@@ -134,10 +134,11 @@ class LazyItem:
 def _of_dataset(dataset: Dataset, only_good: bool) -> list:
     kinds = getattr(dataset, "classes", None)
     if only_good and kinds is not None and len(kinds) > 1:
-        raise InputError(f"this {type(dataset).__name__} has the classes {', '.join(map(str, kinds))}"
-                         "; fit learns from good images only: pass a Subset of them, or labels as y")
+        raise InputError(f"this {type(dataset).__name__} has the classes "
+                         f"{', '.join(map(str, kinds))}; fit learns from good images only: pass a "
+                         "Subset of them, or labels as y")
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        return [_picture_in(item) for item in dataset]
+        return [_picture_in(item) for item in iter(dataset)]  # asks by number if it must
     lock = Lock()
     return [LazyItem(dataset, i, lock) for i in range(len(dataset))]
 

@@ -82,7 +82,7 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
         partner = read_image(file) if file else None
     except InputError:
         partner = None
-    if partner is None:
+    if file is None or partner is None:
         return match_picture(f"{title} training image {match.train_image}, which is not at hand",
                              (photo, match.box))
     box = match.train_place and box_in_photo(

@@ -152,7 +152,8 @@ class Graph(nn.Module):
         self.detector = model.module(bank_precision=precision).cpu()
         for module in self.detector.modules():  # half of the export's time goes into these
             if hasattr(module, "inplace"):
-                module.inplace = False
+                # torch declares every attribute of a module a tensor or a module.
+                module.inplace = False  # type: ignore[assignment]
         self.size = model.size_
         self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
 
@@ -183,8 +184,8 @@ def _write(graph: Graph, file: Path, dtype: torch.dtype, dynamic_size: bool,
                 output_names=["score", "map", "verdict"], opset_version=OPSET, dynamo=True,
                 dynamic_shapes={"image": free}, external_data=False, verbose=False)
         except Exception as error:  # the exporter has many ways to fail
-            cause = error
-            while cause.__cause__:
+            cause: Exception = error
+            while isinstance(cause.__cause__, Exception):
                 cause = cause.__cause__
             raise InputError(f"torch {torch.__version__} cannot express this model in ONNX"
                              + " with dynamic_size, but may without it" * dynamic_size
@@ -250,7 +251,8 @@ def run_onnx(file: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     parts = [session.run(["score", "map", "verdict"], {"image": pixels[i:i + 4]})
              for i in range(0, len(pixels), 4)]
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    scores, maps, verdicts = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return scores, maps, verdicts
 
 
 def _check_packages() -> None:

@@ -37,7 +37,7 @@ from ..errors import InputError, Progress, unknown
 from ..patchcore import PatchCore
 from .explanation import explain, why_picture
 from .pictures import ColourScale, overlay, save_picture
-from .regions import regions_above
+from .regions import Region, regions_above
 
 SCORES, REGIONS, PICTURES, RECORD = "scores.csv", "regions.json", "overlays", "prediction.json"
 COLUMNS = ("image", "score", "threshold", "verdict", "rank", "regions", "overlay", "reason")
@@ -96,7 +96,8 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
     rate = model.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     if not 0 < rate < 1:
         raise InputError(f"false_alarm_rate is {rate}; it must be in (0, 1)")
-    decision = {**decide(model.calibration_scores_, model.calibration_peaks_, rate), "threshold_from": "model"}
+    decision = {**decide(model.calibration_scores_, model.calibration_peaks_, rate),
+                "threshold_from": "model"}
     if threshold is not None:
         decision |= {"threshold": threshold, "threshold_from": "given"}
     photos = find_photos(images)
@@ -200,12 +201,16 @@ class _Notes:
             drawn = self.overlays == "all" or (self.overlays, found) == ("flagged", "defective")
             # Laid over a photo, a map only gets lower: one that stays below has no regions there.
             high = level is not None and part.model_maps[position].max() > level
-            photo_map = part.maps[position] if drawn or high else None
-            regions = regions_above(photo_map, level) if high else []
+            regions: list[Region] = []
+            if drawn or high:
+                photo_map = part.maps[position]
+                if high:
+                    regions = regions_above(photo_map, level)
+                if drawn:
+                    row["overlay"] = self._draw(name, score, photo_map,
+                                                explained=found == "defective")
             self.regions[name] = None if level is None else [asdict(one) for one in regions]
             row["regions"] = None if level is None else len(regions)
-            if drawn:
-                row["overlay"] = self._draw(name, score, photo_map, explained=found == "defective")
             self.rows.append(row)
 
     def _draw(self, name: str, score: float, photo_map: np.ndarray, *,
@@ -213,12 +218,14 @@ class _Notes:
         """-> the file of the heat map, below the folder of the results."""
         limit, level = self.decision["threshold"], self.decision["map_threshold"]
         if self.scale is None:  # one for all; without a threshold, as hot as the first one drawn
-            self.scale = ColourScale.of(self.model.calibration_peaks_, level or float(photo_map.max()))
+            self.scale = ColourScale.of(self.model.calibration_peaks_,
+                                        level or float(photo_map.max()))
         stem = self._free(name)
         try:
             photo = read_image(self.photos[name])
-            save_picture(overlay(photo, photo_map, scale=self.scale, title=title(name, score, limit),
-                                 outline_above=level), self.folder / f"{stem}.png")
+            save_picture(overlay(photo, photo_map, scale=self.scale,
+                                 title=title(name, score, limit), outline_above=level),
+                         self.folder / f"{stem}.png")
             if explained:
                 save_picture(why_picture(self.model, photo, explain(self.model, photo), name),
                              self.folder / f"{stem}_why.png")
@@ -232,11 +239,14 @@ class _Notes:
         flat = name.replace("/", "_")
         short, whole = (stem.encode()[-LONGEST_NAME:].decode(errors="ignore")
                         for stem in (flat.rpartition(".")[0] or flat, flat))
-        for stem in chain((short, whole), (f"{short}_{number}" for number in count(2))):
-            files = {stem.casefold(), f"{stem}_why".casefold()}  # some systems know no case
-            if not files & self.taken:
-                self.taken |= files
-                return stem
+        stems = chain((short, whole), (f"{short}_{number}" for number in count(2)))
+        free = next(stem for stem in stems if not _files_of(stem) & self.taken)
+        self.taken |= _files_of(free)
+        return free
+
+
+def _files_of(stem: str) -> set[str]:
+    return {stem.casefold(), f"{stem}_why".casefold()}  # some systems know no case
 
 
 def _printable(name: str) -> str:

@@ -29,7 +29,7 @@ class ColourScale:
         return cls(low, max(2.5 * level - 1.5 * low, low))
 
     def fractions(self, values: np.ndarray) -> np.ndarray:
-        span = max(self.high - self.low, np.finfo(np.float32).tiny)
+        span = max(self.high - self.low, float(np.finfo(np.float32).tiny))
         return np.clip((values - self.low) / span, 0, 1)
 
 

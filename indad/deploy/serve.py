@@ -122,7 +122,7 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
     @app.errorhandler(Exception)
     def in_one_line(error: Exception) -> tuple[Response, int]:
         if isinstance(error, HTTPException):
-            return jsonify(error=" ".join(str(error.description).split())), error.code
+            return jsonify(error=" ".join(str(error.description).split())), error.code or 500
         if isinstance(error, InputError):
             return jsonify(error=" ".join(str(error).split())), 400
         app.logger.exception("judging failed")
@@ -210,7 +210,7 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     small.thumbnail((SIDE, SIDE))
     placement = replace(prediction.placements[0], original=(small.height, small.width))
     shown = to_photo(prediction.model_maps[0], placement)
-    peaks = model.calibration_peaks_
+    good, peaks = model.calibration_scores_, model.calibration_peaks_
     level = (conformal_threshold(peaks, model.false_alarm_rate) if len(peaks)
              else float(shown.max()))
     hot = heat(np.asarray(small, np.float32),
@@ -221,8 +221,7 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     scale = (small.width / photo.width, small.height / photo.height) * 2
     return {
         "score": score, "peak": float(prediction.model_maps[0].max()),
-        "rank": float(conformal_rank(model.calibration_scores_, score)) if len(model.calibration_scores_)
-        else None,
+        "rank": float(conformal_rank(good, score)) if len(good) else None,
         "size": [photo.width, photo.height], "width": small.width, "height": small.height,
         "photo": _jpeg(small), "heat": _jpeg(Image.fromarray(hot)),
         "why": _jpeg(why_picture(model, photo, match)),

@@ -2,8 +2,8 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,11 @@ from ..errors import InputError
 
 BATCHES_AHEAD = 2
 
+# Position, pixels (3, h, w) and where they lie in the photo; or position, what is wrong, and None.
+Sample = tuple[int, Tensor, Placement] | tuple[int, str, None]
 
-def load_batches(sources: list, transform: ImageTransform, *, batch_size: int,
+
+def load_batches(sources: Sequence, transform: ImageTransform, *, batch_size: int,
                  strict: bool) -> Iterator["Batch"]:
     """Read, transform and batch `sources` in order; see `images.as_rgb` for what a source may be.
 
@@ -25,7 +28,7 @@ def load_batches(sources: list, transform: ImageTransform, *, batch_size: int,
     """
     reader = ImageReader(sources, transform, strict)
     pool = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1))
-    ahead = deque()
+    ahead: deque[list[Future[Sample]]] = deque()
     try:
         for start in range(0, len(sources), batch_size):
             stop = min(start + batch_size, len(sources))
@@ -47,16 +50,16 @@ class Batch:
 
     @property
     def size(self) -> tuple[int, int]:
-        return tuple(self.pixels.shape[-2:])
+        return self.pixels.shape[-2], self.pixels.shape[-1]
 
 
 class ImageReader:
     """Reads and transforms one image; an unreadable one becomes its error message."""
 
-    def __init__(self, sources: list, transform: ImageTransform, strict: bool):
+    def __init__(self, sources: Sequence, transform: ImageTransform, strict: bool):
         self.sources, self.transform, self.strict = sources, transform, strict
 
-    def read(self, index: int) -> tuple[int, Tensor | str, Placement | None]:
+    def read(self, index: int) -> Sample:
         try:
             image = as_rgb(self.sources[index])
         except InputError as error:
@@ -66,8 +69,9 @@ class ImageReader:
         return index, self.transform(image), self.transform.placement((image.height, image.width))
 
 
-def collate(samples: list[tuple[int, Tensor | str, Placement | None]]) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     read = [sample for sample in samples if sample[2] is not None]
-    skipped = [(index, reason) for index, reason, placement in samples if placement is None]
+    skipped = [sample[:2] for sample in samples if sample[2] is None]
     pixels = torch.stack([pixels for _, pixels, _ in read]) if read else torch.empty(0)
-    return Batch(pixels, [index for index, _, _ in read], [placement for *_, placement in read], skipped)
+    return Batch(pixels, [index for index, _, _ in read], [placement for _, _, placement in read],
+                 skipped)

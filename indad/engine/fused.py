@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ def fold_batch_norms(network: nn.Module, size: tuple[int, int] = (64, 64)) -> nn
     for parent in list(folded.modules()):
         for (_, convolution), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                assert norm.running_mean is not None and norm.running_var is not None  # frozen
                 convolution.weight, convolution.bias = fuse_conv_bn_weights(
                     convolution.weight, convolution.bias, norm.running_mean, norm.running_var,
                     norm.eps, norm.weight, norm.bias)
@@ -56,6 +58,16 @@ class SameConvolution(nn.Conv2d):
 
     divides = False
 
+    @classmethod
+    def like(cls, convolution: nn.Conv2d) -> "SameConvolution":
+        """One that computes what timm's `Conv2dSame` does, with the very same parameters."""
+        (height, width), (down, right) = convolution.kernel_size, convolution.stride
+        same = cls(convolution.in_channels, convolution.out_channels, (height, width),
+                   (down, right), groups=convolution.groups, bias=convolution.bias is not None,
+                   device="meta")  # its own parameters, which are dropped, take and draw nothing
+        same.weight, same.bias = convolution.weight, convolution.bias
+        return same.train(convolution.training)
+
     def forward(self, maps: Tensor) -> Tensor:
         missing = [max(kernel - (stride if self.divides else side % stride or stride), 0)
                    for kernel, stride, side in zip(self.weight.shape[2:], self.stride,
@@ -67,8 +79,21 @@ class SameConvolution(nn.Conv2d):
 
 
 def pad_kernels(network: nn.Module) -> nn.Module:
-    """Let timm's convolutions with "same" padding compute as `SameConvolution` does, in place."""
-    for module in network.modules():
-        if type(module).__name__ == "Conv2dSame" and module.dilation == (1, 1):
-            module.__class__ = SameConvolution  # the same parameters, another `forward`
+    """Replace timm's convolutions with "same" padding by `SameConvolution`.
+
+    In place, and the network comes back; unless it is such a convolution itself.
+    """
+    if _can_pad_kernel(network):
+        return SameConvolution.like(network)
+    for parent in list(network.modules()):  # a list, as they are replaced on the way
+        for name, module in list(parent.named_children()):
+            if _can_pad_kernel(module):
+                setattr(parent, name, SameConvolution.like(module))
     return network
+
+
+def _can_pad_kernel(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    from timm.layers import Conv2dSame  # here, because it takes seconds
+
+    # Exactly this class: those made from it may compute something else.
+    return type(module) is Conv2dSame and module.dilation == (1, 1)

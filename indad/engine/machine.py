@@ -30,7 +30,7 @@ def on_device(rows: Tensor, device: torch.device) -> Tensor:
     return rows
 
 
-def available_memory() -> int:
+def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that this process can still take: of the machine, or of its container if less."""
     free = 4 << 30  # where the system does not tell
     if sys.platform == "linux":
@@ -40,7 +40,7 @@ def available_memory() -> int:
     for limit, used in (("memory.max", "memory.current"),
                         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
         try:
-            left = [int((Path("/sys/fs/cgroup") / name).read_text()) for name in (limit, used)]
+            left = [int((cgroup / name).read_text()) for name in (limit, used)]
         except (OSError, ValueError):  # no such container, or "max"
             continue
         free = min(free, max(left[0] - left[1], 0))
@@ -61,7 +61,7 @@ def environment(device: torch.device) -> dict:
     """Versions and device: what a number depends on besides its configuration."""
     packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn",
                 "faiss-cpu", "pillow")
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in packages:
         try:
             versions[package] = metadata.version(package)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..data.images import ImageTransform, Placement, to_photo
 from ..errors import InputError
@@ -33,7 +34,7 @@ class Prediction:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """The scores: what loops over estimators put together."""
         return np.array(self.scores, dtype=dtype)
 
@@ -56,7 +57,7 @@ def joined(parts: Iterable[Prediction]) -> Prediction:
                       parts[0].transform, skipped)
 
 
-class PhotoMaps(Sequence):
+class PhotoMaps(Sequence[np.ndarray]):
     """A sequence of maps that are laid over their photos only when asked for."""
 
     def __init__(self, prediction: Prediction):
@@ -65,9 +66,17 @@ class PhotoMaps(Sequence):
     def __len__(self) -> int:
         return len(self._prediction.placements)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
         return to_photo(self._prediction.model_maps[index], self._prediction.placements[index])
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """`(n, h, w)`, if all photos have one size."""
         return np.stack(list(self)).astype(dtype or np.float32)

@@ -59,8 +59,9 @@ def unpadded(maps: Sequence[Tensor]) -> Tensor:
     The grid shrinks by two (28 -> 26, 14 -> 12) and is pooled back to the first map's size, so
     patches drift against pixels toward the border: kept to reproduce numbers, not to recommend.
     """
-    grid = maps[0].shape[-2:]
-    return torch.cat([F.adaptive_avg_pool2d(F.avg_pool2d(m, 3, stride=1), grid) for m in maps], 1)
+    height, width = maps[0].shape[-2:]
+    return torch.cat([F.adaptive_avg_pool2d(F.avg_pool2d(m, 3, stride=1), (height, width))
+                      for m in maps], 1)
 
 
 def tokens(maps: Sequence[Tensor]) -> Tensor:

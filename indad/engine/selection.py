@@ -52,7 +52,8 @@ def farthest_first(features: Table, size: int, *, first: int | None, distances: 
         features: `(n, d)` float32, or float16 (distances are float32 all the same); may lie in a
             memory-mapped file, of which no more than a working set is held.
         first: the row to pick first; None: the one with the largest of `distances`.
-        distances: `(n,)` float32 that count as known before it, infinite if nothing is; overwritten.
+        distances: `(n,)` float32 that count as known before it, infinite if nothing is; they are
+            overwritten.
 
     Returns indices `(size,)` int64 in the order of picking, and covering radii `(size,)`. Raises
     `CoresetInterrupted` on Ctrl-C, and `ValueError` for features that are not finite.
@@ -175,7 +176,9 @@ class _Points:
     def __init__(self, features: Table):
         self.features, count, dim = features, len(features), features.shape[1]
         self.most_at_once = max(WORKING_BYTES // (4 * dim), CHUNK_ROWS)
-        total = sum(features[part].float().sum(0).double() for part in self.parts())
+        total = torch.zeros(dim, dtype=torch.float64, device=features.device)
+        for part in self.parts():
+            total += features[part].float().sum(0).double()
         if not total.isfinite().all():
             raise ValueError("features are not finite: they hold NaN or infinity")
         self.origin = (total / count).float()

@@ -4,9 +4,15 @@ import csv
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .tables import Spread, label, overall, varied
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which most colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -14,7 +20,7 @@ MARKERS = "osD^vP*X"
 MOST = 8  # lines or groups of bars that one figure can hold and still be read
 
 
-def learning_curves(table: Sequence[dict], metric: str = "image_auroc"):
+def learning_curves(table: Sequence[dict], metric: str = "image_auroc") -> "Figure | None":
     """A metric over the number of shots, a line for each variant, with a band of ± one std.
 
     `table` is that of `tables.aggregate`; None if shots do not vary. "All" images stand at the
@@ -30,7 +36,7 @@ def learning_curves(table: Sequence[dict], metric: str = "image_auroc"):
     lines: dict[str, dict[int, Spread]] = defaultdict(dict)
     for row in rows:
         lines[label(row, names) or row["backbone"]][places[row["shots"]]] = row[metric]
-    figure, axes = _canvas()
+    figure, (axes,) = _canvas()
     for number, (name, points) in enumerate(list(lines.items())[:MOST]):
         xs = sorted(points)
         means, stds = [points[x].mean for x in xs], [points[x].std or 0 for x in xs]
@@ -45,7 +51,7 @@ def learning_curves(table: Sequence[dict], metric: str = "image_auroc"):
     return figure
 
 
-def tradeoff(table: Sequence[dict], metric: str = "image_auroc"):
+def tradeoff(table: Sequence[dict], metric: str = "image_auroc") -> "Figure | None":
     """A metric against milliseconds an image, and against the size of the memory bank.
 
     One point a variant, with a bar of ± one std over seeds; None for a single variant.
@@ -71,10 +77,15 @@ def tradeoff(table: Sequence[dict], metric: str = "image_auroc"):
         decades = math.log10(high / low)  # or numbers would overlap
         shown = "123456789" if decades < 1 else "125" if decades < 3 else "1"
         for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            ticks(lambda value, place, shown=shown: f"{value:g}" * (f"{value:e}"[0] in shown))
+            ticks(partial(_tick, shown))
     left.set_ylabel(metric.replace("_", " ").replace("auroc", "AUROC"))
     _finish(right, len(series), title=names[0].replace("_", " "))
     return figure
+
+
+def _tick(shown: str, value: float, place: int) -> str:
+    """What stands at a tick, if its number begins with a digit that is shown."""
+    return f"{value:g}" if f"{value:e}"[0] in shown else ""
 
 
 def recall_by_type(folders: Sequence[Path]) -> dict[str, tuple[int, int]]:
@@ -89,7 +100,7 @@ def recall_by_type(folders: Sequence[Path]) -> dict[str, tuple[int, int]]:
     return {kind: (hits, count) for kind, (hits, count) in sorted(found.items())}
 
 
-def recall_bars(variants: dict[str, dict[str, tuple[int, int]]]):
+def recall_bars(variants: dict[str, dict[str, tuple[int, int]]]) -> "Figure | None":
     """Recall by defect type at each run's own threshold, a group of bars for each type.
 
     `variants` maps a variant's name to what `recall_by_type` found; None if nothing is known.
@@ -99,7 +110,7 @@ def recall_bars(variants: dict[str, dict[str, tuple[int, int]]]):
     kinds = sorted({kind for recall in variants.values() for kind in recall})
     if not kinds:
         return None
-    figure, axes = _canvas(width=max(6.0, 0.55 * len(kinds) + 2))
+    figure, (axes,) = _canvas(width=max(6.0, 0.55 * len(kinds) + 2))
     width = 0.8 / len(variants)
     for number, (name, recall) in enumerate(variants.items()):
         shares = [recall[kind][0] / recall[kind][1] if kind in recall else 0 for kind in kinds]
@@ -119,7 +130,8 @@ def write_figures(output: Path, table: Sequence[dict], rows: Sequence[dict]) -> 
     """
     names = [name for name in varied(overall(table)) if name != "shots"]
     most = max((row["shots"] or float("inf") for row in rows), default=None)
-    runs = {label(row, names) or row["backbone"]: [] for row in overall(table)}
+    runs: dict[str, list[Path]] = {label(row, names) or row["backbone"]: []
+                                   for row in overall(table)}
     for row in rows:  # with all images, or the most shots: fewer would only crowd the bars
         if (row["shots"] or float("inf")) == most:
             runs[label(row, names) or row["backbone"]].append(output / row["run"])
@@ -136,14 +148,14 @@ def write_figures(output: Path, table: Sequence[dict], rows: Sequence[dict]) -> 
     return written
 
 
-def _canvas(panels: int = 1, width: float = 6.0):
+def _canvas(panels: int = 1, width: float = 6.0) -> tuple["Figure", list["Axes"]]:
     from matplotlib.figure import Figure  # no pyplot: no window, nothing to close
 
     figure = Figure(figsize=(width if panels == 1 else 9.0, 3.8), layout="constrained")
-    return figure, figure.subplots(1, panels, sharey=True)
+    return figure, list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
 
 
-def _finish(axes, entries: int, title: str | None = None) -> None:
+def _finish(axes: "Axes", entries: int, title: str | None = None) -> None:
     for one in axes.figure.axes:
         one.grid(alpha=0.25)
         one.spines[["top", "right"]].set_visible(False)

@@ -7,7 +7,7 @@ weights: not for its numbers, but to know that it works.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,20 +106,22 @@ class RunPlan:
 
 def expand(dataset: str, categories: Sequence[str], *, presets: Sequence[str] = ("default",),
            seeds: Sequence[int] = (0,), shots: Sequence[int | None] = (None,),
-           choices: dict[str, Sequence] | None = None, options: dict | None = None,
-           **common: object) -> list[RunPlan]:
+           choices: Mapping[str, Sequence] | None = None, options: dict | None = None,
+           split: str = "paper", protocol: str = "random", frame: str = "model",
+           false_alarm_rate: float = 0.05) -> list[RunPlan]:
     """All combinations, in the order in which people read tables.
 
     Args:
         choices: `PatchCore` arguments with the values to try, such as
             `{"backbone": [...], "coreset_ratio": [...]}`.
         options: `PatchCore` arguments that are the same for all.
-        common: other fields of `RunPlan`, the same for all.
+        split, protocol, frame, false_alarm_rate: of `RunPlan`, the same for all.
     """
     names, values = list(choices or {}), list((choices or {}).values())
     return [RunPlan(dataset, category, preset,
                     {**(options or {}), **dict(zip(names, chosen, strict=True)), "seed": seed},
-                    shots=count, **common)
+                    split=split, shots=count, protocol=protocol, frame=frame,
+                    false_alarm_rate=false_alarm_rate)
             for category, preset, *chosen, count, seed in itertools.product(
                 categories, presets, *values, shots, seeds)]
 
@@ -130,7 +132,8 @@ def expand_experiment(name: str, *, quick: bool = False,
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)
     row = EXPERIMENTS[name]
-    dataset, categories, choices, options = row.dataset, row.categories, row.choices, row.options
+    categories: Sequence[str] = row.categories
+    dataset, choices, options = row.dataset, row.choices, row.options
     shots, seeds = row.shots, row.seeds
     if quick:
         dataset, categories, seeds = "synthetic", ("capsule", "weave"), min(seeds, 2)

@@ -229,12 +229,13 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
         began = time.perf_counter()
         features = model.extract(list(items.values()), training=training, strict=False)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
-        _save(file, {**vars(features), "placements": [astuple(frame) for frame in features.placements],
-                     "seconds": seconds})
+        numbers = [astuple(placement) for placement in features.placements]
+        _save(file, {**vars(features), "placements": numbers, "seconds": seconds})
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
     kept = torch.load(file, mmap=True, weights_only=True)
     seconds = kept.pop("seconds")
-    features = PatchFeatures(**kept | {"placements": [Placement(*frame) for frame in kept["placements"]]})
+    placements = [Placement(*of_one) for of_one in kept["placements"]]
+    features = PatchFeatures(**kept | {"placements": placements})
     paths = list(items)
     read = [paths[i // features.views] for i in features.indices[::features.views]]
     return _Table(features, {path: place for place, path in enumerate(read)},

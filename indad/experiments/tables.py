@@ -22,6 +22,9 @@ from .records import METRICS, SHOWN, VARIANT
 PUBLISHED = Path(__file__).with_name("published.json")
 COMPARED = ("backbone", "preset", "augmentation", "image_score")
 
+# Ours, published and the difference, in percent; None stands for what one side lacks.
+Compared = tuple[float | None, float | None, float | None]
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -100,7 +103,7 @@ def compare(rows: Sequence[dict], axis: str, a: object, b: object,
     if not differences:
         return None
     found, low, high = spread(differences), None, None
-    if found.n > 1:
+    if found.std is not None:
         from scipy.stats import t
 
         half = float(t.ppf(0.975, found.n - 1)) * found.std / math.sqrt(found.n)
@@ -150,10 +153,11 @@ def published_for(row: dict, most: int = 3) -> list[dict]:
     return found[:most]
 
 
-def compare_with_published(table: Sequence[dict], variant: dict, theirs: dict) -> dict[str, dict[str, tuple]]:
+def compare_with_published(table: Sequence[dict], variant: dict,
+                           theirs: dict) -> dict[str, dict[str, Compared]]:
     """A variant's categories, each with metric -> (ours, published, difference) in percent.
 
-    None stands for what one side lacks. A mean is compared with a mean of the same categories only.
+    A mean is compared with a mean of the same categories only.
     """
     same = {row["category"]: row for row in table
             if all(row[name] == variant[name] for name in VARIANT)}
@@ -162,14 +166,14 @@ def compare_with_published(table: Sequence[dict], variant: dict, theirs: dict) -
         whole = info.categories[0] if len(info.categories) == 1 else "mean"
         if set(info.categories) <= set(same):
             known[whole] = theirs.get("mean", {})
-    found = {}
+    found: dict[str, dict[str, Compared]] = {}
     for category, row in same.items():
         found[category] = {}
         for metric in ("image_auroc", "pixel_auroc"):
             ours = 100 * row[metric].mean if row[metric] else None
             other = known.get(category, {}).get(metric)
             found[category][metric] = (
-                ours, other, None if None in (ours, other) else ours - other)
+                ours, other, None if ours is None or other is None else ours - other)
     return found
 
 
@@ -188,11 +192,13 @@ def write_tables(output: Path, rows: Sequence[dict], *, title: str = "Benchmark"
 
 
 def _spread_of(values: Sequence[float | None]) -> Spread | None:
-    return None if None in values else spread(values)
+    known = [value for value in values if value is not None]
+    return spread(known) if len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    return None if None in values else math.fsum(values) / len(values)
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
 
 
 def varied(table: Sequence[dict]) -> list[str]:

@@ -54,8 +54,8 @@ def best_cost_threshold(scores: np.ndarray, labels: np.ndarray, *, cost_miss: fl
     if defect_rate is not None:
         weight_miss = defect_rate * (defective + good) / defective
         weight_alarm = (1 - defect_rate) * (defective + good) / good
-    cost = (defective - hits) * (weight_miss * cost_miss) + alarms * (weight_alarm * cost_alarm)
-    return float(thresholds[np.argmin(cost)])
+    costs = (defective - hits) * (weight_miss * cost_miss) + alarms * (weight_alarm * cost_alarm)
+    return float(thresholds[np.argmin(costs)])
 
 
 def at_all_thresholds(scores: np.ndarray, labels: np.ndarray,

@@ -61,7 +61,8 @@ class DetectorModule(nn.Module):
         features = self.patch_features(maps)
         rows = features.permute(0, 2, 3, 1).flatten(0, 2) * self.scale.float() - self.origin.float()
         index = SplitIndex(self.bank.float(), self.half_norms.float())
-        return self.score(rows, index, features.shape[2:], pixels.shape[2:])
+        (down, across), (height, width) = features.shape[2:], pixels.shape[2:]
+        return self.score(rows, index, (down, across), (height, width))
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "DetectorModule":
         """Norms are sums: in half precision they are taken anew, of what the bank became."""

@@ -40,7 +40,7 @@ Layout = dict[str, tuple[torch.dtype, str]]
 LAYOUT: Layout = {"memory_bank": (torch.float32, "md"), "feature_scale": (torch.float32, "s"),
                   "coreset_indices": (torch.int64, "m"), "coreset_radii": (torch.float32, "m"),
                   "good_scores": (torch.float64, "k"), "good_peaks": (torch.float64, "k")}
-RESERVE: Layout = {"reserve": (torch.float32, "rd"), "reserve_indices": (torch.int64, "r")}  # if any
+RESERVE: Layout = {"reserve": (torch.float32, "rd"), "reserve_indices": (torch.int64, "r")}
 FIELDS = {"good_scores": "calibration_scores", "good_peaks": "calibration_peaks"}  # of it
 
 
@@ -137,8 +137,8 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
 
 def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict[str, Any]:
     """Arguments of `PatchCore` from a record; `weights` says where the checkpoint lies now."""
-    options = {name: tuple(value) if isinstance(value, list) else value
-               for name, value in record["options"].items()}
+    options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                               for name, value in record["options"].items()}
     try:
         check_options(Parameters().get_params() | options | {"weights": None})
     except InputError as error:
@@ -217,9 +217,11 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         raise InputError(f"{folder / RECORD}: names {len(files)} training files of "
                          f"{given}; copy it again")
     return Fitted(
-        options=options, **{name: tensors[name].to(device) for name in (
-            "memory_bank", "coreset_indices", "coreset_radii", "feature_scale", "reserve",
-            "reserve_indices")},
+        options=options, memory_bank=tensors["memory_bank"].to(device),
+        coreset_indices=tensors["coreset_indices"].to(device),
+        coreset_radii=tensors["coreset_radii"], feature_scale=tensors["feature_scale"].to(device),
+        reserve=tensors["reserve"].to(device),
+        reserve_indices=tensors["reserve_indices"].to(device),
         calibration_scores=tensors["good_scores"].numpy(),
         calibration_peaks=tensors["good_peaks"].numpy(),
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],

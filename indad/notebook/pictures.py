@@ -128,7 +128,7 @@ def threshold_figure(scores: np.ndarray, labels: np.ndarray, threshold: float,
     grid = figure.add_gridspec(2 if images is not None else 1, most, height_ratios=(
         (1.6, 1) if images is not None else (1,)))
     axes = figure.add_subplot(grid[0, :])
-    bins = np.linspace(scores.min(), scores.max(), 30)
+    bins = np.linspace(scores.min(), scores.max(), 30).tolist()
     axes.hist(scores[labels == 0], bins, color=GOOD, alpha=0.7, label="good")
     axes.hist(scores[labels == 1], bins, color=DEFECTIVE, alpha=0.7, hatch="//", label="defective")
     axes.axvline(threshold, color="black", linestyle="--", label="threshold")
@@ -177,12 +177,13 @@ def coreset_figure(points: np.ndarray, picks: Sequence[int], radius: float | Non
     from matplotlib.patches import Circle
 
     figure, axes = pyplot.subplots(figsize=(5, 4.6), layout="constrained")
-    axes.scatter(*points.T, s=6, color="#999999", label=f"{len(points):,} points")
+    axes.scatter(points[:, 0], points[:, 1], s=6, color="#999999", label=f"{len(points):,} points")
     chosen = points[list(picks)]
     if radius is not None:
         for x, y in chosen:
             axes.add_patch(Circle((x, y), radius, color=GOOD, alpha=0.08, linewidth=0))
-    axes.scatter(*chosen.T, s=26, color=DEFECTIVE, marker="^", label=f"{len(chosen):,} picks")
+    axes.scatter(chosen[:, 0], chosen[:, 1], s=26, color=DEFECTIVE, marker="^",
+                 label=f"{len(chosen):,} picks")
     axes.set(title=title, aspect="equal")
     axes.legend(loc="upper right")
     return figure

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ipywidgets import Dropdown, SelectionSlider
     from matplotlib.figure import Figure
 
 STATIC = "INDAD_STATIC"  # set it to draw pictures only, as builds and tests do
@@ -127,7 +128,7 @@ def _last_words(data: dict) -> str:
     return data["text/plain"].split("; ")[-1]
 
 
-def control(name: str, options: Sequence, value: object) -> object:
+def control(name: str, options: Sequence, value: object) -> "Dropdown | SelectionSlider":
     """The ipywidgets control for a choice; of 7 and 8 alike."""
     import ipywidgets
 

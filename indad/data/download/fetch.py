@@ -10,18 +10,22 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-from ...errors import InputError
+from ...errors import InputError, Progress
 from ..files import check_space, explain_full_disk, sha256_of, write_text
+
+if TYPE_CHECKING:
+    from requests import Response
+    from urllib3 import BaseHTTPResponse
 
 BLOCK = 1 << 20
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 LONGEST_WAIT = 60  # seconds, whatever a server asks for
 FULL = "free some space and run again: what has arrived is kept"
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, pati
             resumed = _from_http(url, part, sha256, size, patience, progress)
         if sha256 is None:
             return
-        tell = progress and (lambda done, total: progress("checking", done, total))
+        tell = partial(progress, "checking") if progress else None
         found = sha256_of(part, progress=tell)
         if found == sha256:
             return
@@ -157,7 +161,7 @@ def _transfer(url: str, part: Path, sha256: str | None, size: int | None, patien
             raise Broken(f"cut off after {done:,} of {total:,} bytes")
 
 
-def _check_answer(response, have: int, size: int | None) -> tuple[int, int]:
+def _check_answer(response: "Response", have: int, size: int | None) -> tuple[int, int]:
     """-> where the body starts in the file, and the file's size (0: the server does not say)."""
     status, headers = response.status_code, response.headers
     if status in TRY_AGAIN:
@@ -181,7 +185,7 @@ def _check_answer(response, have: int, size: int | None) -> tuple[int, int]:
     return start, total
 
 
-def _pour(source, out, done: int, total: int, patience: Patience,
+def _pour(source: "BaseHTTPResponse", out: BinaryIO, done: int, total: int, patience: Patience,
           progress: Progress | None) -> int:
     """Copy until the end; -> bytes of the file by then. Raises `Broken` if it only trickles."""
     window_began, window_bytes = time.monotonic(), 0
@@ -235,7 +239,7 @@ def _reason(error: Exception, patience: Patience) -> str:
     return "connection refused" if "refused" in text else "connection lost"
 
 
-def _strong_etag(response) -> str | None:
+def _strong_etag(response: "Response") -> str | None:
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else None
 

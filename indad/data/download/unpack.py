@@ -13,10 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
-from ...errors import InputError
+from ...errors import InputError, Progress
 from ..files import check_space, explain_full_disk, in_units
 
 # Photos do not compress: an archive that grows more than this is a bomb, not a dataset.
@@ -36,12 +37,12 @@ class Entry:
     name: str
     kind: str  # "file", "folder", "link" or "special"
     size: int
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes] | None]  # None: there is nothing in it, as it is no file
     target: Parts = ()  # of a link
 
 
 def unpack(archive: Path, folder: Path, *, only: Callable[[Parts], bool] = lambda parts: True,
-           progress: Callable[[str, int, int], None] | None = None) -> int:
+           progress: Progress | None = None) -> int:
     """Unpack a tar (plain, gz, xz, bz2) or zip file into an existing empty folder.
 
     Args:
@@ -106,8 +107,9 @@ def _write(archive: Path, entry: Entry, place: Path, folder: Path) -> int:
     if entry.kind == "link" and not source.is_file():
         raise InputError(f"{archive}: refused, the link {entry.name!r} points to "
                          f"{'/'.join(entry.target)!r}, which is no file before it")
-    with (source.open("rb") if entry.kind == "link" else entry.open()) as content, \
-            open(place, "xb") as out:
+    content = source.open("rb") if entry.kind == "link" else entry.open()
+    assert content is not None  # folders and what is special never come here
+    with content, open(place, "xb") as out:
         shutil.copyfileobj(content, out, 1 << 20)
         return out.tell()
 
@@ -128,8 +130,7 @@ def _tar_entries(archive: Path) -> Iterator[Entry]:
                 # A symbolic link counts from its own folder, a hard link from the top.
                 base = PurePosixPath(member.name).parent if member.issym() else PurePosixPath()
                 target = _link_target(archive, base, member.linkname)
-            yield Entry(member.name, kind, member.size,
-                        lambda member=member: tar.extractfile(member), target)
+            yield Entry(member.name, kind, member.size, partial(tar.extractfile, member), target)
 
 
 def _zip_entries(archive: Path) -> Iterator[Entry]:
@@ -149,7 +150,7 @@ def _zip_entries(archive: Path) -> Iterator[Entry]:
                 kind = "file" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "special"
             # ZipFile itself stops at `file_size` bytes and checks their CRC.
             yield Entry(member.filename, kind, member.file_size,
-                        lambda member=member: zipped.open(member), target)
+                        partial(zipped.open, member), target)
 
 
 def _link_target(archive: Path, base: PurePosixPath, link: str) -> Parts:

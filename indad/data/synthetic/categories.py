@@ -26,8 +26,6 @@ from .textures import draw_tiles, draw_weave, draw_wood
 VERSION = 1  # raised whenever a pixel changes, so that old drawings are redrawn
 VISIBLE = 6 / 255  # a change of fewer grey levels in every channel is not called a defect
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class SyntheticCategory:
@@ -103,7 +101,7 @@ def draw_twins(category: str, *, defect: str = "good", split: str = "train", ind
 
 def write_category(folder: str | Path, category: str, *, seed: int = 0, train: int = 32,
                    good: int = 16, per_defect: int = 5,
-                   progress: Progress | None = None) -> Path:
+                   progress: Callable[[int, int], None] | None = None) -> Path:
     """Draw a category in MVTec AD layout with synthetic.json, and return its folder.
 
     `folder` becomes the category's own folder. It is drawn beside its place and renamed at the
@@ -120,15 +118,20 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
     return folder
 
 
-def _draw_all(folder: Path, wanted: dict, progress: Progress | None) -> None:
+def _draw_all(folder: Path, wanted: dict, progress: Callable[[int, int], None] | None) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     category, seed = wanted["category"], wanted["seed"]
     jobs = list(_jobs(category, **wanted["counts"]))
+
+    def draw(job: tuple[str, str, int]) -> None:
+        split, defect, index = job
+        _write_one(partial, category, split, defect, index, seed)
+
     # NumPy and zlib leave the GIL for most of the time; more threads than cores only fight over it.
     pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
-        written = pool.map(lambda job: _write_one(partial, category, *job, seed), jobs)
+        written = pool.map(draw, jobs)
         for done, _ in enumerate(written, start=1):
             if progress:
                 progress(done, len(jobs))

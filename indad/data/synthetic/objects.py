@@ -33,7 +33,8 @@ Generator = np.random.Generator
 
 def _jitter_pose(part: Generator, shift: float, turn: float) -> Canvas:
     """A part laid down by a machine: never twice in quite the same place."""
-    return Canvas.posed(*part.uniform(-shift, shift, 2).tolist(), part.uniform(-turn, turn))
+    shift_x, shift_y = part.uniform(-shift, shift, 2).tolist()
+    return Canvas.posed(shift_x, shift_y, part.uniform(-turn, turn))
 
 
 # --- gear ----------------------------------------------------------------------------------------
@@ -67,7 +68,8 @@ def draw_gear(part: Generator, defect: str, flaw: Generator) -> np.ndarray:
     return canvas.pixels
 
 
-def _teeth(canvas: Canvas, radius, angle, defect: str, flaw: Generator) -> np.ndarray:
+def _teeth(canvas: Canvas, radius: np.ndarray, angle: np.ndarray, defect: str,
+           flaw: Generator) -> np.ndarray:
     """-> distance to the outline; one tooth is missing or bent where the defect says so."""
     number = int(flaw.integers(TEETH))
     centre = (number + 0.5) * 2 * math.pi / TEETH - math.pi
@@ -87,7 +89,8 @@ def _teeth(canvas: Canvas, radius, angle, defect: str, flaw: Generator) -> np.nd
     return outline
 
 
-def _steel(part: Generator, radius, angle, outline) -> np.ndarray:
+def _steel(part: Generator, radius: np.ndarray, angle: np.ndarray,
+           outline: np.ndarray) -> np.ndarray:
     """Steel turned on a lathe: fine rings, and the bow-tie of light that such rings reflect."""
     ring_noise = np.interp(radius, np.arange(140), part.normal(0, 1, 140)).astype(np.float32)
     glint = np.cos(angle - part.uniform(0, math.pi)) ** 2
@@ -174,7 +177,7 @@ def _dent(flaw: Generator, canvas: Canvas, spot_u: float) -> np.ndarray:
     return depth * np.exp(-(((canvas.u - spot_u) / width) ** 2)) * (canvas.v * side > 0)
 
 
-def _shell(part: Generator, canvas: Canvas, radius) -> np.ndarray:
+def _shell(part: Generator, canvas: Canvas, radius: np.ndarray) -> np.ndarray:
     """Glossy round shell: brightness from the slope of its surface, and one long highlight."""
     u, v = canvas.u, canvas.v
     tilt = np.clip(_rod(u, v) / radius, 0.0, 1.0)
@@ -275,7 +278,8 @@ def _via(canvas: Canvas, u: float, v: float) -> None:
     view.paint((0.07, 0.08, 0.07), soft(disc(view.u, view.v, 1.5)))
 
 
-def _two_pole(part, canvas: Canvas, place, kind: str, fate: str, flaw: Generator) -> None:
+def _two_pole(part: Generator, canvas: Canvas, place: tuple[float, float, float], kind: str,
+              fate: str, flaw: Generator) -> None:
     """A resistor or capacitor on its two pads: soldered, or missing, or the wrong kind."""
     u, v, turn = place
     pads = canvas.near(u, v, 14, turn)
@@ -296,7 +300,8 @@ def _two_pole(part, canvas: Canvas, place, kind: str, fate: str, flaw: Generator
         body.paint((0.8, 0.8, 0.8), 0.7 * soft(np.minimum(bars, box(body.u, body.v, 0.7, 2.2))))
 
 
-def _chip(part, canvas: Canvas, chip, fate: str, flaw: Generator) -> None:
+def _chip(part: Generator, canvas: Canvas, chip: tuple[float, float, float, float], fate: str,
+          flaw: Generator) -> None:
     """A black package with pins left and right, print and the dot that marks pin one."""
     u, v, half_u, half_v = chip
     du, dv, turn = part.normal(0, (0.7, 0.7, 0.014)).tolist()

@@ -10,6 +10,7 @@ Generator that a function is given, so a picture is a function of its generators
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -83,7 +84,8 @@ def disc(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
     return np.sqrt(u * u + v * v) - radius
 
 
-def box(u: np.ndarray, v: np.ndarray, half_u: float, half_v: float, corner: float = 0.0):
+def box(u: np.ndarray, v: np.ndarray, half_u: float, half_v: float,
+        corner: float = 0.0) -> np.ndarray:
     """Rectangle around the origin with rounded corners."""
     beyond_u, beyond_v = np.abs(u) - (half_u - corner), np.abs(v) - (half_v - corner)
     outside = np.sqrt(np.maximum(beyond_u, 0) ** 2 + np.maximum(beyond_v, 0) ** 2)
@@ -101,8 +103,8 @@ def path(u: np.ndarray, v: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.sqrt(nearest)
 
 
-def wander(rng: np.random.Generator, start, heading: float, length: float, bend: float,
-           steps: int = 10) -> np.ndarray:
+def wander(rng: np.random.Generator, start: Sequence[float] | np.ndarray, heading: float,
+           length: float, bend: float, steps: int = 10) -> np.ndarray:
     """-> (steps + 1, 2) points of a line whose heading changes by about `bend` radians a step.
     """
     headings = heading + np.cumsum(rng.normal(0.0, bend, steps))
@@ -186,8 +188,9 @@ def blob(rng: np.random.Generator, view: Canvas, radius: float, rough: float = 0
     return np.sqrt(view.u**2 + view.v**2) - outline
 
 
-def scratch(rng, canvas: Canvas, u: float, v: float, *, length: float, width: float = 1.4,
-            light: Colour = (0.95, 0.95, 0.95), strength: float = 0.6, heading=None) -> None:
+def scratch(rng: np.random.Generator, canvas: Canvas, u: float, v: float, *, length: float,
+            width: float = 1.4, light: Colour = (0.95, 0.95, 0.95), strength: float = 0.6,
+            heading: float | None = None) -> None:
     """A groove: a bright line with a dark one beside it, because its two walls face the light
     differently."""
     heading = rng.uniform(0, math.pi) if heading is None else heading
@@ -197,8 +200,9 @@ def scratch(rng, canvas: Canvas, u: float, v: float, *, length: float, width: fl
     canvas.stroke(points, width, light, strength)
 
 
-def crack(rng, canvas: Canvas, u: float, v: float, *, length: float, heading: float,
-          colour: Colour, width: float = 1.6, strength: float = 0.9, bend: float = 0.45) -> None:
+def crack(rng: np.random.Generator, canvas: Canvas, u: float, v: float, *, length: float,
+          heading: float, colour: Colour, width: float = 1.6, strength: float = 0.9,
+          bend: float = 0.45) -> None:
     """A jagged dark line with one branch; the straighter the crack, the closer the branch."""
     start = (u - length / 2 * math.cos(heading), v - length / 2 * math.sin(heading))
     points = wander(rng, start, heading, length, bend, steps=9)
@@ -208,8 +212,8 @@ def crack(rng, canvas: Canvas, u: float, v: float, *, length: float, heading: fl
     canvas.stroke(branch, 0.7 * width, colour, 0.8 * strength)
 
 
-def stain(rng, canvas: Canvas, u: float, v: float, *, radius: float, colour: Colour,
-          strength: float = 0.6) -> None:
+def stain(rng: np.random.Generator, canvas: Canvas, u: float, v: float, *, radius: float,
+          colour: Colour, strength: float = 0.6) -> None:
     """A see-through spot, darker at its rim, where a drying liquid leaves what it carried."""
     view = canvas.near(u, v, 2 * radius + 4)
     distance = blob(rng, view, radius)
@@ -218,8 +222,8 @@ def stain(rng, canvas: Canvas, u: float, v: float, *, radius: float, colour: Col
     view.paint(wet, strength * np.clip(soft(distance, 3.0) * 0.75 + 0.35 * rim, 0, 1))
 
 
-def fibre(rng, canvas: Canvas, u: float, v: float, *, length: float, colour: Colour,
-          width: float = 2.0) -> None:
+def fibre(rng: np.random.Generator, canvas: Canvas, u: float, v: float, *, length: float,
+          colour: Colour, width: float = 2.0) -> None:
     """A foreign hair or thread lying on the part, with the small shadow that shows it lies on."""
     points = wander(rng, (0.0, 0.0), rng.uniform(0, 2 * math.pi), length, 0.35, steps=14)
     points += np.array([u, v]) - points.mean(axis=0)
@@ -227,7 +231,8 @@ def fibre(rng, canvas: Canvas, u: float, v: float, *, length: float, colour: Col
     canvas.stroke(points, width, colour, 0.95)
 
 
-def crumb(rng, canvas: Canvas, u: float, v: float, *, radius: float, colour: Colour) -> None:
+def crumb(rng: np.random.Generator, canvas: Canvas, u: float, v: float, *, radius: float,
+          colour: Colour) -> None:
     """A lump of foreign material: shadow below, light from the upper left."""
     view = canvas.near(u, v, 2 * radius + 6)
     distance = blob(rng, view, radius)

@@ -176,7 +176,8 @@ def _mar_tile(flaw: Generator, canvas: Canvas, defect: str, home: tuple[float, f
         crumb(flaw, canvas, *spot, radius=flaw.uniform(5, 8), colour=(0.62, 0.60, 0.56))
 
 
-def _tile_colours(part: Generator, column, row) -> tuple[np.ndarray, np.ndarray]:
+def _tile_colours(part: Generator, column: np.ndarray,
+                  row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """-> grout and glaze, both (3, 256, 256); no two tiles leave the kiln in quite one shade."""
     grout = mix((0.50, 0.48, 0.45), (0.60, 0.58, 0.55), 0.5 + 0.4 * clouds(part, 128))
     shades = part.normal(1.0, 0.05, (16, 16)).astype(np.float32)[row & 15, column & 15]
@@ -186,7 +187,7 @@ def _tile_colours(part: Generator, column, row) -> tuple[np.ndarray, np.ndarray]
     return grout, glaze * mottle
 
 
-def _lay(canvas: Canvas, a: np.ndarray, b: np.ndarray, glaze) -> None:
+def _lay(canvas: Canvas, a: np.ndarray, b: np.ndarray, glaze: np.ndarray) -> None:
     """Paint tiles: (a, b) are coordinates inside each pixel's own tile, so all are one shape."""
     distance = box(a, b, HALF_TILE, HALF_TILE, 4.0)
     canvas.paint((0.1, 0.1, 0.1), 0.5 * soft(box(a - 1.5, b - 1.5, HALF_TILE, HALF_TILE, 4.0), 3.0))
@@ -197,7 +198,8 @@ def _lay(canvas: Canvas, a: np.ndarray, b: np.ndarray, glaze) -> None:
     canvas.paint(planes(glaze) * relief + 0.12 * sheen, soft(distance))
 
 
-def _loose_tile(flaw: Generator, canvas: Canvas, home, glaze) -> None:
+def _loose_tile(flaw: Generator, canvas: Canvas, home: tuple[float, float],
+                glaze: np.ndarray) -> None:
     """One tile that slipped and turned before the grout set; it overlaps its neighbours."""
     turn = flaw.choice([-1.0, 1.0]) * flaw.uniform(0.14, 0.26)
     u, v = home[0] + flaw.uniform(-4, 4), home[1] + flaw.uniform(-4, 4)
@@ -260,7 +262,8 @@ def _grain(part: Generator, canvas: Canvas) -> np.ndarray:
     return mix(wood, (0.36, 0.19, 0.09), heart)
 
 
-def _knot(part: Generator, canvas: Canvas, across, heart) -> tuple[np.ndarray, np.ndarray]:
+def _knot(part: Generator, canvas: Canvas, across: np.ndarray,
+          heart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Push the rings aside around a branch, and darken its heart."""
     radius = part.uniform(5, 11)
     du, dv = canvas.u - part.uniform(-110, 110), (canvas.v - part.uniform(-110, 110)) / 1.3
