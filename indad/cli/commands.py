@@ -92,9 +92,7 @@ def _run(options: argparse.Namespace) -> int:
     results.write_summary(Path(options.output))
     print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
-    for warning in warnings:
-        print(f"indad: warning: {warning}", file=sys.stderr)
-    return 0
+    return _warn(warnings, most=len(warnings))
 
 
 def _note_plan(bars: Bars, category: str, plan: "FitPlan") -> None:
@@ -116,11 +114,13 @@ def _benchmark(options: argparse.Namespace) -> int:
     from ..data.datasets import list_categories
     from ..experiments import figures, tables
     from ..experiments import records as results
-    from ..experiments.plans import EXPERIMENTS, expand, expand_experiment
+    from ..experiments.plans import expand, expand_experiment, find_experiment
     from ..experiments.sweep import run_sweep
 
-    row = EXPERIMENTS[options.experiment] if options.experiment else None
+    row = find_experiment(options.experiment) if options.experiment else None
     if row is not None:
+        for name in row.published:  # now, and not after hours
+            tables.published_table(name)
         plans = expand_experiment(options.experiment, quick=options.quick,
                                   datasets=options.datasets)
         plans = [replace(plan, options=plan.options | {"device": options.device})
@@ -155,9 +155,8 @@ def _benchmark(options: argparse.Namespace) -> int:
     figures.write_figures(output, tables.aggregate(rows), rows)
     print(written.read_text(encoding="utf-8"))
     reused = sum(outcome.reused for outcome in outcomes)
-    runs = f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}"
-    print(f"{runs}, {reused} of them kept from before; tables and figures: "
-          f"{written.parent}")
+    print(f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}, {reused} of them kept from before; "
+          f"tables and figures: {written.parent}")
     return 0
 
 
@@ -166,9 +165,7 @@ def _report(options: argparse.Namespace) -> int:
 
     file, left_out = write_report(options.results, options.output)
     print(f"{file}: {in_units(file.stat().st_size)}")
-    for problem in left_out:
-        print(f"indad: warning: left out: {problem}", file=sys.stderr)
-    return 0
+    return _warn([f"left out: {problem}" for problem in left_out], most=len(left_out))
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -189,9 +186,7 @@ def _fit(options: argparse.Namespace) -> int:
     model.save(options.output)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
           f"{len(model.memory_bank_):,} patches")
-    for _, reason in model.skipped_:
-        print(f"indad: warning: {reason}", file=sys.stderr)
-    return 0
+    return _warn([reason for _, reason in model.skipped_])
 
 
 def _update(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from .run import make_model
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to vary, and which tables of results/published.json to lay beside the outcome."""
+    """What to vary, and which tables of published.json to lay beside the outcome."""
 
     name: str
     title: str
@@ -126,12 +126,17 @@ def expand(dataset: str, categories: Sequence[str], *, presets: Sequence[str] = 
                 categories, presets, *values, shots, seeds)]
 
 
+def find_experiment(name: str) -> Experiment:
+    """A row of `EXPERIMENTS`; raises `InputError` for unknown names."""
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    return EXPERIMENTS[name]
+
+
 def expand_experiment(name: str, *, quick: bool = False,
                       datasets: str | Path | None = None) -> list[RunPlan]:
     """The plans of a published table; `quick` stands in synthetic parts and packaged weights."""
-    if name not in EXPERIMENTS:
-        raise unknown("experiment", name, EXPERIMENTS)
-    row = EXPERIMENTS[name]
+    row = find_experiment(name)
     categories: Sequence[str] = row.categories
     dataset, choices, options = row.dataset, row.choices, row.options
     shots, seeds = row.shots, row.seeds

@@ -121,7 +121,7 @@ def comparisons(rows: Sequence[dict]) -> list[Comparison]:
 
 
 def published_table(name: str) -> dict:
-    """A table of results/published.json by its id; raises `InputError` for unknown ones."""
+    """A table of published.json by its id; raises `InputError` for unknown ones."""
     tables = {table["id"]: table for table in json.loads(PUBLISHED.read_text())["tables"]}
     if name not in tables:
         raise unknown("published table", name, tables)
@@ -133,9 +133,9 @@ def published_for(row: dict, most: int = 3) -> list[dict]:
 
     Of the same dataset and number of training images; nearest are those of its backbone, then those
     that their authors measured, then those of its coreset ratio. None for reduced categories and
-    other splits, which nobody published, and none where results/published.json is not installed.
+    other splits, which nobody published.
     """
-    if not PUBLISHED.is_file() or row["split"] not in (None, "paper"):
+    if row["split"] not in (None, "paper"):
         return []
     found = []
     for table in json.loads(PUBLISHED.read_text(encoding="utf-8"))["tables"]:
