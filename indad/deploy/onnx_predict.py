@@ -3,7 +3,7 @@
     python onnx_predict.py bolts.onnx photo.jpg another.jpg
 
 Copy this file beside the model, or take it as an example. Ordinary RGB photos come out as in indad;
-16-bit and transparent pictures need `indad.images.to_rgb` before.
+16-bit and transparent pictures need `indad.data.images.to_rgb` before.
 """
 
 import json

@@ -28,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from indad import PRESETS, PatchCore, load_dataset  # noqa: E402
 from indad.backbones.loading import _create, load_backbone  # noqa: E402
 from indad.backbones.registry import BACKBONES, OFFLINE  # noqa: E402
-from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_start
+from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time  # noqa: E402
 from indad.engine.batches import load_batches  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
 from indad.engine.search import MemoryIndex, bfloat16_is_faster  # noqa: E402
+from indad.engine.selection import random_start  # noqa: E402
 from indad.features import as_rows, concatenate, layer_scales, weighted  # noqa: E402
 
 LOOP_PICKS = 300
