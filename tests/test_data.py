@@ -315,3 +315,10 @@ def test_a_mask_of_another_size_is_named(drawn, tmp_path):
     picture(tmp_path / "tiles" / "ground_truth" / "crack" / "000_mask.png", (100, 50))
     with pytest.raises(InputError, match=r"000_mask.png: the mask is 50x100, .* is 256x256"):
         load_dataset(tmp_path, "tiles")
+
+
+def test_a_tile_without_a_number_is_named(tiles_of_mtd):
+    picture(tiles_of_mtd / "MT_Free/Imgs/extra.jpg")
+    assert load_dataset(tiles_of_mtd)  # at random, numbers do not matter
+    with pytest.raises(InputError, match=r"extra\.jpg: has no number like num_"):
+        load_dataset(tiles_of_mtd, split="grouped")

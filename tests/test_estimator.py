@@ -45,6 +45,7 @@ def test_parameters_are_attributes_that_can_be_asked_for_set_and_cloned():
         model.set_params(corset="greedy")
 
 
+@pytest.mark.slow
 def test_what_is_set_before_fitting_counts_and_after_it_is_refused(capsules, model):
     changed = PatchCore(**SMALL)
     changed.coreset_ratio = 0.5
@@ -72,6 +73,7 @@ def test_a_fitted_model_is_fitted_and_its_clone_is_not(model):
         model.fitted_.images = 7
 
 
+@pytest.mark.slow
 def test_loops_of_scikit_learn(capsules, model):
     train = capsules[0]
     folds = KFold(3, shuffle=True, random_state=0)
@@ -117,6 +119,7 @@ def as_tensor(path):
     return torch.from_numpy(np.array(read_image(path))).permute(2, 0, 1) / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [
     lambda paths: paths, tuple, lambda paths: (str(path) for path in paths),
     lambda paths: map(read_image, paths), lambda paths: np.stack([*map(read_image, paths)]),
@@ -207,6 +210,7 @@ def test_the_module_says_what_the_estimator_says(capsules, model):
     assert np.array_equal(again, wanted.scores)
 
 
+@pytest.mark.slow
 def test_features_stay_as_they_are(capsules, model):
     """A second model on the same features learned scale 1, as the first had scaled them."""
     features = model.extract(capsules[0])
@@ -239,6 +243,7 @@ STEPS = ("training_set", "learn", "MemoryIndex", "calibrate", "worst_covered", "
          "replace", "on_device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_whatever_stops_a_second_fit_leaves_the_first(capsules, monkeypatch, step):
     from indad import patchcore
@@ -260,6 +265,7 @@ def test_whatever_stops_a_second_fit_leaves_the_first(capsules, monkeypatch, ste
     assert np.array_equal(model.predict(capsules[1]).scores, scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["first", "second"])
 def test_ctrl_c_while_selecting_leaves_patches_with_their_own_scales(capsules, monkeypatch, how):
     monkeypatch.setattr("indad.coreset.farthest_first", partial(farthest_first, block=32))
@@ -317,6 +323,7 @@ def test_a_blur_larger_than_twice_the_map(capsules):
     assert PatchCore(resize=(96, 128), map_kernel_size=191).prepare()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     "--coreset-ratio 0", "--coreset-ratio much", "--seed -1", "--seed one", "--resize 0",
     "--resize 2.5", "--crop 0", "--batch-size 2.5", "--batch-size 0", "--layers two",

@@ -36,3 +36,10 @@ def test_names_and_numbers_of_the_weights_stay():
     after = pad_kernels(original).state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_network_that_is_such_a_convolution_itself_is_returned_anew():
+    original = Conv2dSame(3, 4, 3, 2)
+    network = pad_kernels(original)
+    assert isinstance(network, SameConvolution) and network.weight is original.weight
+    torch.testing.assert_close(network(torch.ones(1, 3, 9, 9)), original(torch.ones(1, 3, 9, 9)))

@@ -282,6 +282,7 @@ def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):
     assert list(load_batches([], transform, batch_size=4, strict=True)) == []
 
 
+@pytest.mark.slow
 def test_mixed_precision_of_the_backbone_changes_scores_little(model, capsules):
     exact = model.predict(capsules[1]).scores
     half = PatchCore(**model.get_params() | {"precision": "float16"})

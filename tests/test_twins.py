@@ -26,7 +26,7 @@ def points(count: int, dim: int, *, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("k", [1, 3])
-@pytest.mark.parametrize("rows", [7, 513, 5000])
+@pytest.mark.parametrize("rows", [7, 513, pytest.param(5000, marks=pytest.mark.slow)])
 def test_the_search_finds_what_one_product_finds(method, k, rows):
     bank, queries = points(rows, 24), points(300, 24, seed=1)
     distances, indices = nearest(queries, bank, k, method=method)
@@ -131,6 +131,7 @@ def test_a_fold_never_judges_with_its_own_patches():
     assert (scores > 5).sum() == 1
 
 
+@pytest.mark.slow
 def test_the_estimators_folds_never_judge_with_their_own_patches():
     from indad import PatchCore
 
