@@ -216,10 +216,8 @@ class PatchCore(Parameters):
     def module(self, *, bank_precision: torch.dtype = torch.float32) -> DetectorModule:
         """The fitted detector as a `torch.nn.Module`: pixels in, scores and maps out.
 
-        It has a state dict, moves between devices and precisions, and is what exports trace.
-
-        Example:
-            >>> scores, maps = model.module()(torch.zeros(1, 3, 256, 256))  # RGB from 0 to 1
+        It has a state dict, moves between devices and precisions, and is what exports trace; for
+        what goes in, see `DetectorModule`.
         """
         fitted, network = self.check_fitted(), self.prepare()
         return DetectorModule(
@@ -259,12 +257,14 @@ class PatchCore(Parameters):
 
     def prepare(self, *, shared: "PatchCore | None" = None) -> PatchNetwork:
         """Check the options; the network that they name: loaded once, or that of `shared`."""
-        check_options(self.get_params())
+        options = self.get_params()
         for model in (self, shared):
             loaded, network = getattr(model, "_loaded", (None, None))
             if network is not None and loaded == self._wanted():
+                check_options(options | {"weights": None})  # whose file may be gone by now
                 break
         else:
+            check_options(options)
             network = load_network(self.options)
             check_map(self.options, network.transform.placement((256, 256)).size)
         self.use(network)

@@ -286,6 +286,7 @@ def test_other_weights_than_it_was_fitted_with(model, tmp_path, saved):
 
     digest = sha256_of(file)
     file.rename(tmp_path / "moved.safetensors")
+    assert np.array_equal(own.predict(pictures()).scores, scores)  # it has its network already
     refused(tmp_path / "own", "mine.safetensors", digest[:12], "say where it is with weights")
     loaded = PatchCore.load(tmp_path / "own", weights=tmp_path / "moved.safetensors")
     assert np.array_equal(loaded.predict(pictures()).scores, scores)

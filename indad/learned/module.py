@@ -29,6 +29,9 @@ class DetectorModule(nn.Module):
         patch_features: feature maps -> patch features `(n, d, gh, gw)`.
         score: scaled patches `(n * p, d)`, the bank, its grid and the maps' size -> scores, maps.
         precision: of the bank.
+
+    Example:
+        >>> scores, maps = model.module()(torch.zeros(1, 3, 256, 256))
     """
 
     mean: Tensor
