@@ -1,12 +1,13 @@
-"""The words that the command line takes; what they do is in cli.py."""
+"""The words that the command line takes; what they do is in commands.py."""
 
 import argparse
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeAlias
 
 from .. import __version__
 
-COMMANDS = ("run", "benchmark", "report", "fit", "update", "predict", "serve", "export", "list",
-            "download", "check")
+DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,8 +27,13 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"indad {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    defaults = argparse.ArgumentDefaultsHelpFormatter
-    run = commands.add_parser("run", formatter_class=defaults,
+    for add_command in COMMANDS.values():
+        add_command(commands)
+    return whole
+
+
+def _run(commands: Commands) -> None:
+    run = commands.add_parser("run", formatter_class=DEFAULTS,
                               help="fit on good images, score test images, keep results")
     run.set_defaults(command="run")
     add = run.add_argument
@@ -37,8 +43,10 @@ def parser() -> Parser:
     _of_one_model(run)
     _of_runs(run)
 
+
+def _benchmark(commands: Commands) -> None:
     sweep = commands.add_parser(
-        "benchmark", formatter_class=defaults,
+        "benchmark", formatter_class=DEFAULTS,
         help="many runs: categories x backbones x presets x ratios x shots x seeds",
         description="Killed and started again, it goes on where it was.")
     sweep.set_defaults(command="benchmark")
@@ -58,13 +66,17 @@ def parser() -> Parser:
         "dask, tcp://HOST:PORT")
     _of_runs(sweep)
 
+
+def _report(commands: Commands) -> None:
     report = commands.add_parser("report", help="results as one web page to read, send or print")
     report.set_defaults(command="report")
     report.add_argument("results", help="the folder of one run, or of many (that of --output)")
     report.add_argument("--output", metavar="FILE", help="report.html in that folder if not given")
     _shared(report)
 
-    fit = commands.add_parser("fit", formatter_class=defaults,
+
+def _fit(commands: Commands) -> None:
+    fit = commands.add_parser("fit", formatter_class=DEFAULTS,
                               help="learn from a folder of good photos and save the model")
     fit.set_defaults(command="fit")
     fit.add_argument("folder", help="photos, or a folder with `good` or `train/good` in it")
@@ -74,7 +86,9 @@ def parser() -> Parser:
     _of_one_model(fit)
     _of_models(fit)
 
-    update = commands.add_parser("update", formatter_class=defaults,
+
+def _update(commands: Commands) -> None:
+    update = commands.add_parser("update", formatter_class=DEFAULTS,
                                  help="let a saved model learn more good photos")
     update.set_defaults(command="update")
     add = update.add_argument
@@ -83,7 +97,9 @@ def parser() -> Parser:
     add("--output", help="folder for the grown model (in the place of the old one if not given)")
     _of_saved(update)
 
-    predict = commands.add_parser("predict", formatter_class=defaults,
+
+def _predict(commands: Commands) -> None:
+    predict = commands.add_parser("predict", formatter_class=DEFAULTS,
                                   help="scores, regions and pictures of new photos",
                                   description="Exit status 0 also where photos are flagged.")
     predict.set_defaults(command="predict")
@@ -96,7 +112,9 @@ def parser() -> Parser:
     add("--overlays", default="flagged", help="photos to draw: all, flagged or none")
     _of_saved(predict)
 
-    export = commands.add_parser("export", formatter_class=defaults,
+
+def _export(commands: Commands) -> None:
+    export = commands.add_parser("export", formatter_class=DEFAULTS,
                                  help="a saved model as one ONNX file that needs no torch")
     export.set_defaults(command="export")
     add = export.add_argument
@@ -113,7 +131,9 @@ def parser() -> Parser:
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
     _shared(export)
 
-    bench = commands.add_parser("serve", formatter_class=defaults,
+
+def _serve(commands: Commands) -> None:
+    bench = commands.add_parser("serve", formatter_class=DEFAULTS,
                                 help="a page on this machine that judges images dropped on it")
     bench.set_defaults(command="serve")
     bench.add_argument("model", help="the folder that fit wrote")
@@ -123,12 +143,16 @@ def parser() -> Parser:
     bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
     _shared(bench)
 
+
+def _list(commands: Commands) -> None:
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command="list")
     show.add_argument("--installed", action="store_true",
                       help="only the datasets on this machine, with their counts")
     _shared(show)
 
+
+def _download(commands: Commands) -> None:
     get = commands.add_parser("download", help="bring a dataset onto this machine")
     get.set_defaults(command="download")
     get.add_argument("dataset", help="a name that `list` shows")
@@ -138,6 +162,8 @@ def parser() -> Parser:
     get.add_argument("--url", help="an address of your own for the archive, http or Google Drive")
     _shared(get)
 
+
+def _check(commands: Commands) -> None:
     check = commands.add_parser("check", help="look for faults in a folder of images",
                                 description="Exit status 0: no faults; 1: faults; 2: bad input.")
     check.set_defaults(command="check")
@@ -145,7 +171,6 @@ def parser() -> Parser:
     check.add_argument("--category", default="all", help="one category, or all")
     check.add_argument("--json", action="store_true", help="for programs")
     _shared(check)
-    return whole
 
 
 def _of_one_model(parser: argparse.ArgumentParser) -> None:
@@ -204,3 +229,10 @@ def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--datasets",
                         help="folder of datasets; INDAD_DATASETS or ./datasets if not given")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+# In the order of --help.
+COMMANDS: dict[str, Callable[[Commands], None]] = {
+    "run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit, "update": _update,
+    "predict": _predict, "export": _export, "serve": _serve, "list": _list,
+    "download": _download, "check": _check}
