@@ -174,8 +174,19 @@ def test_what_holds_no_images_is_refused_in_a_line(model, images, message):
 def test_a_dataset_of_several_classes_is_not_learned_blindly(capsules):
     photos = Photos(capsules[0])
     photos.classes = ["bent", "good"]
-    with pytest.raises(InputError, match="has the classes bent, good; fit learns from good images"):
-        PatchCore(**SMALL).fit(photos)
+    for given in (photos, DataLoader(photos)):
+        with pytest.raises(InputError, match="has the classes bent, good; fit learns from good"):
+            PatchCore(**SMALL).fit(given)
+    labels = [0] * (len(photos) - 1) + [1]
+    assert PatchCore(**SMALL).fit(photos, labels).images_ == len(photos) - 1
+
+
+def test_an_item_that_cannot_be_read_is_named_or_left_out(capsules, model):
+    photos = Photos([capsules[1][0], "gone.png", capsules[1][1]], lambda path: Image.open(path))
+    with pytest.raises(InputError, match="item 1 of the Photos cannot be read .*gone.png"):
+        model.predict(photos)
+    found = model.predict(photos, strict=False)
+    assert found.indices == [0, 2] and found.skipped[0][0] == 1
 
 
 def test_an_empty_folder_and_an_empty_list(model, tmp_path):

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .images import as_rgb, digest_of, path_of
 from .layouts import good_photos, images_below
 
@@ -62,7 +62,7 @@ def training_set(images: object, labels: object = None,
     Raises `InputError` for what holds no pictures, and for labels or groups that do not fit.
     """
     groups = getattr(images, "groups", None) if groups is None else groups
-    sources = as_list(images, only_good=True)
+    sources = as_list(images, only_good=labels is None)
     if groups is not None and len(groups) != len(sources):
         raise InputError(f"groups has {len(groups)} labels for {len(sources)} images; give one "
                          "each")
@@ -99,9 +99,13 @@ def as_list(images: object, *, only_good: bool = False) -> list:
             raise InputError(f"{folder}: no images there")
         return list(found)
     if isinstance(images, DataLoader):
+        if only_good:
+            _check_classes(images.dataset)
         return _of_loader(images)
     if isinstance(images, Dataset):
-        return _of_dataset(images, only_good)
+        if only_good:
+            _check_classes(images)
+        return _of_dataset(images)
     if isinstance(images, (np.ndarray, Tensor)):
         return list(images) if images.ndim == 4 else [images]
     if isinstance(images, Image.Image) or hasattr(images, "path") or hasattr(images, "as_rgb"):
@@ -113,7 +117,7 @@ def as_list(images: object, *, only_good: bool = False) -> list:
     if isinstance(images, Iterable):
         return [_picture_in(item) for item in images]
     if hasattr(images, "__getitem__") and hasattr(images, "__len__"):
-        return [LazyItem(images, i, Lock()) for i in range(len(images))]
+        return _lazy_items(images, range(len(images)))
     raise InputError(f"images is a {type(images).__name__}; {PASS}")
 
 
@@ -126,29 +130,40 @@ class LazyItem:
         self.dataset, self.index, self.lock = dataset, index, lock
 
     def as_rgb(self) -> Image.Image:
-        with self.lock:
-            item = self.dataset[self.index]
+        try:
+            with self.lock:
+                item = self.dataset[self.index]
+        except Exception as error:  # whatever a dataset of somebody's raises
+            raise InputError(f"item {self.index} of the {type(self.dataset).__name__} cannot be "
+                             f"read ({first_line(error)})") from error
         return as_rgb(_picture_in(item))
 
 
-def _of_dataset(dataset: Dataset, only_good: bool) -> list:
+def _lazy_items(dataset: Any, order: Iterable) -> list[LazyItem]:
+    lock = Lock()
+    return [LazyItem(dataset, index, lock) for index in order]
+
+
+def _check_classes(dataset: Dataset) -> None:
     kinds = getattr(dataset, "classes", None)
-    if only_good and kinds is not None and len(kinds) > 1:
+    if kinds is not None and len(kinds) > 1:
         raise InputError(f"this {type(dataset).__name__} has the classes "
                          f"{', '.join(map(str, kinds))}; fit learns from good images only: pass a "
                          "Subset of them, or labels as y")
+
+
+def _of_dataset(dataset: Dataset) -> list:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         return [_picture_in(item) for item in iter(dataset)]  # asks by number if it must
-    lock = Lock()
-    return [LazyItem(dataset, i, lock) for i in range(len(dataset))]
+    return _lazy_items(dataset, range(len(dataset)))
 
 
 def _of_loader(loader: DataLoader) -> list:
     if isinstance(loader.dataset, IterableDataset):
         return [_picture_in(item) for item in loader.dataset]
-    lock, order = Lock(), loader.batch_sampler if loader.batch_sampler is not None else (
-        [index] for index in loader.sampler)
-    return [LazyItem(loader.dataset, index, lock) for batch in order for index in batch]
+    if loader.batch_sampler is None:
+        return _lazy_items(loader.dataset, loader.sampler)
+    return _lazy_items(loader.dataset, (i for batch in loader.batch_sampler for i in batch))
 
 
 def _picture_in(item: object) -> object:
