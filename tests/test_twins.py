@@ -78,6 +78,19 @@ def test_the_bound_holds_for_each_block():
     assert (error < 20 * (smallest - true).abs().max()).all()  # and is of some use
 
 
+def test_the_bound_covers_how_costs_are_stored():
+    """Whole numbers are exact in bfloat16, so nothing is rounded but the costs themselves."""
+    half = points(1500, 30).mul(3).round()
+    bank, queries = torch.cat([half, -half]), points(200, 30, seed=1).mul(3).round()
+    index = MemoryIndex(bank, method="bfloat16")
+    index._prepare("bfloat16")
+    smallest, error = index._block_costs(queries)
+    costs = bank.double().square().sum(1) / 2 - queries.double() @ bank.double().T
+    true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
+    assert ((smallest - true).abs() > 0.1).any()
+    assert ((smallest - true).abs() <= error).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_index_without_some_rows_never_finds_them(method):
     bank = points(5000, 8)
@@ -143,6 +156,25 @@ def test_the_estimators_folds_never_judge_with_their_own_patches():
         model.fit([grey, grey, odd, grey, grey, grey])
         worst, *others = sorted(model.calibration_scores_, reverse=True)
         assert worst > 5 * others[0], options  # 0 where its own patches are in the bank
+
+
+def test_where_copies_run_out_a_folds_bank_takes_no_patch_of_its_own(monkeypatch):
+    from indad import PatchCore
+    from indad.learned import learning
+
+    grey, odd = (np.full((64, 64, 3), 90, np.uint8) for _ in range(2))
+    odd[::3, ::5] = (250, 0, 0)
+    banks = []
+
+    def captured(rows, index, owners, score, select, judges, method, **about):
+        banks.append((rows, select(torch.arange(len(rows)) // 64 == 2)))
+        return np.empty(0), np.empty(0)
+
+    monkeypatch.setattr(learning, "calibrate", captured)
+    PatchCore(resize=64, coreset_ratio=0.99, map_kernel_size=9, balance_layers=False).fit(
+        [grey, grey, odd, grey])
+    (rows, bank), = banks
+    assert len(bank) and nearest(rows[128:192], bank)[0].min() > 0
 
 
 class Elsewhere:
