@@ -80,8 +80,8 @@ def test_the_bound_holds_for_each_block():
 
 def test_the_bound_covers_how_costs_are_stored():
     """Whole numbers are exact in bfloat16, so nothing is rounded but the costs themselves."""
-    half = points(1500, 30).mul(3).round()
-    bank, queries = torch.cat([half, -half]), points(200, 30, seed=1).mul(3).round()
+    half = points(1500, 30).mul(30).round().clamp(-120, 120)
+    bank, queries = torch.cat([half, -half]), points(200, 30, seed=1).mul(9).round()
     index = MemoryIndex(bank, method="bfloat16")
     index._prepare("bfloat16")
     smallest, error = index._block_costs(queries)
