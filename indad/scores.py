@@ -150,11 +150,11 @@ def _upsample_and_blur(grid: int, length: int, upsampling: str, sigma: float, ke
 
 
 def _pad(columns: Tensor, width: int, border: str) -> Tensor:
-    """`(..., l)` -> `(..., width + l + width)`."""
+    """`(..., l)` -> `(..., width + l + width)`; width < l."""
     if border == "zero":
         return F.pad(columns, (width, width))
-    # Mirrored behind the edge pixel ("symmetric") or in its middle ("reflect").
-    length, twice = columns.shape[-1], border == "symmetric"
-    period = 2 * length if twice else max(2 * length - 2, 1)
-    places = torch.arange(-width, length + width) % period
-    return columns[..., torch.where(places < length, places, period - twice - places)]
+    if border == "reflect":
+        return F.pad(columns, (width, width), mode="reflect")
+    # Half-sample symmetric, the edge pixel repeated: torch has no such mode.
+    behind = columns[..., columns.shape[2] - width:]  # not -width: there may be none
+    return torch.cat([columns[..., :width].flip(2), columns, behind.flip(2)], 2)

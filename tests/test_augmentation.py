@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from indad.coreset import CoresetSelection
 from indad.data.augmentation import AUGMENTATIONS, View, augmented, turned, views_per_image
 from indad.data.datasets import choose_shots, load_dataset
 from indad.data.images import as_rgb
@@ -83,7 +84,7 @@ def test_views_fill_the_bank_and_none_of_them_judges_its_own_image(drawn):
     model.fit_features(features)
     assert len(model.memory_bank_) == 2 * 4 * 1024
     # Leave-one-out: an image against the views of the other one, and none of its own.
-    rows = features.rows.view(2, 4 * 1024, -1)
+    rows = (features.rows * model.feature_scale_).view(2, 4 * 1024, -1)
     expected = [float(model.score(rows[image][:1024], MemoryIndex(rows[1 - image]), model.grid_,
                                   model.size_)[0]) for image in (0, 1)]
     assert sorted(model.calibration_scores_) == pytest.approx(sorted(expected), rel=1e-4)
@@ -136,6 +137,5 @@ def test_extraction_is_the_same_in_one_go_and_in_parts(drawn):
     assert model.predict_features(tested).scores == pytest.approx(alone.predict(test).scores,
                                                                   rel=1e-4)
     with pytest.raises(ValueError, match="the selection has 163 picks, 819 are needed"):
-        selection = type("S", (), {"indices": model.coreset_indices_,
-                                   "radii": model.coreset_radii_})()
+        selection = CoresetSelection(model.coreset_indices_, model.coreset_radii_)
         PatchCore(coreset_ratio=0.1).fit_features(features, selection=selection)

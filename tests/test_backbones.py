@@ -183,7 +183,8 @@ def test_a_name_without_tag_gets_timms_default():
 
 @pytest.mark.slow
 def test_registered_names_are_found_without_timm():
-    code = ("import sys; from indad.backbones import find_backbone; find_backbone('dinov2_small'); "
+    code = ("import sys; "
+            "from indad.backbones.registry import find_backbone; find_backbone('dinov2_small'); "
             "assert 'timm' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 

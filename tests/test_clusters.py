@@ -25,8 +25,8 @@ def no_pictures(monkeypatch):
 
 SWEEP = """
 import sys
-from indad import sweep
-from indad.plans import expand
+from indad.experiments import sweep
+from indad.experiments.plans import expand
 sweep._forget = lambda state: None if {keep} else __import__("shutil").rmtree(state)
 plans = expand({drawn!r}, ["capsule", "tiles"], seeds=(0, 1), shots=(2, None),
                      choices={{"coreset_ratio": [0.01, 0.05]}})

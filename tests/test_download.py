@@ -295,8 +295,8 @@ def test_two_processes_get_it_once(server, whole, tmp_path):
     url = server.put("/toy.tar.xz", whole, serve(cut=5000, hold=hold))
     code = """
 import sys
-from indad.catalog import CATALOG, Archive, DatasetInfo
-from indad.download import download_dataset
+from indad.data.catalog import CATALOG, Archive, DatasetInfo
+from indad.data.download.installing import download_dataset
 url, sha256, folder = sys.argv[1:]
 CATALOG["toy"] = DatasetInfo("toy", "", ("tiles", "capsule"), "", "", "mvtec",
     (Archive("toy.tar.xz", (url,), sha256),), {"tiles": (8, 3, 5), "capsule": (8, 3, 6)})

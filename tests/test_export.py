@@ -169,8 +169,9 @@ def test_pictures_of_any_size_as_floats(model, photos, tmp_path):
         scores, maps, _ = run_onnx(file, pixels.astype(np.float32) / 255)
         np.testing.assert_allclose(scores, wanted.scores, rtol=1e-4)
         np.testing.assert_allclose(maps, wanted.model_maps, atol=1e-4 * wanted.model_maps.max())
-    lines = subprocess.run([sys.executable, REPOSITORY / "indad/onnx_predict.py", file, *photos],
-                           capture_output=True, text=True).stdout.splitlines()
+    script = REPOSITORY / "indad/deploy/onnx_predict.py"
+    lines = subprocess.run([sys.executable, script, file, *photos], capture_output=True,
+                           text=True).stdout.splitlines()
     scores = [float(line.split("score ")[1].split()[0]) for line in lines]
     np.testing.assert_allclose(scores, model.predict(photos).scores, rtol=1e-4)
 
@@ -201,7 +202,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.slow
 def test_the_example_runs_where_torch_cannot_be_imported(model, exported, photos, tmp_path):
-    script = shutil.copy(REPOSITORY / "indad" / "onnx_predict.py", tmp_path)  # alone
+    script = shutil.copy(REPOSITORY / "indad" / "deploy" / "onnx_predict.py", tmp_path)  # alone
     run = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, script, exported, *photos],
                          capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr

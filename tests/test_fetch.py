@@ -82,7 +82,7 @@ def test_killed_at_ten_random_points_and_resumed(server, tmp_path):
 
     url = server.put("/a", body, *[serve(cut=point, hold=hold(number))
                                    for number, point in enumerate(points)])
-    code = ("import sys; from pathlib import Path; from indad.fetch import fetch; "
+    code = ("import sys; from pathlib import Path; from indad.data.download.fetch import fetch; "
             "fetch([sys.argv[1]], Path(sys.argv[2]), sha256=sys.argv[3])")
     words = [sys.executable, "-c", code, url, str(tmp_path / "a"), hashlib.sha256(body).hexdigest()]
     for number in range(len(points)):
