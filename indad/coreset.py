@@ -1,8 +1,9 @@
 """Which patches the memory bank keeps: greedy k-center selection, also called farthest-first.
 
 `greedy_coreset_one_at_a_time` is the algorithm as every paper prints it. `greedy_coreset` is the
-door to `engine/selection.py`, which makes the same picks but looks again at a point only when it
-could be the next one. `random_coreset` is the honest baseline.
+door to two that make the same picks far sooner: on a CPU `engine/lazy.py`, which looks again at a
+point only when it could be the next one, and on a GPU `engine/blocks.py`, which looks at all, but
+with a thousand picks at once. `random_coreset` is the honest baseline.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,15 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .engine.blocks import farthest_first_in_blocks
+from .engine.lazy import farthest_first
 from .engine.projections import PROJECTIONS, mean_distances
 from .engine.search import distances_to
-from .engine.selection import (
-    CoresetInterrupted,
-    bank_size,
-    begin,
-    farthest_first,
-    leave_out,
-)
+from .engine.selection import CoresetInterrupted, bank_size, begin, leave_out
 from .engine.tables import Table
 from .errors import Progress
 
@@ -69,9 +66,10 @@ def greedy_coreset_one_at_a_time(features: Tensor, size: int, *, start: int | No
 
 
 def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed: int = 0,
-                   distances: Tensor | None = None, block: int = 1024,
+                   distances: Tensor | None = None, block: int | None = None,
+                   device: torch.device | None = None,
                    progress: Callable[[int, int], None] | None = None) -> CoresetSelection:
-    """The same picks, far sooner: see `engine.selection.farthest_first` for how.
+    """The same picks, far sooner.
 
     Args:
         features: `(n, d)` float32 or float16, on any device or in a memory-mapped file.
@@ -80,6 +78,7 @@ def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed
         distances: `(n,)` float32, distances that count as known before the first pick (instead
             of a start): the amazon preset begins with mean distances to ten random points.
         block: candidates at a time; changes speed, never a pick.
+        device: where to compute; where the features lie if None.
         progress: called as `progress(picked, size)`.
 
     Raises `ValueError` when size or start are out of range or features are not finite, and
@@ -90,8 +89,15 @@ def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed
         >>> bank, smaller = features[selection.indices], features[selection.first(10).indices]
     """
     distances, first = begin(features, size, start, seed, distances)
-    return CoresetSelection(*farthest_first(features, size, first=first, distances=distances,
-                                            block=block, progress=progress))
+    device = features.device if device is None else device
+    blocks = {} if block is None else {"block": block}
+    if device.type == features.device.type == "cpu":
+        found = farthest_first(features, size, first=first, distances=distances,
+                               progress=progress, **blocks)
+    else:
+        found = farthest_first_in_blocks(features, size, first=first, distances=distances,
+                                         device=device, progress=progress, **blocks)
+    return CoresetSelection(*found)
 
 
 def random_coreset(count: int, size: int, *, seed: int = 0) -> Tensor:
@@ -101,6 +107,7 @@ def random_coreset(count: int, size: int, *, seed: int = 0) -> Tensor:
 
 def select_coreset(features: Table, size: int, options: Mapping[str, Any], *,
                    left_out: Tensor | None = None, bank: Tensor | None = None,
+                   device: torch.device | None = None,
                    progress: Progress | None = None) -> CoresetSelection:
     """Which of `(n, d)` features a memory bank takes, as the options of a `PatchCore` say.
 
@@ -110,6 +117,7 @@ def select_coreset(features: Table, size: int, options: Mapping[str, Any], *,
         left_out: `(n,)` bool, rows that must not be taken.
         bank: `(m, d)` float32, what it has: what is taken lies far from it, and from each other.
             There is no projection then, which saves time where many picks are to be made.
+        device: where to compute; where the features lie if None.
 
     Returns indices on the device of the features.
     """
@@ -127,13 +135,12 @@ def select_coreset(features: Table, size: int, options: Mapping[str, Any], *,
         known = distances_to(bank, features)
     else:
         assert isinstance(features, Tensor), "only what joins a bank is read from two tables"
-        seen = projected = (PROJECTIONS[options["projection"]](features, seed)
+        seen = projected = (PROJECTIONS[options["projection"]](features, seed, device=device)
                             if options["projection"] else features)
-        known = mean_distances(projected, seed) if options["coreset_start"] == "mean" else None
+        if options["coreset_start"] == "mean":
+            known = mean_distances(projected, seed, device=device)
         start = 0 if options["coreset_start"] == "first" else None
     if left_out is not None:
-        start, known = leave_out(left_out, start, known, seed=seed)
-    tell = partial(progress, "selecting coreset") if progress else None
-    begun, first = begin(seen, size, start, seed, known)
-    return CoresetSelection(*farthest_first(seen, size, first=first, distances=begun,
-                                            progress=tell))
+        start, known = leave_out(left_out.to(features.device), start, known, seed=seed)
+    return greedy_coreset(seen, size, start=start, seed=seed, distances=known, device=device,
+                          progress=partial(progress, "selecting coreset") if progress else None)

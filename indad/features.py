@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from .backbones.loading import load_backbone
 from .data.augmentation import augmented, views_per_image
 from .data.images import ImageTransform
+from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
 from .engine.machine import pick_device
+from .engine.precision import AUTOCAST, products
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
 from .engine.scaling import layer_scales
 from .errors import Progress
@@ -88,7 +90,7 @@ class PatchNetwork:
         extractor: images `(b, 3, h, w)` -> feature maps; of `channels` numbers each.
         transform: what makes a picture an image for it.
         patch_features: a name of `PATCH_FEATURES`.
-        half: compute in mixed precision.
+        precision: a name of `engine.precision.PRECISIONS`.
     """
 
     extractor: nn.Module
@@ -96,14 +98,18 @@ class PatchNetwork:
     transform: ImageTransform
     device: torch.device
     patch_features: str = "weighted"
-    half: bool = False
+    precision: str = "float32"
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalised images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`, not yet scaled."""
-        with torch.autocast(self.device.type, torch.float16, enabled=self.half):
-            maps = [feature_map.float() for feature_map in self.extractor(pixels.to(self.device))]
-        return PATCH_FEATURES[self.patch_features](maps)
+        """Pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`, not yet scaled."""
+        images = self.transform.normalize(to_device(pixels, self.device))
+        mixed = AUTOCAST.get(self.precision)
+        with (products("tf32" if self.precision == "tf32" else "float32"),
+              torch.autocast(self.device.type, mixed, enabled=mixed is not None)):
+            maps = [feature_map.float() for feature_map in self.extractor(images)]
+        with products("float32"):
+            return PATCH_FEATURES[self.patch_features](maps)
 
     def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
                  progress: Progress | None = None) -> Iterator[PatchFeatures]:
@@ -131,4 +137,4 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
         options["backbone"], layers=options["layers"], weights=options["weights"],
         resize=options["resize"], crop=options["crop"], normalization=options["normalization"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,
-                        options["patch_features"], options["precision"] == "float16")
+                        options["patch_features"], options["precision"])

@@ -8,6 +8,7 @@ as a `MemoryIndex`.
 import torch
 from torch import Tensor
 
+from .engine.precision import in_float32
 from .engine.search import METHODS, MemoryIndex
 
 __all__ = ["METHODS", "MemoryIndex", "nearest", "nearest_by_product"]
@@ -33,6 +34,7 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1, *,
     return MemoryIndex(bank, method=method).search(queries, k)
 
 
+@in_float32
 def nearest_by_product(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     """The same, all distances at once: |q - b|² = |q|² - 2qb + |b|².
 

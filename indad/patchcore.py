@@ -22,6 +22,7 @@ from torch import Tensor
 from .coreset import CoresetInterrupted, CoresetSelection
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
+from .engine.machine import as_array
 from .engine.memory import memory_budget
 from .engine.prediction import Prediction, joined
 from .engine.search import Index, MemoryIndex
@@ -202,9 +203,8 @@ class PatchCore(Parameters):
         for part in parts:
             scores, maps = np.empty(0, np.float32), np.empty((0, *fitted.size), np.float32)
             if len(part):
-                rows = part.rows.to(fitted.device, torch.float32) * fitted.feature_scale
-                scores, maps = (found.cpu().numpy() for found in
-                                self.score(rows, index, part.grid, part.size))
+                scores, maps = map(as_array, self.score(
+                    fitted.scaled(part.rows), index, part.grid, part.size))
             yield Prediction(scores, maps, part.placements, part.indices, self.transform_,
                              part.skipped)
 

@@ -19,6 +19,7 @@ from .backbones.registry import OFFLINE
 from .calibration import CALIBRATIONS
 from .data.augmentation import AUGMENTATIONS
 from .engine.memory import memory_budget
+from .engine.precision import PRECISIONS
 from .engine.projections import PROJECTIONS
 from .errors import InputError, unknown
 from .features import PATCH_FEATURES
@@ -92,9 +93,12 @@ class Parameters(BaseEstimator):
         map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
         calibration: how good images that the bank has not seen are found, "leave-one-out", "folds"
             or "held-out" (which fits on four fifths of the images), see calibration.py.
-        batch_size, device: change speed, never a score (beyond 1e-4).
-        precision: of the backbone: "float32", or "float16" for mixed precision, which is faster on
-            a GPU and moves scores of EfficientNet-Lite0 by up to 1.5e-3 of their size.
+        batch_size: changes speed, never a score (beyond 1e-5 of its size).
+        device: "cpu", "cuda", "cuda:1", "mps", "xpu", or "auto" for the accelerator if there is
+            one. With the same bank, scores differ by less than 1e-5 of their size.
+        precision: of the backbone. "float32" is that, whatever torch is set to; "tf32", "float16"
+            and "bfloat16" (the two in mixed precision) are faster where the device has units for
+            them, and move scores, see indad/backbones/README.md.
         memory_budget: bytes, or a text such as "2GB", that training features may take in memory;
             what is larger goes to a float16 file. Half of the free memory if None.
         seed: fixes the start, the projection and the images that calibrate.
@@ -150,7 +154,7 @@ CHOICES: dict[str, Collection] = {
     "augmentation": AUGMENTATIONS, "coreset": ("greedy", "random"),
     "coreset_start": ("random", "first", "mean"), "projection": (*PROJECTIONS, None),
     "image_score": IMAGE_SCORES, "map_upsampling": ("bilinear", "nearest"),
-    "map_border": BORDERS, "calibration": CALIBRATIONS, "precision": ("float32", "float16"),
+    "map_border": BORDERS, "calibration": CALIBRATIONS, "precision": PRECISIONS,
 }
 
 
@@ -184,7 +188,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{name: (lambda v: _whole(v, 1), "at least 1, and whole")
        for name in ("num_neighbors", "reweight_neighbors", "batch_size")},
     "seed": (lambda v: _whole(v, 0) and v < 2 ** 63, "a whole number, 0 or more"),
-    "device": (lambda v: isinstance(v, str) and v != "", "auto, cpu or cuda"),
+    "device": (lambda v: isinstance(v, str) and v != "", "auto, or a device such as cpu or cuda:1"),
 }
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .engine.precision import in_float32
 from .engine.search import Index
 
 
@@ -85,6 +86,7 @@ IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Index, int, Tensor], T
 BORDERS = ("symmetric", "reflect", "zero")
 
 
+@in_float32
 def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
                  options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Search each patch's neighbours, and say what their distances mean for images and pixels.
@@ -111,6 +113,7 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
     return scores, maps
 
 
+@in_float32
 def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "bilinear",
                  sigma: float = 4.0, kernel_size: int = 33, border: str = "symmetric") -> Tensor:
     """Patch scores `(n, gh, gw)` -> smooth maps `(n, h, w)` in the model's frame.

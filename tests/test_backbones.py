@@ -12,7 +12,6 @@ from indad.backbones.extractor import FeatureExtractor
 from indad.backbones.loading import _build, _options, load_backbone
 from indad.backbones.registry import BACKBONES, find_backbone
 from indad.engine.fused import fold_batch_norms
-from indad.engine.machine import pick_device
 from indad.errors import InputError
 
 
@@ -246,15 +245,6 @@ def test_wrong_names_and_layers():
         load_backbone("efficientnet_lite0", layers=(2, 9))
     with pytest.raises(InputError, match="imagenet"):
         load_backbone("efficientnet_lite0", normalization="half")
-
-
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto").type == pick_device("cpu").type == "cpu"
-    with pytest.raises(InputError, match="use --device cpu"):
-        pick_device("cuda")
-    with pytest.raises(InputError, match="choose auto, cpu or cuda"):
-        pick_device("gpu")
 
 
 # One of each kind: the others repeat its blocks. The last has no batch norm.

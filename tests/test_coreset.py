@@ -1,12 +1,31 @@
-"""Lazy greedy selection against the literal loop."""
+"""The fast selections, lazy and in blocks, against the literal loop."""
 
 import numpy as np
 import pytest
 import torch
 
-from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_coreset
-from indad.engine import selection
-from indad.engine.selection import CoresetInterrupted
+from indad.coreset import (
+    CoresetSelection,
+    greedy_coreset,
+    greedy_coreset_one_at_a_time,
+    random_coreset,
+)
+from indad.engine import lazy
+from indad.engine.blocks import farthest_first_in_blocks
+from indad.engine.machine import CPU
+from indad.engine.selection import CoresetInterrupted, begin
+
+
+def coreset_in_blocks(features, size, *, start=None, seed=0, distances=None, **options):
+    """What `greedy_coreset` does on a GPU, here."""
+    distances, first = begin(features, size, start, seed, distances)
+    return CoresetSelection(*farthest_first_in_blocks(
+        features, size, first=first, distances=distances, device=CPU, **options))
+
+
+@pytest.fixture(params=[greedy_coreset, coreset_in_blocks], ids=["lazy", "in blocks"])
+def select(request):
+    return request.param
 
 
 def points(count, dim, seed):
@@ -28,13 +47,13 @@ def assert_same_selection(fast, literal):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_lazy_selection_makes_the_picks_of_the_loop(seed):
+def test_each_makes_the_picks_of_the_loop(select, seed):
     """Twenty random sets: 50 to 6,000 points, 2 to 64 dimensions, one pick to all."""
     draw = np.random.default_rng(seed)
     count, dim = int(draw.integers(50, 6000)), int(draw.integers(2, 64))
     size = (1, count)[seed] if seed < 2 else int(draw.integers(2, max(3, count // 6)))
     features = points(count, dim, seed)
-    fast = greedy_coreset(features, size, seed=seed, block=int(draw.integers(1, 600)))
+    fast = select(features, size, seed=seed, block=int(draw.integers(1, 600)))
     assert_same_selection(fast, greedy_coreset_one_at_a_time(features, size, seed=seed))
 
 
@@ -50,7 +69,7 @@ def real_features(dataset, images):
         return as_rows(concatenate(extractor(torch.stack(pixels)))).clone()
 
 
-def test_hazelnut_features_give_the_same_coreset(hazelnut):
+def test_hazelnut_features_give_the_same_coreset(select, hazelnut):
     from indad.data.datasets import load_dataset
 
     features = real_features(load_dataset(hazelnut, "hazelnut_reduced")[0], 10)
@@ -58,7 +77,7 @@ def test_hazelnut_features_give_the_same_coreset(hazelnut):
     assert_same_selection(greedy_coreset(features, 784), literal)
 
 
-def test_tile_features_give_the_same_coreset(mtd):
+def test_tile_features_give_the_same_coreset(select, mtd):
     from indad.data.datasets import load_dataset
 
     features = real_features(load_dataset(mtd)[0], 10)
@@ -66,31 +85,37 @@ def test_tile_features_give_the_same_coreset(mtd):
     assert_same_selection(greedy_coreset(features, 784), literal)
 
 
-def test_points_without_any_structure_give_the_same_coreset():
+def test_points_without_any_structure_give_the_same_coreset(select):
     """In 48 independent dimensions no cell is near: laziness must cost speed only."""
     features = torch.randn(3000, 48, generator=torch.Generator().manual_seed(0))
     literal = greedy_coreset_one_at_a_time(features, 600)
-    assert_same_selection(greedy_coreset(features, 600, block=64), literal)
+    assert_same_selection(select(features, 600, block=64), literal)
 
 
-def test_half_precision_features_are_selected_as_their_float32_values():
+def test_points_far_from_the_origin_give_the_same_coreset(select):
+    """There |x|^2 - 2xc + |c|^2 keeps no digit of the distance."""
+    features = points(2000, 24, seed=14) + 1000
+    literal = greedy_coreset_one_at_a_time(features, 300)
+    assert_same_selection(select(features, 300, block=64), literal)
+
+
+def test_half_precision_features_are_selected_as_their_float32_values(select):
     half = points(2000, 24, seed=9).half()
-    fast = greedy_coreset(half, 300)
-    assert_same_selection(fast, greedy_coreset(half.float(), 300))
+    assert_same_selection(select(half, 300), greedy_coreset_one_at_a_time(half.float(), 300))
 
 
-def test_a_memory_mapped_file_gives_the_selection_of_memory(tmp_path):
+def test_a_memory_mapped_file_gives_the_selection_of_memory(select, tmp_path):
     features = points(3000, 24, seed=10).half()
     mapped = np.memmap(tmp_path / "features", np.float16, "w+", shape=(3000, 24))
     mapped[:] = features.numpy()
-    in_memory, on_disk = (greedy_coreset(f, 300) for f in (features, torch.from_numpy(mapped)))
+    in_memory, on_disk = (select(f, 300) for f in (features, torch.from_numpy(mapped)))
     assert torch.equal(in_memory.indices, on_disk.indices)
     assert torch.equal(in_memory.radii, on_disk.radii)
 
 
 def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
     """What bounds the memory when the features themselves lie in a file."""
-    read, sizes = selection._Points.read, []
+    read, sizes = lazy._Points.read, []
 
     def recorded(self, rows):
         sizes.append(len(read(self, rows)))
@@ -98,13 +123,13 @@ def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
 
     features = points(20000, 16, seed=13)
     whole = greedy_coreset(features, 1500)
-    monkeypatch.setattr(selection._Points, "read", recorded)
-    monkeypatch.setattr(selection, "WORKING_BYTES", 4 * 16 * 3000)
+    monkeypatch.setattr(lazy._Points, "read", recorded)
+    monkeypatch.setattr(lazy, "WORKING_BYTES", 4 * 16 * 3000)
     assert_same_selection(greedy_coreset(features, 1500), whole)
     assert max(sizes) == 3000
 
 
-def test_ctrl_c_leaves_the_picks_made_so_far():
+def test_ctrl_c_leaves_the_picks_made_so_far(select):
     features = points(2000, 8, seed=11)
 
     def interrupt(done, total):
@@ -112,9 +137,9 @@ def test_ctrl_c_leaves_the_picks_made_so_far():
             raise KeyboardInterrupt
 
     with pytest.raises(CoresetInterrupted) as stopped:
-        greedy_coreset(features, 600, block=32, progress=interrupt)
+        select(features, 600, block=32, progress=interrupt)
     assert isinstance(stopped.value, KeyboardInterrupt)
-    partial, whole = stopped.value, greedy_coreset(features, 600, block=32)
+    partial, whole = stopped.value, select(features, 600, block=32)
     count = len(partial.indices)
     assert 99 <= count < 600
     assert torch.equal(partial.indices, whole.indices[:count])
@@ -122,42 +147,42 @@ def test_ctrl_c_leaves_the_picks_made_so_far():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_features_that_are_not_finite(value):
+def test_features_that_are_not_finite(select, value):
     features = points(100, 3, seed=12)
     features[17, 1] = value
     with pytest.raises(ValueError, match="not finite"):
-        greedy_coreset(features, 5)
+        select(features, 5)
 
 
-def test_radius_is_the_distance_of_the_worst_covered_point():
+def test_radius_is_the_distance_of_the_worst_covered_point(select):
     features = points(500, 6, seed=1)
-    selection = greedy_coreset(features, 40, block=16)
+    selection = select(features, 40, block=16)
     for size in (1, 7, 40):
         distances = torch.cdist(features, features[selection.indices[:size]]).amin(1)
         assert float(selection.radii[size - 1]) == pytest.approx(float(distances.max()), rel=1e-4)
 
 
-def test_a_smaller_coreset_is_a_prefix():
+def test_a_smaller_coreset_is_a_prefix(select):
     features = points(500, 6, seed=2)
-    large, small = greedy_coreset(features, 200), greedy_coreset(features, 60)
+    large, small = select(features, 200), select(features, 60)
     assert large.first(60).indices.tolist() == small.indices.tolist()
     torch.testing.assert_close(large.first(59).radii, small.radii[:59])
 
 
-def test_all_points_are_a_permutation_even_with_copies():
+def test_all_points_are_a_permutation_even_with_copies(select):
     features = points(60, 4, seed=3).repeat(3, 1)  # every point three times
-    for select in (greedy_coreset, greedy_coreset_one_at_a_time):
-        selection = select(features, 180)
+    for one in (select, greedy_coreset_one_at_a_time):
+        selection = one(features, 180)
         assert sorted(selection.indices.tolist()) == list(range(180))
         assert selection.radii[-1] == 0
 
 
-def test_start_and_known_distances():
+def test_start_and_known_distances(select):
     features = points(200, 4, seed=4)
-    assert greedy_coreset(features, 5, start=17).indices[0] == 17
+    assert select(features, 5, start=17).indices[0] == 17
     known = torch.rand(200, generator=torch.Generator().manual_seed(0)) * 5
     literal = greedy_coreset_one_at_a_time(features, 30, distances=known)
-    fast = greedy_coreset(features, 30, distances=known, block=8)
+    fast = select(features, 30, distances=known, block=8)
     assert fast.indices[0] == known.argmax()
     assert fast.indices.tolist() == literal.indices.tolist()
     torch.testing.assert_close(fast.radii, literal.radii, rtol=1e-5, atol=1e-3)
@@ -190,9 +215,9 @@ def test_arguments_out_of_range(size, start):
         greedy_coreset(torch.zeros(10, 2), size, start=start)
 
 
-def test_progress_ends_at_the_size():
+def test_progress_ends_at_the_size(select):
     calls = []
-    greedy_coreset(points(300, 4, seed=8), 120, block=32,
-                   progress=lambda done, total: calls.append((done, total)))
+    select(points(300, 4, seed=8), 120, block=32,
+           progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (120, 120)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)

@@ -1,5 +1,6 @@
 """Every layout on disk, its labels, masks and splits; and the errors of each."""
 
+import pickle
 import shutil
 import zlib
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indad.cli.commands import main
 from indad.data import datasets as data
 from indad.data import layouts
 from indad.data.datasets import fingerprint, list_categories, load_dataset
@@ -280,8 +282,8 @@ def test_synthetic_is_drawn_where_datasets_live(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("source, category, message", [
     ("mvtec_at", None, "did you mean mvtec_ad"),
-    ("mvtec_ad", "screw_reduced", "get it with: python -m indad download mvtec_ad screw "),
-    ("mvtec_ad", "screw", "get it with: python -m indad download mvtec_ad screw"),
+    ("mvtec_ad", "screw_reduced", r'get it with: indad.download_dataset\("mvtec_ad", "screw"\) '),
+    ("mvtec_ad", "screws", r'get it with: indad.download_dataset\("mvtec_ad"\) '),
     ("no/such/folder", None, "no such folder"),
     ("synthetic", "wood_", "did you mean wood"),
     ("synthetic", None, "has several categories"),
@@ -290,6 +292,26 @@ def test_names_that_are_wrong(source, category, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         load_dataset(source, category)
+
+
+def test_advice_fits_where_it_is_read(tmp_path, monkeypatch, capsys):
+    """In Python a call, at a shell a command; the folder as a whole path, wherever one is then."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(data.NotHere) as caught:
+        load_dataset("mvtec_ad", "screw", datasets="my sets")
+    place = tmp_path / "my sets"
+    assert str(caught.value) == (
+        f'mvtec_ad is not in {place / "mvtec_ad"}; get it with: indad.download_dataset("mvtec_ad", '
+        f'"screw", datasets="{place}") (CC BY-NC-SA 4.0), or take "synthetic"')
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # from a worker
+    assert main(["run", "--dataset", "mvtec_ad", "--category", "screw", "--datasets", "my sets",
+                 "--output", "out"]) == 2
+    assert capsys.readouterr().err == (
+        f"indad: error: mvtec_ad is not in {place / 'mvtec_ad'}; get it with: python -m indad "
+        f"download mvtec_ad screw --datasets '{place}' (CC BY-NC-SA 4.0), or try --dataset "
+        "synthetic\n")
+    with pytest.raises(data.NotHere, match=r'indad.download_dataset\("visa"\) '):
+        list_categories("visa")
 
 
 def test_folders_that_are_wrong(drawn, tmp_path):

@@ -16,7 +16,8 @@ from indad import PatchCore, load_dataset
 from indad.cli import main
 from indad.data.images import read_image
 from indad.data.sources import as_list, training_set
-from indad.engine.selection import CoresetInterrupted, farthest_first
+from indad.engine.lazy import farthest_first
+from indad.engine.selection import CoresetInterrupted
 from indad.errors import InputError
 
 SMALL = dict(resize=64, coreset_ratio=0.1, map_kernel_size=9)

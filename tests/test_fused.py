@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pretend_gpu import pretend_gpu
 from timm.layers import Conv2dSame
 
 from indad.engine.fused import SameConvolution, pad_kernels
@@ -22,6 +23,21 @@ def test_padding_the_kernel_equals_padding_the_maps(kernel, stride, groups, size
     if all(side % 6 == 0 for side in size):
         network[1].divides = True
         torch.testing.assert_close(network[1](maps), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel, stride", [(3, 2), (5, 2), ((4, 3), (3, 1))])
+@pytest.mark.parametrize("size", [(12, 18), (13, 11)])
+def test_a_gpu_pads_the_maps(kernel, stride, size):
+    """Just what timm's does, to the bit, and with its kernel as it is."""
+    torch.manual_seed(0)
+    original = Conv2dSame(6, 12, kernel, stride, groups=6)
+    maps = torch.randn(2, 6, *size).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        wanted = original(maps)
+        network = pad_kernels(torch.nn.Sequential(original))
+        with pretend_gpu():
+            found = network.to("cuda")(maps.to("cuda")).cpu()
+    assert torch.equal(found, wanted)
 
 
 def test_what_it_cannot_do_stays():

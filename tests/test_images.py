@@ -1,20 +1,25 @@
 """Reading pictures of every kind, and the way into the model's frame and back."""
 
+import os
+import pickle
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from indad.data.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     ImageTransform,
     Placement,
     as_rgb,
     image_size,
     read_image,
     read_mask,
+    readers,
     to_photo,
     to_rgb,
 )
@@ -118,6 +123,22 @@ def test_transform_equals_torchvision():
     torch.testing.assert_close(ours(image), theirs(image))
 
 
+@pytest.mark.parametrize("mean, std", [(IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3),
+                                       ([0.1, 0.2, 0.3], [0.9, 1.1, 0.7])])
+def test_normalising_in_torch_and_in_numpy_gives_the_same_bits(mean, std):
+    """All pixels there are, so that a GPU's division may be held to this too."""
+    pixels = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, 2)
+    transform = ImageTransform((16, 16), None, mean, std)
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    wanted = ((pixels.astype(np.float32) / np.float32(255) - mean) / std).transpose(2, 0, 1)
+    batch = transform.normalize(torch.from_numpy(np.stack([pixels, pixels[::-1]])))
+    assert batch.dtype == torch.float32 and batch.shape == (2, 3, 16, 16)
+    assert batch.is_contiguous(memory_format=torch.channels_last)  # as networks like it: no copy
+    np.testing.assert_array_equal(batch.numpy(), [wanted, wanted[:, ::-1]])
+    one = transform(Image.fromarray(pixels))
+    assert one.is_contiguous() and torch.equal(one, batch[0])
+
+
 def test_one_number_without_a_crop_is_a_square():
     assert ImageTransform(resize=32).placement((50, 100)).size == (32, 32)
     assert ImageTransform(resize=32, crop=32).placement((50, 100)).resized == (32, 64)
@@ -218,3 +239,88 @@ def test_integer_modes_are_scaled_as_fractions_of_16_bits(mode, values):
     assert image.mode == mode
     wanted = [round(min(max(value, 0), 65535) / 65535 * 255) for value in values]
     assert np.asarray(to_rgb(image))[0, :, 0].tolist() == wanted
+
+
+def literal_rgb(image):
+    """Upright, over white, RGB: each step a new picture."""
+    image = ImageOps.exif_transpose(image)
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def turned(number):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return dict(exif=exif)
+
+
+FILES = [(mode, suffix, options) for suffix, options, modes in (
+    ("png", {}, ("1", "L", "LA", "P", "RGB", "RGBA")), ("png", dict(transparency=7), ("L", "P")),
+    ("png", turned(6), ("L", "RGB")), ("png", turned(0), ("RGB",)),
+    ("jpg", {}, ("L", "RGB", "CMYK")), ("jpg", dict(progressive=True), ("RGB",)),
+    *(("jpg", turned(number), ("RGB",)) for number in range(1, 10)), ("bmp", {}, ("1", "L", "RGB")),
+    ("tif", {}, ("1", "L", "RGB", "CMYK")), ("tif", dict(save_all=True), ("RGB",)),
+    ("webp", dict(lossless=True), ("RGB", "RGBA")), ("gif", dict(save_all=True), ("L",)),
+) for mode in modes]
+
+
+@pytest.mark.parametrize("mode, suffix, options", FILES, ids=str)
+def test_a_file_is_read_as_if_every_step_made_a_new_picture(tmp_path, mode, suffix, options):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 4), np.uint8)
+    picture = Image.fromarray(pixels)
+    picture = picture.convert("RGB").convert(mode) if mode == "CMYK" else picture.convert(mode)
+    options = dict(options)
+    if options.get("save_all"):
+        options["append_images"] = [picture.transpose(Image.Transpose.ROTATE_180)]
+    file = tmp_path / f"a.{suffix}"
+    picture.save(file, **options)
+    with Image.open(file) as opened:
+        wanted = np.asarray(literal_rgb(opened))
+    found = read_image(file)
+    file.unlink()  # it is closed, and needs it no more
+    assert found.mode == "RGB"
+    for usable in (found, found.copy(), pickle.loads(pickle.dumps(found)),
+                   found.crop((0, 0, *found.size)), found.resize(found.size)):
+        np.testing.assert_array_equal(np.asarray(usable), wanted)
+
+
+def test_interlaced_and_text_laden_pngs_are_read_too(tmp_path):
+    """Adam7, written by hand as Pillow writes none; its seven passes hold each pixel once."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for top, left, down, right in (
+        (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+        (1, 0, 2, 1)) for row in pixels[top::down, left::right])
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 1)),
+              (b"tEXt", b"Software\0by hand"), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks))
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.png")), pixels)
+
+
+def test_a_picture_that_is_right_already_is_not_copied():
+    right = Image.fromarray(np.zeros((4, 5, 3), np.uint8))
+    assert to_rgb(right) is right and as_rgb(right) is right
+    on_its_side = right.copy()
+    on_its_side.getexif()[0x0112] = 6
+    assert to_rgb(on_its_side).size == (4, 5) and on_its_side.size == (5, 4)
+
+
+@pytest.mark.parametrize("files, count", [
+    ({}, 12), ({"cpu.max": "max 100000\n"}, 12), ({"cpu.max": "250000 100000\n"}, 3),
+    ({"cpu.max": "9900000 100000\n"}, 12), ({"cpu.max": "20000 100000\n"}, 1),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 12),
+    ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ({"cpu.max": "nonsense"}, 12),
+], ids=str)
+def test_there_are_as_many_readers_as_cores_that_may_be_used(tmp_path, monkeypatch, files, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert readers(tmp_path) == count
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 500 if not files else 12)
+    assert readers(tmp_path) == (32 if not files else count)

@@ -85,14 +85,6 @@ def test_batch_size_and_threads_do_not_change_a_score(capsules, prediction):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
-def test_device_does_not_change_a_score(capsules, model, prediction):
-    moved = PatchCore(**OPTIONS, device="cuda").fit(capsules[0])
-    moved.memory_bank_ = model.memory_bank_.to("cuda")
-    moved.feature_scale_ = model.feature_scale_.to("cuda")
-    np.testing.assert_allclose(moved.predict(capsules[1]).scores, prediction.scores, rtol=1e-4)
-
-
 def test_an_image_against_its_own_full_bank_scores_zero(capsules):
     model = PatchCore(**OPTIONS, coreset_ratio=1.0).fit(capsules[0])
     found = model.predict(capsules[0])
@@ -272,8 +264,8 @@ def test_reading_ahead_keeps_the_order_and_stops_at_once(tmp_path):
     transform = ImageTransform(8, None, (0, 0, 0), (1, 1, 1))
     batches = list(load_batches(paths, transform, batch_size=4, strict=False))
     assert [len(batch.indices) for batch in batches] == [4, 4, 3, 4, 4, 3]
-    reds = torch.cat([batch.pixels[:, 0, 0, 0] for batch in batches]) * 255
-    assert reds.round().tolist() == [10 * i for i in range(23) if i != 9]
+    reds = torch.cat([batch.pixels[:, 0, 0, 0] for batch in batches])
+    assert reds.tolist() == [10 * i for i in range(23) if i != 9]
     assert [index for batch in batches for index, _ in batch.skipped] == [9]
     reading = load_batches(paths, transform, batch_size=4, strict=True)
     next(reading), next(reading)

@@ -258,7 +258,7 @@ def test_shots_and_one_training_image(drawn, tmp_path, capsys):
     (["--dataset", "DRAWN", "--coreset-ratio", "ten"], "invalid float value: 'ten'"),
     (["--dataset", "DRAWN", "--false-alarm-rate", "2"], "false_alarm_rate is 2.0"),
     (["--dataset", "DRAWN", "--output", "BLOCKED"], "choose another folder with --output"),
-    (["--dataset", "DRAWN", "--device", "tpu"], "choose auto, cpu or cuda"),
+    (["--dataset", "DRAWN", "--device", "tpu"], "device is 'tpu', which is not on"),
     (["--dataset", "DRAWN", "--shots", "99"], "shots is 99"),
     (["--dataset", "BADMASK"], "000_mask.png: the mask is 10x10, but its image is 256x256"),
     (["--speed", "11"], "unrecognized arguments: --speed 11"),

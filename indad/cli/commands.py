@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..data.files import in_units
 from ..errors import InputError
+from .lists import show_installed, show_list
 from .terminal import Bars, choose
 from .words import parser
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         if options.debug:
             raise
-        message = str(error).replace("\n", " ")
+        message = getattr(error, "at_shell", str(error)).replace("\n", " ")
         print(f"indad: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -285,7 +286,7 @@ def _download(options: argparse.Namespace) -> int:
             archives=options.archives, url=options.url,
             progress=bars.of(options.dataset, unit="B", unit_scale=True), note=bars.note)
     print(f"{options.dataset} is in {folder} ({CATALOG[options.dataset].licence})")
-    return _list_installed(options, only=options.dataset)
+    return show_installed(options, only=options.dataset)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -301,50 +302,6 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if found.faults else 0
 
 
-def _list_installed(options: argparse.Namespace, only: str | None = None) -> int:
-    from ..data.datasets import datasets_folder
-    from ..data.download.installing import list_installed
-
-    rows = [row for row in list_installed(options.datasets) if only in (None, row.dataset)]
-    if not rows:
-        print(f"no dataset in {datasets_folder(options.datasets)}; see: python -m indad download "
-              "--help")
-        return 0
-    print(f"{'dataset':<14}{'category':<22}{'train':>7}{'good':>7}{'defective':>11}")
-    for row in rows:
-        train, good, defective = row.counts
-        problem = f"  not whole: {row.problem}" if row.problem else ""
-        print(f"{row.dataset:<14}{row.category:<22}{train:>7}{good:>7}{defective:>11}{problem}")
-    return 0
-
-
-def _list(options: argparse.Namespace) -> int:
-    if options.installed:
-        return _list_installed(options)
-    from ..backbones.registry import BACKBONES
-    from ..data.catalog import CATALOG
-    from ..experiments.plans import EXPERIMENTS
-    from ..presets import PRESETS
-
-    print("datasets (or give a folder)")
-    for info in CATALOG.values():
-        print(f"  {info.name:<20}{info.title} [{info.licence}]\n"
-              f"{'':22}{', '.join(info.categories)}")
-    print("\nbackbones")
-    for backbone in BACKBONES.values():
-        where = "installed" if backbone.package else "downloaded on first use"
-        print(f"  {backbone.name:<20}{backbone.family}, {backbone.weights_mb} MB, "
-              f"{backbone.licence}, {where}")
-    print("\nexperiments")
-    for experiment in EXPERIMENTS.values():
-        print(f"  {experiment.name:<20}  {experiment.title} ({experiment.dataset})")
-    print("\npresets")
-    for name, preset in PRESETS.items():
-        settings = ", ".join(f"{key}={value}" for key, value in preset.items())
-        print(f"  {name:<20}{settings or 'the defaults of PatchCore'}")
-    return 0
-
-
 def _ask() -> list[str]:
     """A person at a terminal chooses; an empty answer takes the default."""
     from ..backbones.registry import BACKBONES, OFFLINE
@@ -357,4 +314,4 @@ def _ask() -> list[str]:
 
 COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
             "update": _update, "predict": _predict, "serve": _serve, "export": _export,
-            "list": _list, "download": _download, "check": _check}
+            "list": show_list, "download": _download, "check": _check}

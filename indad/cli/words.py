@@ -140,7 +140,7 @@ def _serve(commands: Commands) -> None:
     bench.add_argument("--port", type=int, default=8000, help="0: any that is free")
     bench.add_argument("--weights", help="where the checkpoint of the backbone lies, if it had one "
                        "and that moved")
-    bench.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    bench.add_argument("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
     _shared(bench)
 
 
@@ -193,7 +193,7 @@ def _of_runs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
     add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
-    add("--split", default="paper", help="for MTD: paper, or grouped by tile")
+    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or module")
     add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")
@@ -208,8 +208,8 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
     add("--resize", type=int, help="side of the square that images are resized to")
     add("--crop", type=int, help="side of the square cut from the middle after that")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
-    add("--device", default="auto", help="auto, cpu or cuda")
-    add("--precision", help="of the backbone: float32, or float16 for mixed precision on a GPU")
+    add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
+    add("--precision", help="of the backbone: float32, tf32, float16 or bfloat16")
     add("--batch-size", type=int, default=16, help="images at a time; changes no score")
     add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
         "(half of the free memory if not given)")
@@ -220,7 +220,7 @@ def _of_saved(parser: argparse.ArgumentParser) -> None:
     """What `update` and `predict` take for the model they load."""
     add = parser.add_argument
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
-    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
     add("--strict", action="store_true", help="stop at the first unreadable photo")
     _shared(parser)
 

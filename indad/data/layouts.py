@@ -6,6 +6,7 @@ path: a parent folder called `goods` or `latest` changes nothing. No image is op
 
 import csv
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from . import elpv
 from .images import IMAGE_SUFFIXES, image_size, read_mask
 
 # Exposures of one magnetic tile have file numbers that lie closer together than this: with it,
@@ -51,11 +53,13 @@ class Item:
 
 
 def layout_of(folder: Path) -> str:
-    """"visa", "mtd", "one" (category), "mvtec" (several of them) or "plain" (good and others)."""
+    """How a folder is read: "visa", "mtd", "elpv", "one" (category), "mvtec" (several), "plain"."""
     if (folder / "split_csv" / "1cls.csv").is_file():
         return "visa"
     if (folder / "MT_Free").is_dir():
         return "mtd"
+    if elpv.is_elpv(folder):
+        return "elpv"
     if good_folder(folder / "train"):
         return "one"
     if good_folder(folder):
@@ -91,7 +95,7 @@ def categories_in(folder: Path, layout: str) -> list[str]:
                        if (folder / row["object"]).is_dir()})
     if layout == "mvtec":
         return [sub.name for sub in folders_in(folder) if good_folder(sub / "train")]
-    return [folder.resolve().name]
+    return [*elpv.KINDS] if layout == "elpv" else [folder.resolve().name]
 
 
 def _read_mvtec(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
@@ -177,14 +181,55 @@ def _read_mtd(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
     if split == "grouped":
         tile_of = {i: tile for tile, group in enumerate(groups) for i in group}
         good = [replace(item, group=tile_of[i]) for i, item in enumerate(good)]
-    wanted = round(0.2 * len(good))
+    held_out = _hold_out(groups, np.random.default_rng(seed))
+    return ([item for i, item in enumerate(good) if i not in held_out],
+            [item for i, item in enumerate(good) if i in held_out] + defects)
+
+
+def _read_elpv(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
+    """ELPV: labels.csv says how surely each cell is defective; there is no split of its own.
+
+    Probability 0 is good and 1 defective; what the experts were not sure of is left out. With
+    `_all` behind its name, a category also tests on that: 1/3 as good, 2/3 as `perhaps_defective`.
+
+    A fifth of the good cells is held out, by `drawing` of the category and the split: the same on
+    every machine and for every seed. "grouped" holds out whole modules, and tests on nothing else.
+    """
+    kind, grouped = category.removesuffix(elpv.ALL), split == "grouped"
+    cells = [cell for cell in elpv.read_cells(folder) if cell.kind == kind]
+    units: dict[int, list[int]] = {}
+    for cell in cells:
+        if cell.probability == elpv.GOOD:
+            units.setdefault(cell.module if grouped else cell.first_photo, []).append(cell.number)
+    held_out = _hold_out([*units.values()], drawing(kind, split))
+    modules = {cell.module for cell in cells if cell.number in held_out}
+    names = elpv.DEFECT_TYPES if category != kind else elpv.SURE_TYPES
+    train: list[Item] = []
+    test: list[Item] = []
+    for cell in cells:
+        item = Item(cell.path, names.get(cell.probability, ""),
+                    group=cell.module if grouped else None)
+        if cell.probability == elpv.GOOD and cell.number not in held_out:
+            train.append(item)
+        elif item.defect_type and (not grouped or cell.module in modules):
+            test.append(item)
+    return train, sorted(test, key=lambda item: (item.label, item.path))
+
+
+def drawing(*names: str) -> np.random.Generator:
+    """A generator seeded with the CRC-32 of names: what it draws is the same for ever."""
+    return np.random.default_rng([zlib.crc32(name.encode()) for name in names])
+
+
+def _hold_out(groups: Sequence[Sequence[int]], generator: np.random.Generator) -> set[int]:
+    """Whole groups, drawn until a fifth of what is in all of them is out."""
+    wanted = round(0.2 * sum(map(len, groups)))
     held_out: set[int] = set()
-    for group in np.random.default_rng(seed).permutation(len(groups)):
+    for group in generator.permutation(len(groups)):
         if len(held_out) >= wanted:
             break
         held_out.update(groups[group])
-    return ([item for i, item in enumerate(good) if i not in held_out],
-            [item for i, item in enumerate(good) if i in held_out] + defects)
+    return held_out
 
 
 def _tiles(items: list[Item]) -> list[list[int]]:
@@ -192,7 +237,7 @@ def _tiles(items: list[Item]) -> list[list[int]]:
     found = [re.search(r"num_(\d+)", item.path.stem) for item in items]
     if None in found:
         raise InputError(f"{items[found.index(None)].path}: has no number like num_108719 in its "
-                         "name, by which exposures of one tile are told; use --split paper")
+                         "name, by which exposures of one tile are told; use the split paper")
     numbers = [int(match[1]) for match in found if match]
     order = np.argsort(numbers, kind="stable")
     groups = [[int(order[0])]]
@@ -237,5 +282,5 @@ def images_below(folder: Path, *, leave_out: Callable[[Path], bool] = lambda fol
 TwoLists = tuple[list[Item], list[Item]]
 READERS: dict[str, Callable[[Path, str, str, int], TwoLists]] = {
     "mvtec": _read_mvtec, "synthetic": _read_mvtec, "one": _read_one, "plain": _read_plain,
-    "visa": _read_visa, "mtd": _read_mtd,
+    "visa": _read_visa, "mtd": _read_mtd, "elpv": _read_elpv,
 }

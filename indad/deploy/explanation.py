@@ -59,7 +59,7 @@ def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0,
     """The same for one of several images whose features were extracted before."""
     height, width = features.grid
     rows = features.rows[number * features.patches:][:features.patches]
-    rows = rows.to(model.device_, torch.float32) * model.feature_scale_
+    rows = model.fitted_.scaled(rows)
     distances, nearest = MemoryIndex(model.memory_bank_).search(rows)
     if place is None:
         place = divmod(int(distances[:, 0].argmax()), width)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..calibration import conformal_rank, decide, how_decided, title, verdict
+from ..data.catalog import credits_of
 from ..data.files import (
     check_replaceable,
     check_writable,
@@ -119,7 +120,8 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
                        "flagged": sum(row["verdict"] == "defective" for row in notes.rows)},
             **decision, "false_alarm_rate": rate, "calibration": model.options["calibration"],
             "model": str(model_name), "config": dict(model.options),
-            "environment": environment(model.device_)}
+            "environment": environment(model.device_),
+            "credit": credits_of(model.files_ or ())}  # of the remembered photos in the pictures
         write_scores(partial / SCORES, notes.rows, COLUMNS)
         write_json(partial / REGIONS, notes.regions)
         write_json(partial / RECORD, record)

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ..calibration import conformal_rank, conformal_threshold, lowest_false_alarm_rate
+from ..data.catalog import credits_of
 from ..data.images import ImageTransform, to_photo, to_rgb
 from ..errors import InputError
 from ..patchcore import PatchCore
@@ -195,7 +196,7 @@ def about(model: PatchCore, name: str) -> dict:
         "good_peaks": sorted(map(float, model.calibration_peaks_)),
         "threshold": conformal_threshold(model.calibration_scores_, rate) if count else None,
         "map_threshold": conformal_threshold(model.calibration_peaks_, rate) if count else None,
-        "max_bytes": MAX_BYTES}
+        "max_bytes": MAX_BYTES, "credit": credits_of(model.files_ or ())}
 
 
 def judge(model: PatchCore, photo: Image.Image) -> dict:

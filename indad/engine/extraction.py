@@ -1,5 +1,6 @@
 """Patch features of many images as one table, so that they can be computed once and used often."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ class PatchFeatures:
 
     Attributes:
         rows: `(n * p, d)` float32, or float16 above the memory budget: image by image, and within
-            an image row by row of its grid.
+            an image row by row of its grid. On the network's device if they fit there.
         grid: patches down and across; p is their product.
         size: (h, w) in pixels of what the network saw.
         placements: where that lies in each photo, n of them.
@@ -50,7 +51,8 @@ class PatchFeatures:
         """
         per_image = self.views * self.patches
         budget = budget if self.rows.dtype == torch.float32 else 0  # half stays half
-        rows = feature_store(len(images) * per_image, self.rows.shape[1], budget)
+        rows = feature_store(len(images) * per_image, self.rows.shape[1], budget,
+                             self.rows.device)
         for place, image in enumerate(images):
             rows[place * per_image:][:per_image] = self.rows[image * per_image:][:per_image]
         placements = [one for i in images for one in self.placements[i * self.views:][:self.views]]
@@ -77,10 +79,10 @@ def describe_images(sources: Sequence, transform: ImageTransform,
     """Patch features batch by batch, while the next images are being read.
 
     Args:
-        describe: images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`.
+        describe: pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`.
         what: that is going on, for `progress`.
     """
-    done = 0
+    done, describe = 0, InHalves(describe)
     for batch in load_batches(sources, transform, batch_size=batch_size, strict=strict):
         part = PatchFeatures(torch.empty(0), (0, 0), (0, 0), [], [], batch.skipped)
         if batch.indices:
@@ -92,6 +94,40 @@ def describe_images(sources: Sequence, transform: ImageTransform,
         done += len(batch.indices) + len(batch.skipped)
         if progress:
             progress(what, done, len(sources))
+
+
+class InHalves:
+    """Describes a batch, in halves or less of it once the GPU has no room for the whole.
+
+    Raises `InputError` if there is none for a single image.
+    """
+
+    def __init__(self, describe: Callable[[Tensor], Tensor]):
+        self.describe, self.most = describe, 0  # images at a time; 0 is all
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        while True:
+            size = min(self.most or len(pixels), len(pixels))
+            try:
+                found = [self.describe(part) for part in pixels.split(size)]
+                return found[0] if len(found) == 1 else torch.cat(found)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise InputError(
+                        f"the GPU has no room for one image of {pixels.shape[1]} x "
+                        f"{pixels.shape[2]} pixels; take a smaller resize or backbone, or device "
+                        "cpu") from error
+            # Not above, where the error still holds what had been computed.
+            self.most = size // 2
+            warnings.warn(f"the GPU has no room for {size} images at a time: going on with "
+                          f"{self.most} (batch_size={self.most} saves the trial)", stacklevel=2)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # The class is that of CUDA and XPU; MPS only says so.
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
 
 
 def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int = 1,
@@ -107,7 +143,8 @@ def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int =
         skipped += part.skipped
         if len(part):
             if whole is None:
-                rows = feature_store(count * part.patches, part.rows.shape[1], budget)
+                rows = feature_store(count * part.patches, part.rows.shape[1], budget,
+                                     part.rows.device)
                 whole = PatchFeatures(rows, part.grid, part.size, [], [], views=views)
             whole.rows[filled:filled + len(part.rows)] = part.rows
             filled += len(part.rows)

@@ -1,6 +1,6 @@
 """Where all training features go: into memory if they fit a budget, else into a file.
 
-Selection reads them in parts (engine/selection.py), so a memory-mapped file of half precision
+Selection reads them in parts (engine/tables.py), so a memory-mapped file of half precision
 serves as well as memory, up to the rounding of the numbers it holds: 5e-4 of each.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.files import check_space
 from ..errors import InputError
-from .machine import available_memory
+from .machine import CPU, available_memory, home_of
 
 SAFE_SHARE = 0.5  # of the memory that is free
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -23,14 +23,16 @@ def fits(rows: int, dim: int, budget: int) -> bool:
     return 4 * rows * dim <= budget
 
 
-def feature_store(rows: int, dim: int, budget: int) -> Tensor:
-    """Room for `(rows, dim)` features: float32 in memory within `budget` bytes, else float16.
+def feature_store(rows: int, dim: int, budget: int,
+                  device: torch.device | None = None) -> Tensor:
+    """Room for `(rows, dim)` features: float32 within `budget` bytes, else float16 in a file.
 
-    The file has no name, so it is gone when the tensor is, whatever happens. Raises `InputError`
-    if the disk has no room for it.
+    Within it they lie on `device`, if one is given and has room, else in memory. The file has no
+    name, so it is gone when the tensor is, whatever happens. Raises `InputError` if the disk has no
+    room for it.
     """
     if fits(rows, dim, budget):
-        return torch.empty(rows, dim)
+        return torch.empty(rows, dim, device=home_of(rows * dim, device or CPU))
     folder, size = tempfile.gettempdir(), 2 * rows * dim
     check_space(folder, size, f"a file of {rows:,} features",
                 "set TMPDIR to a larger disk, raise the memory budget, or use fewer or smaller "

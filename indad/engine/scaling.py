@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .machine import in_double
 from .tables import CHUNK_ROWS
 
 
@@ -18,9 +19,10 @@ def layer_scales(features: Tensor, channels: Sequence[int]) -> Tensor:
     channels = [width * features.shape[1] // sum(channels) for width in channels]
     # In parts and in double precision: features may be half precision numbers in a large file.
     count = len(features)
-    mean = sum(part.double().sum(0) for part in features.split(CHUNK_ROWS)) / count
-    squares = sum((part - mean).square().sum(0) for part in features.split(CHUNK_ROWS))
-    variance = (squares / max(count - 1, 1)).float()
+    parts = features.split(CHUNK_ROWS)
+    mean = sum((in_double(part).sum(0) for part in parts), torch.zeros(())) / count
+    squares = sum(((in_double(part) - mean).square().sum(0) for part in parts), torch.zeros(()))
+    variance = (squares / max(count - 1, 1)).float().to(features.device)
     total = torch.stack([part.sum() for part in variance.split(channels)])
     share = features.shape[1] / len(channels)
     return (share / total.clamp_min(1e-12)).sqrt().repeat_interleave(

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .precision import in_float32
 from .tables import CHUNK_ROWS, Table
 
 CHUNK_BYTES = 64 << 20  # of distances held at a time
@@ -55,6 +56,7 @@ class MemoryIndex:
         self._half_norms = self._origin = bank[:0]
         self._largest = self._rounded = 0.0
 
+    @in_float32
     def search(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         """Find the `k` nearest bank rows of each query.
 
@@ -206,7 +208,7 @@ def worst_covered(features: Table, bank: Tensor, taken: Tensor, size: int) -> Te
     """
     size = min(size, len(features) - len(taken))
     if not size:  # and nothing is searched
-        return taken[:0]
+        return taken[:0].to(features.device)
     distances = distances_to(bank, features)
     return distances.index_fill_(0, taken.to(distances.device), -1).topk(size).indices
 

@@ -1,5 +1,6 @@
 """Rows of features wherever they lie: on a device, in memory, in a file, or in two places."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -47,3 +48,30 @@ class Joined:
         found[early] = first[rows[early]].float()
         found[~early] = second[rows[~early] - len(first)]
         return found
+
+
+def stream(table: Table, device: torch.device,
+           rows: int = CHUNK_ROWS) -> Iterator[tuple[slice, Tensor]]:
+    """Parts of a table in their order, of so many rows, on the device that computes with them.
+
+    From memory or a file to a CUDA device, one part is read while the device is busy with the one
+    before; three are held at most, whatever the table's size.
+    """
+    parts = [slice(i, i + rows) for i in range(0, len(table), rows)]
+    if device.type != "cuda" or table.device.type != "cpu":
+        for part in parts:
+            yield part, table[part].to(device)
+        return
+    ahead = pinned(table[parts[0]], device)
+    for i, part in enumerate(parts):
+        here = ahead.to(device, non_blocking=True)
+        yield part, here
+        if i + 1 < len(parts):
+            ahead = pinned(table[parts[i + 1]], device)
+        float(here[0, 0])  # waits for the device; else parts would pile up that it has not read
+
+
+def pinned(rows: Tensor, device: torch.device) -> Tensor:
+    """A copy in the CPU's memory, for CUDA in a part of it that copies are fastest to and from."""
+    return torch.empty(rows.shape, dtype=rows.dtype,
+                       pin_memory=device.type == "cuda").copy_(rows)

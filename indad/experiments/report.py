@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..data.catalog import credit
 from ..data.files import write_text
 from ..data.images import read_image
 from ..deploy.pictures import TITLE_BAR
@@ -72,7 +73,7 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
         published=_published(table), charts={run.anchor: _charts(run) for run in runs},
         kinds={run.anchor: _by_defect_type(run) for run in runs},
         mistakes={run.anchor: _mistakes(run) for run in runs}, most=MOST_MISTAKES,
-        pictures=pictures, unseen=unseen, **_configurations(runs))
+        pictures=pictures, unseen=unseen, credits=_credits(pictures), **_configurations(runs))
 
 
 def _text(name: str, folder: Path = PAGES) -> str:
@@ -230,6 +231,12 @@ def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:
         shown.append(drawn)
     shown.sort(key=lambda one: (runs.index(one.run), -one.row["score"]))
     return shown, len(waiting) - len(shown)
+
+
+def _credits(pictures: Sequence[Picture]) -> list[str]:
+    """Whose photos are shown, and under which licence: a line for each known dataset."""
+    lines = [credit(one.run.row["dataset"]) for one in pictures]
+    return [line for line in dict.fromkeys(lines) if line]
 
 
 def _telling(pictures: Iterable[Picture]) -> list[Picture]:

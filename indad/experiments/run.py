@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backbones.registry import default_size, find_backbone
 from ..calibration import decide, title, verdict
+from ..data.catalog import credit
 from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import (
     check_writable,
@@ -149,6 +150,7 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
                         "selected_from": model.selected_from_},
         "peak_memory_mb": peak_memory_mb(),
         "config": config, "environment": environment(model.device_), "data_fingerprint": data,
+        "credit": credit(train.dataset),  # of the photos in overlays and explanations
     }
     with complete_folder(folder) as partial:
         write_json(partial / "metrics.json", record)

@@ -66,6 +66,10 @@ class Fitted:
         return {"false_alarm_rate": false_alarm_rate, "calibrated_on": decided["calibrated_on"],
                 "score": decided["threshold"], "map": decided["map_threshold"]}
 
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Patch features `(n, d)` from anywhere, scaled as the bank is and where it is."""
+        return rows.to(self.device, torch.float32) * self.feature_scale
+
     def to(self, device: torch.device) -> "Fitted":
         """The same on another device."""
         if device == self.device:

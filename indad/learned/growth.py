@@ -57,7 +57,7 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     total = seen + len(rows)
     numbers = torch.cat([torch.arange(seen, total, device=old.device), fitted.reserve_indices])
     picked = select_coreset(candidates, bank_size(options["coreset_ratio"], total, len(old)),
-                            options, bank=old, progress=progress)
+                            options, bank=old, device=old.device, progress=progress)
     bank = torch.cat([old, candidates[picked.indices].to(old)])
     indices = torch.cat([fitted.coreset_indices, numbers[picked.indices.to(old.device)]])
     # What old patches are from the new picks is not known; from the old ones at most this:

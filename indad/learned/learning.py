@@ -61,7 +61,8 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
 
     def fitted(picked: CoresetSelection) -> Fitted:
         none = np.empty(0)
-        bank, indices = rows[picked.indices].to(device, torch.float32), picked.indices.to(device)
+        bank = rows[picked.indices.to(rows.device)].to(device, torch.float32)
+        indices = picked.indices.to(device)
         return Fitted(
             dict(options), bank, indices, picked.radii, scale, none, none, learned.grid,
             learned.size, len(learned) // learned.views, learned.views, positions,
@@ -73,8 +74,8 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
 
     try:
         size = bank_size(options["coreset_ratio"], len(rows))
-        picked = (select_coreset(rows, size, options, progress=progress) if selection is None
-                  else selection.first(size))
+        picked = (select_coreset(rows, size, options, device=device, progress=progress)
+                  if selection is None else selection.first(size))
     except CoresetInterrupted as stopped:
         stopped.fitted = fitted(CoresetSelection(stopped.indices, stopped.radii))
         raise
@@ -120,13 +121,13 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
     def bank_without(left_out: Tensor) -> Tensor:
         size = bank_size(options["coreset_ratio"], seen + int((~left_out).sum()), taken)
         left_out = torch.cat([left_out, left_out.new_zeros(len(candidates) - len(rows))])
-        indices = select_coreset(candidates, size, options, left_out=left_out,
+        indices = select_coreset(candidates, size, options, left_out=left_out, device=bank.device,
                                  bank=bank[:taken] if taken else None).indices
         indices = indices[~left_out[indices]]  # else copies of what was picked, at distance 0
         return torch.cat([bank[:taken], candidates[indices].to(bank.device, torch.float32)])
 
     if judges is not None:
-        judges = judges.to(bank.device, torch.float32) * fitted.feature_scale
+        judges = fitted.scaled(judges)
     return calibrate(rows, index, owners, score, bank_without, judges, options["calibration"],
                      patches=fitted.grid[0] * fitted.grid[1], views=fitted.views, groups=groups,
                      seed=options["seed"], progress=progress)

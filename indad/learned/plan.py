@@ -57,7 +57,7 @@ def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, so
     """From two of the images and timings of a moment.
 
     Args:
-        describe: images `(b, 3, h, w)` -> patch features `(b, d, gh, gw)`.
+        describe: pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`.
         sources: the good images; `options`: of `PatchCore`.
 
     Raises `InputError` when neither image can be read.

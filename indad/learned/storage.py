@@ -193,7 +193,7 @@ def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
     if transform != record["transform"]:
         raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
                          f"this version prepares them as {transform}; fit again")
-    shape = list(network(torch.zeros(1, 3, *record["size"])).shape[1:])
+    shape = list(network(torch.zeros(1, *record["size"], 3, dtype=torch.uint8)).shape[1:])
     expected = [tensors["memory_bank"].shape[1], *record["grid"]]
     if shape != expected:
         raise InputError(f"{folder}: the memory bank is of patches {expected} (numbers, down, "

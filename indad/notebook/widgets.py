@@ -29,14 +29,17 @@ def banner(*, seconds: float | None = None) -> None:
     import torch
 
     from .. import __version__
+    from ..data.files import in_units
+    from ..engine.machine import accelerator, device_name, free_memory
 
-    gpu = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if gpu else f"CPU, {os.cpu_count()} cores"
+    gpu = accelerator()
     print(f"indad {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
           f"timm {timm.__version__}")
-    print(f"device: {device}")
-    print("mode: offline, drawn parts and packaged weights, unless a form below says otherwise"
-          + (" (with this GPU, the real datasets and backbones are worth choosing)" if gpu else ""))
+    print(f"device: {device_name(gpu)} ({gpu}), {in_units(free_memory(gpu))} of memory free" if gpu
+          else f"device: CPU, {os.cpu_count()} cores (for a GPU in Colab: Runtime, Change runtime "
+          "type, T4 GPU)")
+    print("mode: " + ("pictures, with menus and sliders" if interactive() else "pictures only")
+          + "; no network is needed, unless the form below asks for real photos or other networks")
     if seconds:
         print(f"Run all takes about {seconds:.0f} s on two CPU cores")
 

@@ -21,27 +21,25 @@
 # %% [markdown]
 # ## Choose
 #
-# The form feeds all cells below. Parts with the dataset `synthetic` are drawn by program, so that
-# nothing has to be downloaded. On a GPU, or with patience, choose real photos
-# (`mvtec_ad`, about 200 MB for a category) and a larger network.
+# The form feeds all cells below, in every lesson. Parts of the data set `synthetic` are drawn by
+# program, so that nothing has to be downloaded. Real photos are worth a try on a GPU, or with patience:
+# solar cells (`elpv`, 91 MB), one of the larger sets, or your own, in a folder with `good` and a folder
+# for each kind of defect in it. What is not here yet is downloaded. Then **Run all**.
 
-# %%
-#@title Category and backbone
-dataset = "synthetic"  #@param ["synthetic", "mvtec_ad", "visa"]
-category = "capsule"  #@param ["board", "capsule", "gear", "tiles", "weave", "wood", "hazelnut", "screw"] {allow-input: true}
-backbone = "efficientnet_lite0"  #@param ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet18", "wide_resnet50_2"] {allow-input: true}
+# %% tags=["choose"]
+from indad.notebook.choose import choose
+chosen = choose(drawn="capsule")
 
 # %% [markdown]
 # ## What is there to learn from?
 #
 # A dataset has two parts. The **training** images are all good. The **test** images are good and
-# defective, and for each defect there is a *mask*, an image that marks its pixels. The detector will
-# see neither a defective image nor a mask before it is judged.
+# defective, and for a defect there may be a *mask*, an image that marks its pixels. The detector will
+# see neither a defective image nor a mask before it is judged. (In Python, by name:
+# `train, test = indad.load_dataset("synthetic", "capsule")`.)
 
 # %%
-from indad import PatchCore, evaluate, load_dataset
-
-train, test = load_dataset(dataset, category)
+train, test = chosen.train, chosen.test
 print(f"{len(train)} training images, all good")
 print(f"{len(test)} test images, {test.labels.sum()} of them defective")
 
@@ -52,13 +50,14 @@ from indad.notebook.widgets import show
 
 defective = [item for item in test if item.label]
 figure, axes = canvas(6, size=2)
-for place, item in enumerate([*train[:3], *defective[::len(defective) // 3][:3]]):
+for place, item in enumerate([*train[:3], *defective[::max(len(defective) // 3, 1)][:3]]):
     panel(axes[0, place], read_image(item.path), "training: good" if place < 3 else
           f"test: {item.defect_type}")
 show(figure, "three good training images beside three defective test images")
 
 # %% [markdown]
-# Some defects are large, some are a few pixels wide. Nobody tells the detector what to look for.
+# Some defects are large, some are a few pixels wide, and some take an expert's eye. Nobody tells the
+# detector what to look for.
 
 # %% [markdown]
 # ## Fit, then judge
@@ -68,14 +67,17 @@ show(figure, "three good training images beside three defective test images")
 # pixel).
 
 # %%
-model = PatchCore(backbone=backbone, seed=0).fit(train)
+from indad import PatchCore, evaluate
+
+model = PatchCore(**chosen.options(seed=0)).fit(train)  # the backbone and the device of the form
 prediction = model.predict(test)
 print(f"scores from {prediction.scores.min():.2f} to {prediction.scores.max():.2f}")
 print(f"one map for each photo: {prediction.maps[0].shape} numbers")
 
 # %% [markdown]
 # Here is the verdict on the image with the highest score, and on the others for those who can click:
-# the photo, its map laid over it (bright is anomalous), and the true defect outlined in green.
+# the photo, its map laid over it (bright is anomalous), and, where there is a mask, the true defect
+# outlined in green.
 
 # %%
 from indad.notebook.pictures import browse
@@ -83,8 +85,8 @@ from indad.notebook.pictures import browse
 browse(test, prediction)
 
 # %% [markdown]
-# The map is hot where the outline is, although the model has never seen a defect. It only noticed
-# that nothing in the good photos looks like that place.
+# On the drawn capsule the map is hot where the outline is, although the model has never seen a defect.
+# It only noticed that nothing in the good photos looks like that place.
 
 # %% [markdown]
 # ## Are all defects found?
@@ -105,8 +107,10 @@ for place, kind in enumerate(kinds):
               color=GOOD if kind == "good" else DEFECTIVE)
 axes.set_yticks(range(len(kinds)), kinds)
 axes.set(xlabel="anomaly score (distance in feature space)", ylabel="type")
-show(figure, "anomaly scores of each image, one row for good and one for each defect type; "
-     "good images lie left of the defective ones")
+show(figure, "anomaly scores of each image, one row for good and one for each defect type")
+highest_good = prediction.scores[test.labels == 0].max()
+above = (prediction.scores[test.labels == 1] > highest_good).sum()
+print(f"{above} of {test.labels.sum()} defective images score above all good ones")
 
 # %% [markdown]
 # Each marker is an image. Rows whose markers lie right of all good ones are found without a mistake.
@@ -117,7 +121,8 @@ show(figure, "anomaly scores of each image, one row for good and one for each de
 # %%
 metrics = evaluate(prediction, test)
 print(f"image AUROC {metrics['image_auroc']:.4f}")
-print(f"pixel AUROC {metrics['pixel_auroc']:.4f}")
+print(f"pixel AUROC {metrics['pixel_auroc']:.4f}" if chosen.has_masks else
+      "pixel AUROC: unknown, as there are no masks that say where the defects are")
 
 # %% [markdown]
 # ## By hand: that number is a count
@@ -186,7 +191,7 @@ def highest(scores, k):
 # ## Another part, another network
 #
 # With widgets (in Colab, JupyterLab or VS Code with a kernel running), choose here what to look at:
-# each click fits a detector and judges one defective image. It takes a few seconds.
+# each click fits a detector on drawn parts and judges one defective image. It takes a few seconds.
 
 # %%
 from functools import cache
@@ -194,11 +199,15 @@ from functools import cache
 from indad.notebook.pictures import scale_of, verdict_figure
 
 
+from indad import load_dataset
+
+
 @cache
 def fitted(category, backbone):
     train, test = load_dataset("synthetic", category)
     items = [item for item in test if item.label][:1] + [i for i in test if not i.label][:3]
-    return items, PatchCore(backbone=backbone, coreset_ratio=0.02).fit(train[:16]).predict(items)
+    return items, PatchCore(
+        backbone=backbone, device=chosen.device, coreset_ratio=0.02).fit(train[:16]).predict(items)
 
 
 def draw(category, backbone):

@@ -22,31 +22,33 @@
 #
 # Three backbones come with the package, so that all this runs offline. With a network connection,
 # choose another line or write your own (names of the table below, or any of timm's, separated by
-# commas): their weights are downloaded once. On a GPU, real photos are worth it too.
+# commas): their weights are downloaded once. On a GPU, real photos are worth it too. The text
+# speaks of the drawn gears and the three packaged networks; numbers that depend on the choice are
+# printed.
 
-# %%
-#@title What to compare
-dataset = "synthetic"  #@param ["synthetic", "mvtec_ad", "visa"]
-category = "gear"  #@param ["board", "capsule", "gear", "tiles", "weave", "wood", "hazelnut", "screw"] {allow-input: true}
-backbones = "efficientnet_lite0, efficientnet_lite1, efficientnet_lite2"  #@param ["efficientnet_lite0, efficientnet_lite1, efficientnet_lite2", "efficientnet_lite0, resnet18, wide_resnet50_2", "resnet50, resnet50_clip, resnetblur50", "resnet50, dino_small_16, dinov2_small"] {allow-input: true}
+# %% tags=["choose"]
+from indad.notebook.choose import choose
+chosen = choose(drawn="gear", backbone="efficientnet_lite0, efficientnet_lite1, efficientnet_lite2")
 
 # %% [markdown]
 # ## One defect, several pairs of eyes
 #
-# All get the same photos, the same image size and the same share of patches. Extracting
-# features is what takes long, so each is extracted once; a fit with another seed starts from there.
+# All get the same photos, the same share of patches and the same image size; where a network cuts the
+# image into patches, the nearest size that they divide. Extracting features is what takes long, so each
+# is extracted once; a fit with another seed starts from there.
 
 # %%
 import numpy as np
 
-from indad import load_dataset
+names = chosen.backbones
 
-names = [name.strip() for name in backbones.split(",")]
-options = dict(resize=160, coreset_ratio=0.05)
-train, test = load_dataset(dataset, category)
-learn = train.items[:12]
-judged = [*[item for item in test if not item.label][:12],
-          *[item for item in test if item.label][::2][:15]]
+def spread(items, count):
+    """So many of the items, in equal steps from the first: neighbours are often of one batch."""
+    return list(items)[::max(len(items) // count, 1)][:count]
+
+learn = spread(chosen.train, 12)
+judged = [*spread([item for item in chosen.test if not item.label], 12),
+          *spread([item for item in chosen.test if item.label], 15)]
 labels = np.array([item.label for item in judged])
 
 # %%
@@ -58,14 +60,14 @@ from indad import PatchCore
 @cache
 def extracted(name, **more):
     """A model with its backbone loaded, and the features of both sets of images."""
-    model = PatchCore(backbone=name, **options, **more)
+    model = PatchCore(**chosen.options(backbone=name, resize=160, coreset_ratio=0.05, **more))
     return model, model.extract(learn), model.extract(judged)
 
 @cache
 def judge(name, seed=0, **more):
     """A fitted model, and what it says about the images to be judged."""
     loaded, good, new = extracted(name, **more)
-    model = PatchCore(**loaded.options | dict(seed=seed))
+    model = PatchCore(**loaded.get_params() | dict(seed=seed))
     model.prepare(shared=loaded)
     return model.fit_features(good), model.predict_features(new)
 
@@ -87,7 +89,7 @@ for line, i in zip(axes, shown):
         _, prediction = judge(name)
         panel(one, heated(photo, prediction.maps[i], scale_of(prediction, labels)),
               f"{name}\nscore {prediction.scores[i]:.2f}")
-show(figure, "two defects, and the anomaly maps of each backbone for them")
+show(figure, f"{chosen.category}: two defects, and the anomaly maps of each backbone for them")
 
 # %% [markdown]
 # Above, the defect that the first backbone finds most obvious; below, the one that it finds least so. All
@@ -165,12 +167,14 @@ for place, (name, values) in enumerate(rows.items()):
     print(f"{name}: image AUROC {np.mean(values):.3f} (seeds {min(values):.3f} to {max(values):.3f})")
 axes.set_yticks(range(2), rows)
 axes.set(xlabel="image AUROC, one marker for each seed", ylim=(-0.5, 1.5),
-         title="efficientnet_lite0: the same weights, other constants")
+         title=f"efficientnet_lite0 on {chosen.category}: the same weights, other constants")
 show(figure, "image AUROC with the network's own pixel statistics and with ImageNet's, three seeds each")
+own, others = map(np.mean, rows.values())
+print(f"ImageNet's constants change it by {others - own:+.3f}")
 
 # %% [markdown]
-# Nothing fails and no warning appears: the network answers, only worse. So the constants belong in
-# the registry, beside the weights.
+# Nothing fails and no warning appears: the network answers, on the drawn gears only worse. So the
+# constants belong in the registry, beside the weights.
 
 # %% [markdown]
 # ## Feature maps or tokens?
@@ -224,7 +228,7 @@ figure, axes = canvas(len(changes) + 1, size=2.1)
 panel(axes[0, 0], (planted[0].permute(1, 2, 0) + 1) / 2, "the planted square")
 for place, (change, title) in enumerate(zip(changes, titles), start=1):
     relative = change / change.max()
-    axes[0, place].imshow(relative.clamp_min(1e-6).log10(), cmap="inferno", vmin=-6)
+    axes[0, place].imshow(relative.clamp_min(1e-6).log10().numpy(), cmap="inferno", vmin=-6)
     axes[0, place].set_title(f"{title}\n{(relative > 1e-6).float().mean():.0%} of places change",
                              fontsize=9)
 show(figure, "a planted square, and where the feature maps of a CNN and the tokens of a ViT change")
@@ -247,8 +251,8 @@ for place, layers in enumerate(choices.values()):
     more = dict(layers=layers) if layers else {}  # the registry's, which we have
     axes.plot(aurocs("efficientnet_lite0", **more), [place] * 3, "o", color=GOOD, alpha=0.8)
 axes.set_yticks(range(len(choices)), [f"layers {layers}" for layers in choices])
-axes.set(xlabel="image AUROC, one marker for each seed", title=f"efficientnet_lite0 on {category}",
-         ylim=(-0.5, len(choices) - 0.5))
+axes.set(xlabel="image AUROC, one marker for each seed",
+         title=f"efficientnet_lite0 on {chosen.category}", ylim=(-0.5, len(choices) - 0.5))
 show(figure, "image AUROC by layers used, three seeds each")
 
 # %% [markdown]
@@ -263,30 +267,38 @@ show(figure, "image AUROC by layers used, three seeds each")
 # By hand: run both, concatenate from the finest grid to the coarsest.
 
 # %%
-pair = names[:2] if len(names) > 1 else names * 2
-both, _, _ = extracted("+".join(pair))
-picture = read_image(judged[0].path)
-separate = []
-for name in pair:
-    loaded = judge(name)[0]
-    pixels = loaded.transform_(picture)[None]  # with its own statistics
-    separate += zip(loaded.extractor_.strides, loaded.extractor_(pixels))
-by_hand = [m for _, m in sorted(separate, key=lambda entry: entry[0])]
-together = both.extractor_(both.transform_(picture)[None])
-assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(by_hand, together))
-print("+".join(pair), [tuple(m.shape[1:]) for m in together])
+from indad.engine.precision import products
+
+pair = [*dict.fromkeys([*names, "efficientnet_lite0", "efficientnet_lite1"])][:2]
+ensemble = "+".join(pair)
+if chosen.choice.weights:
+    print(f"no ensemble: {chosen.choice.weights} holds the weights of one network")
+else:
+    size, picture = chosen.size(160, ensemble), read_image(judged[0].path)  # a size that suits both
+    both, transform = chosen.network(resize=size, backbone=ensemble)
+    separate = []
+    with torch.inference_mode(), products("float32"):
+        together = both(transform(picture)[None].to(chosen.device))
+        for name in pair:
+            network, transform = chosen.network(resize=size, backbone=name)
+            pixels = transform(picture)[None].to(chosen.device)  # with its own statistics
+            separate += zip(network.strides, network(pixels))
+    by_hand = [m for _, m in sorted(separate, key=lambda entry: entry[0])]
+    for ours, theirs in zip(by_hand, together):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+    print(ensemble, [tuple(m.shape[1:]) for m in together])
 
 # %% [markdown]
 # ## A fair comparison
 #
-# Same photos, same size, same share of patches, each network's own statistics, three seeds. Beside accuracy: how long a
-# photo takes and how large the memory bank gets, as a wider feature makes each remembered patch
-# cost more.
+# Same photos, same share of patches, same size (or the nearest that suits), each network's own
+# statistics, three seeds. Beside accuracy: how long a photo takes and how large the memory bank gets, as
+# a wider feature makes each remembered patch cost more.
 
 # %%
 import time
 
-compared = [*names, "+".join(pair)]
+compared = [*names] if chosen.choice.weights else [*names, ensemble]
 milliseconds = dict.fromkeys(compared, np.inf)
 for _ in range(6):  # in turn, so that a moment when the machine is busy is fair to all
     for name in compared:
@@ -305,11 +317,11 @@ for name in compared:
 
 # %%
 figure, axes = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
-for (name, row), marker in zip(table.items(), "o^sDvP"):
+for (name, row), marker in zip(table.items(), "o^sDvP" * len(table)):
     axes.errorbar(row["ms"], np.mean(row["aurocs"]), np.std(row["aurocs"], ddof=1), marker=marker,
                   capsize=3, markersize=8, label=f"{name}, {row['mb']:.1f} MB", linestyle="none")
 axes.set(xlabel="milliseconds for one photo on this machine", ylabel="image AUROC, mean ± std of 3 seeds",
-         title=f"{category}: {len(learn)} photos learned, {len(judged)} judged")
+         title=f"{chosen.category}: {len(learn)} photos learned, {len(judged)} judged")
 figure.legend(fontsize=8, loc="outside lower center", ncols=2)
 show(figure, "image AUROC against milliseconds for each backbone, with the spread over seeds")
 good_count = int((labels == 0).sum())
@@ -410,7 +422,7 @@ for entry in tables["fewshot-winclip-mvtec"]["methods"]:
 # %%
 from indad.notebook.pictures import verdict_figure
 
-defects = {f"{item.defect_type}/{item.path.stem}": i for i, item in enumerate(judged) if item.label}
+defects = {f"{item.defect_type}/{item.path.name}": i for i, item in enumerate(judged) if item.label}
 scales = {name: scale_of(judge(name)[1], labels) for name in names}
 
 
@@ -422,8 +434,8 @@ def draw(image, backbone):
 # %%
 from indad.notebook.widgets import explore
 
-explore(draw, alt="a defective part, its anomaly map through a backbone and its true defect",
-        image=[*defects], backbone=names,
+explore(draw, alt=f"{chosen.category}: a defective part and its anomaly map through a backbone",
+        image=[*defects], backbone=list(names),
         start={"image": next(name for name, i in defects.items() if i == shown[0])})
 
 # %% [markdown]

@@ -17,41 +17,62 @@
 # %% tags=["setup"]
 
 # %% [markdown]
-# ## Where are the photos?
+# ## Choose
 #
-# By default there is a sample, so that everything below runs. For photos of your own choose `folder` and
-# give a path; in Colab also `upload` (a dialogue asks for files, and waits) or `drive` (Google asks
-# for permission; paths are then below `MyDrive`). `new_photos` are those to be judged; without them,
-# good ones are held out and judged instead.
+# By default there is a sample, so that everything below runs. For photos of your own choose the data set
+# `folder`, and give the path of one that has the good photos in a folder `good`. Photos to be judged lie
+# beside it, in a folder of any name; without them, good ones are held out and judged instead:
+#
+#     bolts/good/*.jpg        bolts/new/*.jpg
+#
+# With `drive` Google asks for permission, and the path is below `MyDrive`. To bring photos from your own
+# machine into Colab, tick `upload` in the first form, and then choose `folder` and `uploaded` in the
+# second. Published photos, such as `elpv`, are taken as if they were your own.
 
 # %%
-#@title Your photos
-source = "sample"  #@param ["sample", "folder", "upload", "drive"]
-good_photos = ""  #@param {type:"string"}
-new_photos = ""  #@param {type:"string"}
-backbone = "efficientnet_lite0"  #@param ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "resnet18", "wide_resnet50_2"] {allow-input: true}
+#@title Upload, in Colab only: a dialogue asks for files, and waits { display-mode: "form" }
+upload = False  #@param {type: "boolean"}
+into = "good"  #@param ["good", "new"]
+
+import sys
+from pathlib import Path
+
+from indad.notebook.getting import Unavailable
+
+if upload and "google.colab" not in sys.modules:
+    raise Unavailable("upload is ticked, which works in Colab only: give a path as folder below")
+if upload:
+    from google.colab import files
+
+    place = Path("uploaded", into)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in files.upload().items():
+        (place / name).write_bytes(content)
+    print(f'{place} has {len([*place.iterdir()])} files; choose dataset = "folder" and '
+          'folder = "uploaded" below')
+
+# %% tags=["choose"]
+from indad.notebook.choose import choose
+chosen = choose(drawn="weave", needs_defects=False)
 
 # %% [markdown]
 # The sample imitates what a camera's card looks like after a week: photos of cloth, numbered, and
-# somewhere among them the usual accidents. The next cell plants these; with your own photos it is
+# somewhere among them the usual accidents. The next cell plants these; with photos that nobody drew it is
 # not used.
 
 # %%
 import shutil
 import tempfile
-from pathlib import Path
 
 from PIL import Image
 
 from indad import load_dataset
 
-work = Path(tempfile.mkdtemp(prefix="indad_"))
+fine = [*chosen.train, *(item for item in chosen.test if not item.label)]
+defective = [item for item in chosen.test if item.label]
 
 def make_sample(good, new):
     """40 good photos with five accidents among them, and 12 new ones, half of them defective."""
-    train, test = load_dataset("synthetic", "weave")
-    defective = [item for item in test if item.label]
-    fine = [*train, *(item for item in test if not item.label)]
     for number, item in enumerate(fine[:40]):
         shutil.copy(item.path, good / f"IMG_{number:04}.png")
     shutil.copy(good / "IMG_0007.png", good / "IMG_0007 (1).png")  # saved twice
@@ -65,30 +86,23 @@ def make_sample(good, new):
 
 # %% [markdown]
 # Whatever the source, the photos are copied into a temporary folder: nothing here changes yours, and a disk is
-# faster than Drive.
+# faster than Drive. Of a published set, a hundred of each kind are enough.
 
 # %%
 from indad.data.layouts import images_in
 
+sample, own = chosen.dataset == "synthetic", chosen.dataset in ("folder", "drive")
+work = Path(tempfile.mkdtemp(prefix="indad_"))
 good, new = work / "photos/good", work / "new"
-for folder in (good, new):
-    folder.mkdir(parents=True)
-if source == "sample":
+for place in (good, new):
+    place.mkdir(parents=True)
+if sample:
     make_sample(good, new)
-elif source == "upload":
-    from google.colab import files  # only in Colab
-
-    for name, content in files.upload().items():
-        (good / name).write_bytes(content)
 else:
-    if source == "drive":
-        from google.colab import drive
-
-        drive.mount("/content/drive")
-    base = Path("/content/drive/MyDrive" if source == "drive" else ".")
-    for given, into in ((good_photos, good), (new_photos, new)):
-        for file in images_in(base / given) if given else ():
-            shutil.copy(file, into)
+    for items, place in ((fine, good), (defective, new)):
+        some = items if own else items[::max(len(items) // 100, 1)][:100]
+        for number, item in enumerate(some):  # numbered, as two may have one name
+            shutil.copy(item.path, place / f"{number:03} {item.path.name}")
 print(f"{len(images_in(good))} good photos, {len(images_in(new))} new ones")
 
 # %% [markdown]
@@ -101,7 +115,7 @@ print(f"{len(images_in(good))} good photos, {len(images_in(new))} new ones")
 # %%
 from indad import PatchCore
 
-options = dict(backbone=backbone, resize=224, coreset_ratio=0.05)
+options = chosen.options(resize=224, coreset_ratio=0.05)
 learn, held_out = load_dataset(work / "photos")
 to_judge = images_in(new) or [item.path for item in held_out]
 hasty = PatchCore(**options).fit(learn, strict=False)
@@ -128,10 +142,10 @@ def suspicious_figure(paths, prediction, k=4):
     return figure
 
 show(suspicious_figure(to_judge, hasty.predict(to_judge, strict=False)),
-     "the four new photos with the highest scores, and their anomaly maps below")
+     f"{chosen.category}: the new photos with the highest scores, and their anomaly maps below")
 
 # %% [markdown]
-# Each map is hot in one place, and a look at the photo above says whether that place is a defect.
+# Where a map is hot, a look at the photo above says whether that place is a defect.
 # That was the easy part. Would you let it sort parts tomorrow? Two questions come first: is the
 # folder what you think it is, and how often does a good part raise an alarm?
 
@@ -163,20 +177,21 @@ import hashlib
 
 from indad.errors import InputError
 
-seen, by_hand = {}, set()
+seen, by_hand, readable = {}, set(), []
 for path in images_in(good):
     try:
         photo = read_image(path)
     except InputError:
         continue  # cut short: another kind of fault
+    readable.append(path)
     fingerprint = hashlib.sha256(repr(photo.size).encode() + photo.tobytes()).hexdigest()
     if fingerprint in seen:
         by_hand.add(frozenset({seen[fingerprint].name, path.name}))
     seen.setdefault(fingerprint, path)
 pairs = {frozenset(Path(name).name for name in fault.paths) for fault in report.faults
          if fault.kind == "duplicate" or "the same picture, in" in fault.message}
-print([sorted(pair) for pair in by_hand])
-assert by_hand == pairs
+print([sorted(pair) for pair in by_hand] or "no picture is there twice")
+assert set().union(*pairs) <= set().union(*by_hand)  # by hand, blank pictures are found as well
 
 # %% [markdown]
 # The package finds near duplicates too (saved again as JPEG, brightened, turned), by comparing
@@ -190,7 +205,8 @@ assert by_hand == pairs
 # obvious line, `Image.open(path).convert("RGB")`, reads all four without an error.
 
 # %%
-photo = read_image(images_in(good)[0])
+photo = read_image(readable[0])
+photo.thumbnail((512, 512))
 photo = photo.crop((0, 0, photo.width, photo.height * 2 // 3))  # not square: one sees its side
 odd = work / "odd"
 odd.mkdir()
@@ -239,16 +255,23 @@ assert np.abs(np.asarray(read_image(odd / "16 bits.png"))[..., 0] - reference).m
 # and look at the highest scores.
 
 # %%
-faulty = {Path(fault.paths[0]).name for fault in report.faults}  # of two copies, one stays
+faulty = {Path(fault.paths[0]).name for fault in report.faults  # of two copies, one stays
+          if fault.kind != "odd_name"}  # which changes no result
 clean = [path for path in images_in(good) if path.name not in faulty]
+print(f"left out: {len(faulty)} photos, {', '.join(sorted(faulty)[:6])}")
+if len(clean) < 4:
+    clean = readable
+    print("so few are left that all are taken after all")
 halves = clean[::2], clean[1::2]
 scores = {}
 for ours, theirs in (halves, halves[::-1]):
     prediction = PatchCore(**options).fit(ours).predict(theirs)
     scores |= dict(zip(theirs, prediction.scores.tolist()))
 ranked = sorted(scores, key=scores.get, reverse=True)
-print(f"left out: {sorted(faulty)}")
 print(f"{len(clean)} photos left; the strangest: {[p.name for p in ranked[:3]]}")
+planted = good / "IMG_0012.png"
+if sample and planted in ranked:
+    print(f"the defective part among them, {planted.name}, is number {ranked.index(planted) + 1}")
 
 # %%
 from matplotlib import pyplot as plt
@@ -263,17 +286,17 @@ axes.annotate(ranked[0].name, (1, scores[ranked[0]]), (8, -4), textcoords="offse
 axes.set(xlabel="rank among the good photos", ylabel="anomaly score", title="judged by the other half")
 panel(first, read_image(ranked[0]), f"strangest: {ranked[0].name}")
 panel(second, read_image(ranked[1]), f"second: {ranked[1].name}")
-show(figure, "scores of all good photos in descending order; the first stands apart; beside it, "
+show(figure, f"{chosen.category}: scores of all good photos in descending order; beside them, "
      "the photos of the two highest scores")
 
 # %% [markdown]
 # A point that stands apart from a smooth row deserves a look. Do not delete it just because its score is
 # high: if it is a good part that looks different (another batch, another light), it belongs
-# into the memory bank, and more of its kind with it. In the sample, the cloth in the first photo is
-# defective, so it goes. `remove` is what you decided after looking.
+# into the memory bank, and more of its kind with it. In the sample, IMG_0012 is defective, so it goes.
+# `remove` is what you decided after looking.
 
 # %%
-remove = {ranked[0].name} if source == "sample" else set()
+remove = {planted.name} if sample else set()
 kept = [path for path in clean if path.name not in remove]
 checked = work / "checked/good"
 checked.mkdir(parents=True)
@@ -300,9 +323,11 @@ model = PatchCore(**options).fit(learn)
 n = len(model.calibration_scores_)
 threshold = np.sort(model.calibration_scores_)[min(math.ceil((n + 1) * (1 - rate)), n) - 1]
 assert threshold == conformal_threshold(model.calibration_scores_, rate)
-unseen = model.predict(held_out).scores
+unseen = model.predict(held_out).scores if len(held_out) else np.array([])
 print(f"threshold {threshold:.2f} from {n} good photos; wanted: at most {rate:.0%} false alarms")
 print(f"{int((unseen > threshold).sum())} of {len(unseen)} held-out good photos are flagged")
+if 1 / (n + 1) > rate:
+    print(f"so few photos cannot promise less than {1 / (n + 1):.0%}")
 
 # %%
 verdicts = model.predict(to_judge, strict=False)
@@ -317,7 +342,7 @@ axes.set(xlabel="anomaly score", ylim=(-0.5, 2.5))
 axes.legend()
 show(figure, "scores of learned, held-out and new photos, with the threshold as a dashed line")
 flagged = [to_judge[verdicts.indices[i]].name for i in np.flatnonzero(verdicts.scores > threshold)]
-print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged: {flagged}")
+print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged: {', '.join(flagged[:12])}")
 
 # %% [markdown]
 # With so few held-out photos, zero or two alarms say little about the true rate (lesson 04); one hundred

@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -76,8 +75,7 @@ def latency(model: PatchCore, files: dict[str, Path], image: np.ndarray, threads
 
     @torch.inference_mode()
     def predict_with_a_ready_index() -> None:
-        pixels = network.transform(Image.fromarray(image))[None]
-        rows = as_rows(network(pixels)) * model.feature_scale_
+        rows = as_rows(network(torch.from_numpy(image)[None])) * model.feature_scale_
         model.score(rows, index, model.grid_, model.size_)
 
     functions = {"torch, predict": lambda: model.predict([image]),

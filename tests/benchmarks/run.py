@@ -1,4 +1,4 @@
-"""Measure extraction, coreset, search and end-to-end speed, beside the literal algorithm and peers.
+"""Measure reading, extraction, coreset, search and the whole, beside literal versions and peers.
 
     python tests/benchmarks/run.py --data DATA [--only coreset search ...] [--output DIR]
 
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from statistics import median
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
+from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -29,6 +32,7 @@ from indad import PRESETS, PatchCore, load_dataset  # noqa: E402
 from indad.backbones.loading import _create, load_backbone  # noqa: E402
 from indad.backbones.registry import BACKBONES, OFFLINE  # noqa: E402
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time  # noqa: E402
+from indad.data.images import ImageTransform, as_rgb, readers  # noqa: E402
 from indad.engine.batches import load_batches  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
 from indad.engine.search import MemoryIndex, bfloat16_is_faster  # noqa: E402
@@ -98,7 +102,7 @@ def features_of(dataset, *, images: int | None = None, recipe=concatenate, resiz
                 crop: int | None = 224, balance: bool = False) -> torch.Tensor:
     extractor, transform = load_backbone(OFFLINE, resize=resize, crop=crop)
     sources = list(dataset)[:images]
-    parts = [as_rows(recipe(extractor(batch.pixels)))
+    parts = [as_rows(recipe(extractor(transform.normalize(batch.pixels))))
              for batch in load_batches(sources, transform, batch_size=16, strict=True)]
     features = torch.cat(parts)
     return (features * layer_scales(features, extractor.channels) if balance else features).clone()
@@ -274,6 +278,7 @@ def bench_extraction(report: Report, data: Path, output: Path) -> None:
     sources = list(tiles)[:96]
     extractor, transform = load_backbone(OFFLINE, resize=(256, 256), crop=224)
     pixels = next(load_batches(sources[:16], transform, batch_size=16, strict=True)).pixels
+    pixels = transform.normalize(pixels)
 
     @torch.inference_mode()
     def ours() -> None:
@@ -290,7 +295,7 @@ def bench_extraction(report: Report, data: Path, output: Path) -> None:
         report.add("extraction", f"{name}, batch of 16 at 224 px", 16 / took, "1/s", "images")
     if peer:
         report.add("extraction", "anomalib / indad", times["anomalib"] / times["indad"], "x")
-    reading = seconds(lambda: [transform(image) for image in map(read, sources)], 3)
+    reading = seconds(lambda: [transform.pixels(as_rgb(one)) for one in sources], 3)
     both = seconds(lambda: features_of(sources), 3)
     compute = times["indad"] * len(sources) / 16
     report.add("extraction", "reading alone", len(sources) / reading, "1/s", "images")
@@ -298,10 +303,70 @@ def bench_extraction(report: Report, data: Path, output: Path) -> None:
                f"{(reading + compute) / both:.2f}x of one after the other")
 
 
-def read(item):
-    from indad.data.images import as_rgb
+def photo_like(height: int, width: int, seed: int) -> Image.Image:
+    """Soft blotches of three sizes, and grain: it compresses as photos of surfaces do."""
+    noise = np.random.default_rng(seed).standard_normal
+    blotches = sum(weight * sigma * gaussian_filter(noise((height, width, 3)), (sigma, sigma, 0.3))
+                   for sigma, weight in ((30, 40), (6, 25), (1.2, 6)))
+    grey = 120 + blotches + 2 * noise((height, width, 3))
+    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
 
-    return as_rgb(item)
+
+def read_literally(file: Path, transform: ImageTransform) -> np.ndarray:
+    """What reading means, each step a new picture, up to the normalised image."""
+    with Image.open(file) as image:
+        image.load()
+        image = ImageOps.exif_transpose(image).convert("RGB")
+    pixels = transform.pixels(image).astype(np.float32) / 255
+    mean, std = np.float32(transform.mean), np.float32(transform.std)
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def bench_reading(report: Report, data: Path, output: Path) -> None:
+    """Files to pixels, by one reader and by all; then how near `predict` comes to what it needs."""
+    transform = ImageTransform()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, suffix, size, count in (("1,024-pixel PNG", "png", (1024, 1024), 24),
+                                          ("1,024-pixel JPEG", "jpg", (1024, 1024), 24),
+                                          ("4,000 x 3,000 JPEG", "jpg", (3000, 4000), 6)):
+            files = [Path(folder) / f"{size[1]}_{i}.{suffix}" for i in range(count)]
+            for i, file in enumerate(files):
+                photo_like(*size, seed=i % 6).save(file, quality=92)
+            calls = {
+                "decoding alone, Pillow": lambda files=files: [Image.open(f).load() for f in files],
+                "literally, one reader": lambda files=files: [read_literally(f, transform)
+                                                              for f in files],
+                "indad, one reader": lambda files=files: [transform.pixels(as_rgb(f))
+                                                          for f in files],
+                f"indad, {readers()} readers": lambda files=files: list(
+                    load_batches(files, transform, batch_size=16, strict=True))}
+            times = in_turn(calls, 5)
+            for what, took in times.items():
+                report.add("reading", f"{name}, {what}", 1e3 * took / count, "ms", "an image")
+            report.add("reading", f"{name}, literally / indad, one reader",
+                       times["literally, one reader"] / times["indad, one reader"], "x")
+            if suffix == "png":
+                model = PatchCore(coreset_ratio=0.01).fit(files[:6])
+                beside_its_parts(report, name, model, files)
+
+
+def beside_its_parts(report: Report, name: str, model: PatchCore, files: list[Path]) -> None:
+    """`predict` beside the rates of what it waits for: on a CPU they share the cores."""
+    network = model.prepare()
+    batches = list(load_batches(files, network.transform, batch_size=16, strict=True))
+    calls = {
+        "readers alone": lambda: list(load_batches(files, network.transform, batch_size=16,
+                                                   strict=True)),
+        "backbone alone": lambda: [float(network(batch.pixels).sum()) for batch in batches],
+        "predict": lambda: model.predict(files)}
+    rates = {what: len(files) / took for what, took in in_turn(calls, 5).items()}
+    for what, rate in rates.items():
+        report.add("reading, predict", f"{name}, {what}", rate, "1/s", "images")
+    reading, backbone, predict = rates.values()
+    report.add("reading, predict", f"{name}, share of the slower of its parts",
+               predict / min(reading, backbone), "x", str(model.device_))
+    report.add("reading, predict", f"{name}, share of both one after the other on the same cores",
+               predict * (1 / reading + 1 / backbone), "x")
 
 
 def bench_end_to_end(report: Report, data: Path, output: Path) -> None:
@@ -400,7 +465,8 @@ class Anomalib:
         return model
 
     def batches(self, sources):
-        return load_batches(list(sources), self._transform, batch_size=16, strict=True)
+        for batch in load_batches(list(sources), self._transform, batch_size=16, strict=True):
+            yield self._transform.normalize(batch.pixels)
 
     def extractor(self, pixels: torch.Tensor) -> Callable:
         model = self.new().train()
@@ -415,15 +481,15 @@ class Anomalib:
     def fit(self, train):
         model = self.new().train()
         model.feature_extractor.eval()
-        for batch in self.batches(train):
-            model(batch.pixels)
+        for images in self.batches(train):
+            model(images)
         model.subsample_embedding(0.1)
         return model.eval()
 
     def predict(self, model, sources) -> None:
         with torch.no_grad():
-            for batch in self.batches(sources):
-                model(batch.pixels)
+            for images in self.batches(sources):
+                model(images)
 
 
 def anomalib() -> Anomalib | None:
@@ -433,9 +499,10 @@ def anomalib() -> Anomalib | None:
         return None
 
 
-SECTIONS = {"coreset": bench_coreset, "all_tiles": bench_all_tiles, "search": bench_search,
-            "extraction": bench_extraction, "end_to_end": bench_end_to_end,
-            "out_of_core": bench_out_of_core, "scaling": bench_scaling}
+SECTIONS = {"reading": bench_reading, "coreset": bench_coreset, "all_tiles": bench_all_tiles,
+            "search": bench_search, "extraction": bench_extraction,
+            "end_to_end": bench_end_to_end, "out_of_core": bench_out_of_core,
+            "scaling": bench_scaling}
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError, Progress, unknown
+from .. import elpv
 from ..catalog import CATALOG, Archive, DatasetInfo
-from ..datasets import count_images, datasets_folder
+from ..datasets import NotHere, count_images, datasets_folder, folder_of
 from ..files import (
     check_space,
     check_writable,
@@ -24,6 +25,7 @@ from ..files import (
 )
 from ..layouts import folders_in
 from .fetch import Patience, fetch
+from .package import install
 from .unpack import ELSEWHERE, SUFFIXES, unpack
 
 DOWNLOADS = ".downloads"  # where archives lie until they are unpacked, inside the datasets' folder
@@ -45,6 +47,8 @@ def download_dataset(name: str, categories: str | Sequence[str] = (), *,
                      progress: Progress | None = None,
                      note: Callable[[str], None] | None = None) -> Path:
     """Bring categories of a dataset onto the disk, and return the dataset's folder.
+
+    Photos in a package are installed by pip, all of them, and read where pip puts them.
 
     Args:
         name, categories: of the catalogue; one category, or several, or (none) all of them.
@@ -68,6 +72,8 @@ def download_dataset(name: str, categories: str | Sequence[str] = (), *,
     categories = [categories] if isinstance(categories, str) else categories
     wanted = list(dict.fromkeys(_category(row, category) for category in categories))
     wanted = wanted or list(row.categories)
+    if row.package:
+        return _installed_package(row, wanted, url, progress, tell)
     root = datasets_folder(datasets) / name
     archives = archives or os.environ.get("INDAD_ARCHIVES")
     check_writable(root.parent, "--datasets")
@@ -86,13 +92,34 @@ def download_dataset(name: str, categories: str | Sequence[str] = (), *,
     return root
 
 
+def _installed_package(row: DatasetInfo, wanted: Sequence[str], url: str | None,
+                       progress: Progress | None, tell: Callable[[str], None]) -> Path:
+    """The folder of a package's photos, after pip has installed it if it was not there."""
+    assert row.package is not None
+    if url:
+        raise InputError(f"{row.name} is installed by pip; it takes no address of an archive")
+    try:
+        root = folder_of(row.name)
+    except NotHere:
+        tell(f"pip install {row.package.name}, {in_units(row.package.size)} (licence: "
+             f"{row.licence}, see {row.page})")
+        root = install(row.package, progress=progress)
+    for category in wanted:
+        if problem := _shortfall(row, category, root):
+            raise InputError(f"{root} is not whole ({problem}); {elpv.MEND}")
+    return root
+
+
 def list_installed(datasets: str | Path | None = None) -> list[Installed]:
     """All categories of the catalogue's datasets that are on the disk, with what they lack."""
     found = []
     for row in CATALOG.values():
-        root = datasets_folder(datasets) / row.name
+        try:
+            root = folder_of(row.name, datasets)
+        except NotHere:
+            continue
         for category in row.categories:
-            if _place(row, category, root).is_dir():
+            if row.package or _place(row, category, root).is_dir():
                 try:
                     counts = count_images(row.name, category, datasets=datasets)
                     problem = _shortfall(row, category, root)
@@ -117,7 +144,7 @@ def is_installed(name: str, category: str, root: Path) -> bool:
 def _known(name: str) -> DatasetInfo:
     if name not in CATALOG:
         raise unknown("dataset", name, CATALOG)
-    if not CATALOG[name].archives:
+    if not CATALOG[name].archives and not CATALOG[name].package:
         raise InputError(f"{name} is drawn on the spot; there is nothing to download "
                          f"(try: python -m indad run --dataset {name})")
     return CATALOG[name]
@@ -136,7 +163,8 @@ def _place(row: DatasetInfo, category: str, root: Path) -> Path:
 
 def _shortfall(row: DatasetInfo, category: str, root: Path) -> str | None:
     """How a category differs from its published counts, or None."""
-    counts = count_images(root, None if row.layout == "mtd" else category)
+    source = row.name if row.package else root
+    counts = count_images(source, None if row.layout == "mtd" else category)
     names = ("good training", "good test", "defective test")
     differ = [f"{found} {what} images, not {expected}" for found, expected, what
               in zip(counts, row.counts.get(category, ()), names, strict=False)
@@ -193,7 +221,7 @@ class _Getter:
                 raise
             raise InputError(
                 f"{error}; by hand: at {self.row.page} {self.row.by_hand}, put {source.file} into "
-                f"{self.root.parent} and run this again; or try --dataset synthetic") from error
+                f"{self.root.parent.absolute()} and run this again; or try synthetic") from error
         if source.sha256 is None:
             self.tell(f"{source.file}: nobody publishes its checksum; its counts are the check")
         if self.archives and not (self.archives / source.file).exists():

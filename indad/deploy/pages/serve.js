@@ -201,6 +201,7 @@ const start = async () => {
     + `${model.patches.toLocaleString("en")} patches. ` + (model.threshold === null ? "It has no threshold of its own." :
       `Its threshold was set for ${percent(model.false_alarm_rate)} false alarms (${model.calibration}).`);
   document.title = `indad: ${model.name}`;
+  $("credit").textContent = model.credit.join(" ");
   stretch();
   for (const name of ["score", "map"]) {
     for (const id of [name, `${name}-number`]) {
