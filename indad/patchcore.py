@@ -24,7 +24,7 @@ from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
 from .engine.machine import as_array
 from .engine.memory import memory_budget
-from .engine.prediction import Prediction, joined
+from .engine.prediction import Prediction, joined, one_behind
 from .engine.search import Index, MemoryIndex
 from .errors import InputError, Progress
 from .features import PATCH_FEATURES, PatchNetwork, load_network
@@ -200,13 +200,12 @@ class PatchCore(Parameters):
 
     def _scored(self, fitted: Fitted, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
         index = MemoryIndex(fitted.memory_bank)
-        for part in parts:
-            scores, maps = np.empty(0, np.float32), np.empty((0, *fitted.size), np.float32)
-            if len(part):
-                scores, maps = map(as_array, self.score(
-                    fitted.scaled(part.rows), index, part.grid, part.size))
-            yield Prediction(scores, maps, part.placements, part.indices, self.transform_,
-                             part.skipped)
+        none = torch.empty(0), torch.empty(0, *fitted.size)
+        begun = ((part, self.score(fitted.scaled(part.rows), index, part.grid, part.size)
+                  if len(part) else none) for part in parts)
+        for part, (scores, maps) in one_behind(begun):
+            yield Prediction(as_array(scores), as_array(maps), part.placements, part.indices,
+                             self.transform_, part.skipped)
 
     def score(self, rows: Tensor, index: Index, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:

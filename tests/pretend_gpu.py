@@ -140,6 +140,9 @@ def pretend_gpu(*, memory=MEMORY):
             is_available=True, device_count=1, current_device_index=0, synchronize=None,
             current_accelerator=torch.device("cuda"))}
     with contextlib.ExitStack() as stack:
+        # Batch norms of cuDNN have no twin on the CPU; without it torch takes its own.
+        stack.callback(setattr, torch.backends.cudnn, "enabled", torch.backends.cudnn.enabled)
+        torch.backends.cudnn.enabled = False
         # Tensors made of others, as ours are, know no inference mode.
         stack.enter_context(mock.patch("torch._C._InferenceMode", lambda mode: torch.no_grad()))
         for place, functions in answers.items():

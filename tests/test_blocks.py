@@ -1,5 +1,7 @@
 """Selection in blocks, also where features lie elsewhere: not on the GPU, in a file, in two."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from pretend_gpu import GPU, PretendTensor, pretend_gpu
 from test_coreset import assert_same_selection, coreset_in_blocks, points
 
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, select_coreset
-from indad.engine import blocks, tables
+from indad.engine import blocks, selection, tables
+from indad.engine.machine import CPU
 from indad.engine.projections import PROJECTIONS, mean_distances
 from indad.engine.selection import CoresetInterrupted
 from indad.engine.tables import Joined, stream
@@ -103,10 +106,19 @@ def test_a_gpu_selects_what_the_cpu_selects(gpu, options, lie_there):
     options = dict(coreset="greedy", seed=3) | options
     literal = select_coreset(rows, 200, options, left_out=left_out)
     there = rows.to(GPU) if lie_there else rows
-    found = select_coreset(there, 200, options, left_out=left_out.to(there.device), device=GPU)
+    found = select_coreset(there, 200, options, left_out=left_out, device=GPU)
     assert found.indices.device == there.device
     assert not left_out[found.indices.cpu()].any()
     assert_same_selection(type(found)(found.indices.cpu(), found.radii), literal)
+
+
+def test_a_gpu_is_expected_to_take_all_products_and_picks(gpu, monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(selection, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    pair = 1 / 2048 ** 2  # a second for each product
+    seconds = selection.expected_seconds(10 ** 6, 10 ** 5, 3000, 8, device=gpu)
+    assert seconds == pytest.approx(pair * 10 ** 5 * (10 ** 6 + 3000) + 10 ** 5 * 3e-6)
+    assert selection.expected_seconds(10 ** 6, 10 ** 5, 0, 8, device=CPU) < seconds
 
 
 @pytest.mark.parametrize("name", [*PROJECTIONS, "mean"])
@@ -165,6 +177,8 @@ def test_a_stream_gives_all_rows_in_order(gpu, features):
     parts = list(stream(features, GPU, 200))
     assert [part for part, _ in parts] == [slice(i, i + 200) for i in range(0, COUNT, 200)]
     assert torch.equal(torch.cat([rows.cpu() for _, rows in parts]), features[:])
+    (_, back), = stream(features[:].to(GPU), CPU, COUNT)
+    assert back.device == CPU and torch.equal(back, features[:])
 
 
 def test_a_stream_reads_the_next_part_before_it_waits(gpu, monkeypatch):

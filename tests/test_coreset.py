@@ -1,5 +1,7 @@
 """The fast selections, lazy and in blocks, against the literal loop."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from indad.coreset import (
 from indad.engine import lazy
 from indad.engine.blocks import farthest_first_in_blocks
 from indad.engine.machine import CPU
-from indad.engine.selection import CoresetInterrupted, begin
+from indad.engine.selection import CoresetInterrupted, begin, largest
 
 
 def coreset_in_blocks(features, size, *, start=None, seed=0, distances=None, **options):
@@ -127,6 +129,19 @@ def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
     monkeypatch.setattr(lazy, "WORKING_BYTES", 4 * 16 * 3000)
     assert_same_selection(greedy_coreset(features, 1500), whole)
     assert max(sizes) == 3000
+
+
+@pytest.mark.parametrize("order", [lambda ranks: ranks, lambda ranks: ranks.flip(0)])
+def test_the_largest_bounds_in_any_order_that_topk_may_give(monkeypatch, order):
+    """On a CPU the least of them happens to come last, on a GPU anywhere."""
+    def topk(bounds, count, **how):
+        values, places = original(bounds, count, **how)
+        return SimpleNamespace(values=order(values), indices=order(places))
+
+    original = torch.Tensor.topk
+    monkeypatch.setattr(torch.Tensor, "topk", topk)
+    places, tau = largest(torch.tensor([3.0, 9.0, 1.0, 7.0, 5.0]), 2)
+    assert sorted(places.tolist()) == [1, 3] and tau == 5
 
 
 def test_ctrl_c_leaves_the_picks_made_so_far(select):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pretend_gpu import pretend_gpu
 from timm.layers import Conv2dSame
 
@@ -27,17 +28,20 @@ def test_padding_the_kernel_equals_padding_the_maps(kernel, stride, groups, size
 
 @pytest.mark.parametrize("kernel, stride", [(3, 2), (5, 2), ((4, 3), (3, 1))])
 @pytest.mark.parametrize("size", [(12, 18), (13, 11)])
-def test_a_gpu_pads_the_maps(kernel, stride, size):
+def test_a_gpu_pads_the_maps(monkeypatch, kernel, stride, size):
     """Just what timm's does, to the bit, and with its kernel as it is."""
     torch.manual_seed(0)
     original = Conv2dSame(6, 12, kernel, stride, groups=6)
     maps = torch.randn(2, 6, *size).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         wanted = original(maps)
-        network = pad_kernels(torch.nn.Sequential(original))
+        network, kernels, convolve = pad_kernels(torch.nn.Sequential(original)), [], F.conv2d
+        monkeypatch.setattr(F, "conv2d", lambda maps, kernel, *how: (
+            kernels.append(tuple(kernel.shape[2:])), convolve(maps, kernel, *how))[1])
         with pretend_gpu():
             found = network.to("cuda")(maps.to("cuda")).cpu()
     assert torch.equal(found, wanted)
+    assert kernels == [original.kernel_size]
 
 
 def test_what_it_cannot_do_stays():

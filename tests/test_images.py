@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from indad.data import images
 from indad.data.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ImageTransform,
     Placement,
     as_rgb,
+    cores,
     image_size,
     read_image,
     read_mask,
@@ -320,7 +322,9 @@ def test_there_are_as_many_readers_as_cores_that_may_be_used(tmp_path, monkeypat
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert readers(tmp_path) == count
+    assert cores(tmp_path) == count
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 500 if not files else 12)
-    assert readers(tmp_path) == (32 if not files else count)
+    assert cores(tmp_path) == (500 if not files else count)
+    monkeypatch.setattr(images, "cores", lambda: 500)
+    assert readers() == 32

@@ -249,4 +249,7 @@ def test_mean_distances_are_to_ten_rows_drawn_by_seed():
         wanted = torch.linalg.vector_norm(features[:, None] - features[rows], dim=2).mean(1)
         torch.testing.assert_close(mean_distances(features, seed), wanted, rtol=1e-4, atol=0)
     assert not torch.allclose(mean_distances(features, 0), mean_distances(features, 1))
+    options = dict(coreset="greedy", coreset_start="mean", projection=None, seed=7)
+    begun = greedy_coreset(features, 20, distances=mean_distances(features, 7))
+    assert torch.equal(select_coreset(features, 20, options).radii, begun.radii)
     assert random_coreset(100, 3, seed=0).tolist() != random_coreset(100, 3, seed=1).tolist()

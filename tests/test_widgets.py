@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from PIL import Image
+from pretend_gpu import pretend_gpu
 
 from indad import PatchCore, load_dataset
 from indad.data.images import Placement
@@ -110,11 +111,22 @@ def test_pictures_only_where_asked_for(monkeypatch):
     assert not widgets.interactive()
 
 
-def test_the_banner_says_versions_mode_and_time(capsys):
+def test_the_banner_says_versions_mode_and_time(capsys, monkeypatch):
+    monkeypatch.setattr("indad.engine.machine.accelerator", lambda: None)
     widgets.banner(seconds=12.3)
     told = capsys.readouterr().out
-    for part in ("indad 0", "torch", "device: ", "mode: offline", "about 12 s"):
+    for part in ("indad 0", "torch", "device: CPU", "Colab: Runtime, Change runtime type, T4 GPU",
+                 "mode: pictures only; no network is needed", "about 12 s"):
         assert part in told
+    monkeypatch.setattr(widgets, "interactive", lambda: True)
+    widgets.banner()
+    assert "mode: pictures, with menus and sliders;" in capsys.readouterr().out
+
+
+def test_the_banner_names_the_gpu_and_its_memory(capsys):
+    with pretend_gpu():
+        widgets.banner()
+    assert "device: pretend GPU (cuda:0), 8.59 GB of memory free\n" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,13 @@ LARGE_PIXELS = 2 ** 24
 _one_large_at_a_time = Lock()  # or each reader would hold as much
 
 
-def readers(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Threads that decode files at the same time: as many as cores that this process may use.
+def readers() -> int:
+    """Threads that decode files at the same time: as many as there are cores."""
+    return min(cores(), MOST_READERS)
+
+
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use.
 
     Those of the machine, of the process's mask, of its container, whichever are the fewest.
     """
@@ -48,7 +53,7 @@ def readers(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         except (OSError, ValueError, ZeroDivisionError):  # no such container, or "max"
             continue
         count = min(count or share, share) if share > 0 else count
-    return min(count or 1, MOST_READERS)
+    return count or 1
 
 
 def read_image(path: str | Path) -> Image.Image:

@@ -1,14 +1,16 @@
 """What a model says about images, and how its maps come back onto the photos."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..data.images import ImageTransform, Placement, to_photo
 from ..errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,6 +57,16 @@ def joined(parts: Iterable[Prediction]) -> Prediction:
                       np.concatenate([part.model_maps for part in parts]),
                       [one for part in parts for one in part.placements], indices,
                       parts[0].transform, skipped)
+
+
+def one_behind(batches: Iterable[T]) -> Iterator[T]:
+    """Each batch when the next one was begun, so that a GPU computes while that one is read."""
+    begun: list[T] = []
+    for batch in batches:
+        begun.append(batch)
+        if len(begun) > 1:
+            yield begun.pop(0)
+    yield from begun
 
 
 class PhotoMaps(Sequence[np.ndarray]):

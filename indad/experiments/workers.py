@@ -1,12 +1,12 @@
 """Where jobs run: in this process, in several of this machine, or on a cluster."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
+from ..data.images import cores
 from ..errors import InputError
 
 
@@ -19,7 +19,7 @@ def workers(parallel: int | str) -> Iterator[Callable]:
     from joblib import Parallel, delayed, parallel_config
 
     with _backend(str(parallel)) as (name, count):
-        threads = max(1, (os.cpu_count() or 1) // count) if name == "loky" else None
+        threads = max(1, cores() // count) if name == "loky" else None
 
         def spread(work: Callable, jobs: Sequence, *arguments: object) -> Iterator:
             tasks = (delayed(_alone)(threads, work, job, *arguments) for job in jobs)

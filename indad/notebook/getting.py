@@ -1,5 +1,6 @@
 """Photos by what was typed into a form: found, fetched or unpacked, or refused in one line."""
 
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def get_images(dataset: str, category: str, folder: str) -> tuple[ImageSet, Imag
 
 
 def own_folder(dataset: str, folder: str) -> Path:
-    """The folder with the photos; an archive is unpacked beside the data sets, once."""
+    """The folder with the photos; an archive is unpacked where the data sets are, once."""
     if not folder:
         raise Unavailable(f'dataset is "{dataset}", but folder is empty: give the path of a folder '
                           "with good photos in it" + (", as below MyDrive" * (dataset == "drive")))
@@ -95,7 +96,8 @@ def own_folder(dataset: str, folder: str) -> Path:
     if not place.name.lower().endswith(SUFFIXES):
         raise Unavailable(f"folder is {folder!r}, a file that is no archive; give a folder of "
                           f"photos, or one of {', '.join(SUFFIXES)}")
-    unpacked = datasets_folder() / place.name.partition(".")[0]
+    # Another size: another archive of that name.
+    unpacked = datasets_folder() / ".own" / str(place.stat().st_size) / place.name.partition(".")[0]
     if not unpacked.exists():
         unpacked.parent.mkdir(parents=True, exist_ok=True)
         with partial_folder(unpacked) as partial, Bars() as bars:
@@ -135,7 +137,7 @@ def _mount(folder: str) -> None:
         raise Unavailable(f"folder is {folder!r} on a Google Drive, which only Colab can mount; "
                           'here, choose dataset = "folder" and give a path')
     try:
-        sys.modules["google.colab"].drive.mount(str(DRIVE.parent))
+        importlib.import_module("google.colab.drive").mount(str(DRIVE.parent))
     except Exception as error:  # whatever Colab raises when somebody says no
         raise Unavailable(f"folder is {folder!r}, but the Drive is not mounted "
                           f"({first_line(error)}): run this cell again, and allow it when Google "

@@ -30,13 +30,14 @@ def banner(*, seconds: float | None = None) -> None:
 
     from .. import __version__
     from ..data.files import in_units
+    from ..data.images import cores
     from ..engine.machine import accelerator, device_name, free_memory
 
     gpu = accelerator()
     print(f"indad {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
           f"timm {timm.__version__}")
     print(f"device: {device_name(gpu)} ({gpu}), {in_units(free_memory(gpu))} of memory free" if gpu
-          else f"device: CPU, {os.cpu_count()} cores (for a GPU in Colab: Runtime, Change runtime "
+          else f"device: CPU, {cores()} cores (for a GPU in Colab: Runtime, Change runtime "
           "type, T4 GPU)")
     print("mode: " + ("pictures, with menus and sliders" if interactive() else "pictures only")
           + "; no network is needed, unless the form below asks for real photos or other networks")

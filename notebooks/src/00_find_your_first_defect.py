@@ -24,7 +24,8 @@
 # The form feeds all cells below, in every lesson. Parts of the data set `synthetic` are drawn by
 # program, so that nothing has to be downloaded. Real photos are worth a try on a GPU, or with patience:
 # solar cells (`elpv`, 91 MB), one of the larger sets, or your own, in a folder with `good` and a folder
-# for each kind of defect in it. What is not here yet is downloaded. Then **Run all**.
+# for each kind of defect in it. What is not here yet is downloaded. Then **Run all**. (Where menus appear
+# below the form, they do the same by clicking; run the cells after them again.)
 
 # %% tags=["choose"]
 from indad.notebook.choose import choose

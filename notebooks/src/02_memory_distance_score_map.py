@@ -72,8 +72,8 @@ print("bank", tuple(bank.shape), " test patches", tuple(queries.shape))
 height, width = extracted.grid
 middle = height // 2 * width + width // 2
 distances = (bank - per_image[bad, middle]).norm(dim=1)  # (m,)
-print(f"patch {middle} of it: nearest {distances.min():.2f}, "
-      f"farthest {distances.max():.2f}, row {int(distances.argmin())} is the nearest")
+print(f"patch {middle} of it: nearest {float(distances.min()):.2f}, "
+      f"farthest {float(distances.max()):.2f}, row {int(distances.argmin())} is the nearest")
 
 # %% [markdown]
 # ## How far are all of them?
@@ -241,7 +241,7 @@ def reweight(q, bank, b):
 
 
 weight, score = reweight(per_image[bad, patches[bad].argmax()], bank, b=9)
-print(f"largest distance {patches[bad].max():.3f}, weight {weight:.4f}, score {score:.3f}")
+print(f"largest distance {float(patches[bad].max()):.3f}, weight {weight:.4f}, score {score:.3f}")
 
 # %%
 from indad.engine.search import MemoryIndex

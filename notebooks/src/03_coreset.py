@@ -168,9 +168,9 @@ from indad.notebook.pictures import coreset_figure
 
 
 def step(picks_so_far, selection):
-    chosen = (picks if selection == "greedy" else lots)[:picks_so_far]
-    radius = covering_radius(points, chosen)
-    figure = coreset_figure(points.numpy(), chosen, radius, f"{selection}: radius {radius:.2f}")
+    so_far = (picks if selection == "greedy" else lots)[:picks_so_far]
+    radius = covering_radius(points, so_far)
+    figure = coreset_figure(points.numpy(), so_far, radius, f"{selection}: radius {radius:.2f}")
     figure.axes[0].set(xlim=(-6, 10), ylim=(-6, 7), xlabel="feature 1", ylabel="feature 2")
     return figure
 
@@ -371,8 +371,8 @@ show(figure, "relative change of squared distances over the number of dimensions
 # %%
 size = len(wide) // 10
 for k in (8, 32, 128):
-    chosen = greedy_coreset(projected(wide, k), size, start=0).indices
-    print(f"picked in {k:4} dimensions: true covering radius {covering_radius(wide, chosen):.1f}")
+    picked = greedy_coreset(projected(wide, k), size, start=0).indices
+    print(f"picked in {k:4} dimensions: true covering radius {covering_radius(wide, picked):.1f}")
 print(f"picked in {wide.shape[1]:4} dimensions: true covering radius "
       f"{covering_radius(wide, greedy_coreset(wide, size, start=0).indices):.1f}")
 print(f"random:                    true covering radius "

@@ -46,7 +46,8 @@ from indad.calibration import conformal_threshold
 from indad.data.datasets import choose_shots
 from indad.data.synthetic.categories import draw_part
 
-drawn, test, count = chosen.dataset == "synthetic", chosen.test, len(chosen.train)
+test = chosen.few(200)  # 100 good, 100 defective, if there are more
+drawn, count = chosen.dataset == "synthetic", len(chosen.train)
 order = choose_shots(count, count, category=chosen.category, seed=0)  # shuffled
 learned = min(32, count if drawn else (count + 1) // 2)
 train = [chosen.train[i] for i in sorted(order[:learned])]

@@ -82,7 +82,7 @@ shown = [defective[np.argmax(first[defective])], defective[np.argmin(first[defec
 figure, axes = canvas(len(names) + 1, rows=2, size=2.4)
 for line, i in zip(axes, shown):
     photo, mask = read_image(judged[i].path), judged[i].mask()
-    panel(line[0], photo, f"{judged[i].defect_type}, outlined")
+    panel(line[0], photo, judged[i].defect_type + (", outlined" if mask is not None else ""))
     if mask is not None:
         outline(line[0], mask)
     for one, name in zip(line[1:], names):

@@ -41,7 +41,7 @@ from indad import PatchCore, load_dataset
 from indad.engine.machine import as_array
 from indad.engine.precision import products
 
-category, test = chosen.category, chosen.test
+category, test = chosen.category, chosen.few(100)  # 50 good, 50 defective, if there are more
 step = max(len(chosen.train) // 32, 1)  # not the first ones: neighbours are often of one batch
 train = chosen.train.replaced(chosen.train[::step][:32])
 labels = test.labels

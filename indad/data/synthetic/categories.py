@@ -6,7 +6,6 @@ good twin, and the mask is where the two differ.
 """
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from PIL import Image
 
 from ...errors import unknown
 from ..files import locked
+from ..images import cores
 from .objects import draw_board, draw_capsule, draw_gear
 from .parts import noise, photograph
 from .textures import draw_tiles, draw_weave, draw_wood
@@ -129,7 +129,7 @@ def _draw_all(folder: Path, wanted: dict, progress: Callable[[int, int], None] |
         _write_one(partial, category, split, defect, index, seed)
 
     # NumPy and zlib leave the GIL for most of the time; more threads than cores only fight over it.
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    pool = ThreadPoolExecutor(max_workers=cores())
     try:
         written = pool.map(draw, jobs)
         for done, _ in enumerate(written, start=1):

@@ -1,0 +1,44 @@
+"""A lesson's cells, run in this process with something chosen in its form.
+
+Sooner than in a kernel, and inside of whatever the test pretends. Pictures are made and not
+rendered, and images are half as large.
+"""
+
+import re
+
+from matplotlib import pyplot
+
+from indad.notebook.chosen import Chosen
+from notebooks import build
+
+
+def cells_of(lesson, **choice):
+    """Sources of all code cells but the setup, with these values typed into the form."""
+    for cell in build.assemble(lesson, {}).cells:
+        if cell.cell_type != "code" or "setup" in cell.metadata.get("tags", ()):
+            continue
+        source = cell.source
+        if "choose" in cell.metadata.get("tags", ()):
+            for name, value in choice.items():
+                source, count = re.subn(rf'^{name} = ".*?"', lambda _, line=f'{name} = "{value}"':
+                                        line, source, flags=re.M)
+                assert count == 1, f"the form of lesson {lesson.number} has no field {name}"
+        yield source
+
+
+def run_lesson(lesson, monkeypatch, **choice):
+    """Run all; an error is raised as it is. -> the names that the cells left."""
+    def made(figure, alt):
+        pyplot.close(figure)
+        return {"text/plain": alt}, {}
+
+    size = Chosen.size
+    monkeypatch.setattr(Chosen, "size", lambda chosen, resize, backbone=None:
+                        size(chosen, resize // 2, backbone))
+    monkeypatch.setattr("indad.notebook.widgets.picture", made)
+    monkeypatch.setattr("IPython.display.display", lambda *things, **how: None)
+    monkeypatch.chdir(build.HERE)
+    names = {"__name__": "__main__"}
+    for number, source in enumerate(cells_of(lesson, **choice)):
+        exec(compile(source, f"cell {number} of lesson {lesson.number}", "exec"), names)
+    return names
