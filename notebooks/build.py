@@ -277,7 +277,7 @@ def main() -> None:
                         help="on a busy machine: do not replace the times that were measured")
     parser.add_argument("--repository", metavar="OWNER/NAME", help="where the course will be found")
     options = parser.parse_args()
-    if options.repository:
+    if options.repository is not None:
         if not re.fullmatch(r"[\w-]+/[\w.-]+", options.repository):
             parser.error(f"--repository is {options.repository!r}; give it as OWNER/NAME")
         set_repository(options.repository)

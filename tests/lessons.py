@@ -32,9 +32,11 @@ def run_lesson(lesson, monkeypatch, **choice):
         pyplot.close(figure)
         return {"text/plain": alt}, {}
 
-    size = Chosen.size
+    size, options = Chosen.size, Chosen.options
     monkeypatch.setattr(Chosen, "size", lambda chosen, resize, backbone=None:
                         size(chosen, resize // 2, backbone))
+    monkeypatch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
+                        options(chosen, resize=resize or 256, **more))
     monkeypatch.setattr("indad.notebook.widgets.picture", made)
     monkeypatch.setattr("IPython.display.display", lambda *things, **how: None)
     monkeypatch.chdir(build.HERE)

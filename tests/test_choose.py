@@ -13,6 +13,7 @@ import timm
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from loopback import status
+from pretend_gpu import pretend_gpu
 from test_download import packed
 
 from indad import PatchCore
@@ -80,6 +81,15 @@ def test_what_is_chosen_is_said_and_given_to_patchcore(drawn, capsys):
                        "coreset_ratio": 0.5}
     scores = PatchCore(**options).fit(chosen.train).predict(chosen.test).scores
     assert len(scores) == len(chosen.test) == 8
+
+
+def test_many_images_on_a_cpu_are_said_to_take_long(drawn, monkeypatch, capsys):
+    monkeypatch.setattr("indad.notebook.chosen.MANY", 15)
+    choose("folder", "tiles", folder=str(drawn))
+    assert 'images = "reduced" takes a fixed part' in capsys.readouterr().out
+    with pretend_gpu():
+        choose("folder", "tiles", folder=str(drawn))
+    assert "reduced" not in capsys.readouterr().out
 
 
 def test_automatic_is_the_lessons_own_part_or_the_first(drawn, bolts):

@@ -4,12 +4,15 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
 from test_run import offline
 
-from notebooks import build
+from indad.notebook.choose import form
+from notebooks import build, course
 from notebooks.course import LESSONS
 
 IDS = [lesson.number for lesson in LESSONS]
@@ -26,6 +29,10 @@ def code(notebook):
 
 def is_setup(cell):
     return cell.source.startswith("#@title Setup")
+
+
+def tagged(notebook, tag):
+    return [cell for cell in code(notebook) if tag in cell.metadata.get("tags", ())]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
@@ -60,6 +67,29 @@ def test_the_form_is_that_of_the_course(lesson):
         assert not re.search(r"^[!%]", cell.source, re.M)  # plain Python runs everywhere
     first = next(place for place, cell in enumerate(code(notebook)) if pictures(cell))
     assert first <= 6, "the first picture comes too late"
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
+def test_one_form_chooses_for_all_cells(lesson):
+    notebook = built(lesson)
+    [choosing] = tagged(notebook, "choose")
+    first = 2 if lesson.number == "08" else 1  # 08 asks for photos to upload before
+    assert code(notebook).index(choosing) == first and choosing.metadata["cellView"] == "form"
+    drawn, needs = re.search(r'drawn="(\w+)"(, needs_defects=False)?\)$', choosing.source).groups()
+    backbone = re.search(r'^backbone = "(.*?)"', choosing.source, re.M)[1]
+    assert choosing.source == form(drawn=drawn, backbone=backbone, needs_defects=not needs)
+    chosen = {"dataset", "category", "images", "backbone", "backbones", "device"}
+    for cell in code(notebook):
+        if cell is not choosing:
+            assert not re.search(r"^\s*(for )?chosen\b( =|, | in )", cell.source, re.M), cell.source
+            assert not chosen & set(re.findall(r"^(\w+) = .*#@param", cell.source, re.M))
+            assert not re.search(r"""device\s*=\s*["']""", cell.source), cell.source
+
+
+def test_colab_is_asked_for_a_gpu():
+    for lesson in LESSONS:
+        metadata = built(lesson).metadata
+        assert metadata["accelerator"] == "GPU" and metadata["colab"]["gpuType"] == "T4"
 
 
 def _outside_code(source):
@@ -144,20 +174,104 @@ def test_the_guard_of_the_kernel_stops_a_connection(tmp_path, monkeypatch):
     assert "OFFLINE BROKEN" in json.dumps(notebook.cells[0].outputs)
 
 
-def test_the_builder_writes_only_what_it_is_asked_for(tmp_path, monkeypatch):
-    """`--no-run` on a copy brings text up to date and keeps the outputs."""
-    lesson = LESSONS[0]
-    for name in ("src", f"{lesson.name}.ipynb", "README.md", "times.json"):
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A course of the test's own: the first lesson, its sources and the course page."""
+    lesson, here = LESSONS[0], tmp_path / "notebooks"
+    here.mkdir()
+    for name in ("src", f"{lesson.name}.ipynb", "README.md", "times.json", "course.py"):
         source = build.HERE / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    monkeypatch.setattr(build, "HERE", tmp_path)
-    monkeypatch.setattr(build, "SOURCES", tmp_path / "src")
-    monkeypatch.setattr(build, "TIMES", tmp_path / "times.json")
-    file = tmp_path / "src" / f"{lesson.name}.py"
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, here / name)
+    monkeypatch.setattr(build, "HERE", here)
+    monkeypatch.setattr(build, "SOURCES", here / "src")
+    monkeypatch.setattr(build, "TIMES", here / "times.json")
+    return lesson, here
+
+
+def test_the_builder_writes_only_what_it_is_asked_for(copied, monkeypatch):
+    """`--no-run` on a copy brings text up to date and keeps the outputs."""
+    lesson, here = copied
+    file = here / "src" / f"{lesson.name}.py"
     file.write_text(file.read_text(encoding="utf-8").replace("## Recap", "## In short"))
     monkeypatch.setattr("sys.argv", ["build", lesson.number, "--no-run"])
     build.main()
-    changed = nbformat.read(tmp_path / f"{lesson.name}.ipynb", as_version=4)
+    changed = nbformat.read(here / f"{lesson.name}.ipynb", as_version=4)
     assert "## In short" in "\n".join(cell.source for cell in changed.cells)
     assert any(pictures(cell) for cell in code(changed))
-    assert len(list(tmp_path.glob("*.ipynb"))) == 1
+    assert len(list(here.glob("*.ipynb"))) == 1
+
+
+def test_one_command_writes_another_address_everywhere(copied, monkeypatch):
+    lesson, here = copied
+    before = course.REPOSITORY
+    monkeypatch.setattr(course, "REPOSITORY", before)  # set back afterwards
+    outputs = [cell.outputs for cell in code(nbformat.read(here / f"{lesson.name}.ipynb", 4))]
+    (here.parent / "README.md").write_text(f"https://github.com/{before} and github.com/{before}er")
+    monkeypatch.setattr("sys.argv", ["build", lesson.number, "--no-run",
+                                     "--repository", "some-one/in.dad"])
+    build.main()
+    assert 'REPOSITORY, REFERENCE = "some-one/in.dad", "main"' in (here / "course.py").read_text()
+    notebook = nbformat.read(here / f"{lesson.name}.ipynb", as_version=4)
+    assert "/github/some-one/in.dad/blob/main/" in notebook.cells[0].source
+    assert 'ADDRESS, REFERENCE = "https://github.com/some-one/in.dad", "main"' in \
+        tagged(notebook, "setup")[0].source
+    assert [cell.outputs for cell in code(notebook)] == outputs
+    assert (here.parent / "README.md").read_text() == (
+        f"https://github.com/some-one/in.dad and github.com/{before}er")
+    for page in (here / "README.md", here / f"{lesson.name}.ipynb", here / "course.py"):
+        assert not re.search(rf"\b{before}\b", page.read_text(encoding="utf-8")), page
+
+
+@pytest.mark.parametrize("name", ["indad", "a/b/c", "https://github.com/a/b", "a b/c", ""])
+def test_an_address_that_is_none(copied, monkeypatch, capsys, name):
+    monkeypatch.setattr("sys.argv", ["build", "--no-run", "--repository", name])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert f"--repository is {name!r}; give it as OWNER/NAME" in capsys.readouterr().err
+
+
+def setup_in(folder, *, colab=True, path=None):
+    """Run the setup cell as Colab would, with a git of the test's own; -> what it said."""
+    lines = ["import sys, types", "sys.path[:] = [p for p in sys.path if p]"]
+    if colab:
+        lines.append("sys.modules['google.colab'] = types.ModuleType('google.colab')")
+    file = folder / "cell.py"
+    file.write_text("\n".join([*lines, tagged(build.assemble(LESSONS[0], {}), "setup")[0].source]))
+    environment = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                                "PYTHONPATH": str(path or "")}
+    return subprocess.run([sys.executable, file.name], cwd=folder, env=environment, text=True,
+                          capture_output=True)
+
+
+@pytest.fixture
+def no_address(tmp_path):
+    """A git that cannot clone."""
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text("#!/bin/sh\necho cloning >&2\necho 'fatal: repository not found' >&2\nexit 1\n")
+    git.chmod(0o755)
+    return tmp_path
+
+
+def test_an_address_that_does_not_answer_is_one_line(no_address):
+    finished = setup_in(no_address)
+    last = finished.stderr.splitlines()[-1]
+    assert finished.returncode and last.endswith(
+        f"Stopped: https://github.com/{course.REPOSITORY} was not reached (fatal: repository not "
+        "found): run pip install indad, then this cell again; or open this notebook inside a copy "
+        "of the repository")
+    outside = setup_in(no_address, colab=False).stderr.splitlines()[-1]
+    assert "was not reached (this notebook lies outside a copy of it): run pip install" in outside
+
+
+def test_an_installed_package_is_the_second_way(no_address):
+    """It needs no clone; only the exercises' checks are in the repository alone."""
+    package = no_address / "site/indad/notebook"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("")
+    (package / "widgets.py").write_text(
+        "def banner(seconds):\n    from notebooks.checks import check\n    check('00.1', None)\n")
+    finished = setup_in(no_address, colab=False, path=no_address / "site")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == f"00.1: its check is in https://github.com/{course.REPOSITORY}\n"

@@ -80,12 +80,17 @@ def test_a_click_exchanges_the_picture(shown, monkeypatch):
     assert words.value == "dots of 7"
 
 
-def test_small_spots_and_thin_lines_keep_their_colours():
+@pytest.mark.parametrize("static", ["1", ""])
+def test_small_spots_and_thin_lines_keep_their_colours(static, monkeypatch):
+    """Also with the few colours that make the pictures of a build small."""
+    monkeypatch.setenv(widgets.STATIC, static)
     figure, axes = pyplot.subplots(figsize=(4, 3))
     axes.imshow(np.random.default_rng(0).integers(60, 180, (90, 120, 3), np.uint8))
     axes.plot([50, 54], [40, 40], color="#00FF00", linewidth=3)
     data, _ = widgets.picture(figure, "a short green line on noise")
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB"))
+    image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert (image.mode == "P") == bool(static)
+    pixels = np.asarray(image.convert("RGB"))
     red, green, blue = pixels.astype(int).transpose(2, 0, 1)
     assert ((green > 220) & (red < 60) & (blue < 60)).sum() > 20
 

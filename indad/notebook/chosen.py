@@ -23,6 +23,7 @@ DATASETS = ("synthetic", "elpv", "mvtec_ad", "visa", "mtd")
 DEVICES = (AUTO, "cpu", "cuda", "cuda:1", "mps", "xpu")
 IMAGES = ("whole", "reduced")
 FEWEST = 4  # good photos that a lesson can learn from
+MANY = 200  # images that a CPU needs minutes for
 COMPARISONS = (  # where a lesson compares several
     "efficientnet_lite0, efficientnet_lite1, efficientnet_lite2",
     "efficientnet_lite0, resnet18, wide_resnet50_2", "resnet50, resnet50_clip, resnetblur50",
@@ -182,7 +183,9 @@ class Chosen:
         masks = f" (with{'' if self.has_masks else 'out'} masks)" if bad else ""
         lines = [f"{self.dataset}, {self.category}: {len(train)} good images to learn from, "
                  f"{len(test)} to judge, {bad} of them defective{masks}", self.credit,
-                 f"{', '.join(self.backbones)} on {self.device}"]
+                 f"{', '.join(self.backbones)} on {self.device}",
+                 'so many images may take a CPU minutes; images = "reduced" takes a fixed part'
+                 if self.device == "cpu" and len(train) + len(test) > MANY else ""]
         return "\n".join(line for line in lines if line)
 
     def _images(self) -> tuple[ImageSet, ImageSet]:

@@ -66,14 +66,16 @@ def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
 
     title = figure.get_suptitle()
     alt = f"{alt}; {title}" if title else alt
-    drawn, small = io.BytesIO(), io.BytesIO()
+    drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight")
     pyplot.close(figure)
-    # 256 colours make a notebook full of photos a third of its size. Those that are far apart: the
-    # most frequent ones would have no room for a small hot spot, or a thin outline.
-    Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(
-        small, "PNG", optimize=True)
-    png = base64.b64encode(small.getvalue()).decode()
+    if os.environ.get(STATIC):
+        # 256 colours make a notebook full of photos a third of its size. Those that are far apart:
+        # the most frequent ones would have no room for a small hot spot, or a thin outline.
+        few = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        drawn = io.BytesIO()
+        few.save(drawn, "PNG", optimize=True)
+    png = base64.b64encode(drawn.getvalue()).decode()
     return {"image/png": png, "text/plain": alt}, {"image/png": {"alt": alt}, "alt": alt}
 
 

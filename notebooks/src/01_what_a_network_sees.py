@@ -291,7 +291,7 @@ from PIL import Image, ImageDraw
 
 good, x, y = photos[0], 150 * side // 256, 100 * side // 256
 spotted = good.copy()
-grey = 40 if good.convert("L").getpixel((x, y)) > 100 else 220  # dark on bright, bright on dark
+grey = 40 if good.convert("L").getpixel((x, y)) > 60 else 220  # dark, on what is dark bright
 ImageDraw.Draw(spotted).ellipse((x, y, x + 6, y + 6), fill=(grey, grey, grey))
 shifted = good.transform(good.size, Image.Transform.AFFINE, (1, 0, 2, 0, 1, 0))
 three = feature_maps(torch.stack([transform(one) for one in (good, spotted, shifted)]))

@@ -133,8 +133,9 @@ for row in BACKBONES.values():
 # %%
 import torch
 
-transform = judge("efficientnet_lite0")[0].transform_
-small = read_image(judged[0].path).resize((160, 160), 2)  # 2: bilinear
+lite, _ = judge("efficientnet_lite0")
+transform, (height, width) = lite.transform_, lite.size_
+small = read_image(judged[0].path).resize((width, height), 2)  # 2: bilinear
 pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255
 mean, std = (torch.tensor(values)[:, None, None] for values in (transform.mean, transform.std))
 by_hand = (pixels - mean) / std
@@ -188,9 +189,9 @@ print(f"ImageNet's constants change it by {others - own:+.3f}")
 from indad import load_backbone
 
 torch.manual_seed(0)
-cnn, _ = load_backbone("efficientnet_lite0", layers=(1, 2, 3, 4), resize=160)
-random_vit, _ = load_backbone("dino_small_16", resize=160, pretrained=False)
-image = by_hand[None]  # the photo from above, (1, 3, 160, 160)
+image = by_hand[None]  # the photo from above, (1, 3, height, width)
+cnn, _ = load_backbone("efficientnet_lite0", layers=(1, 2, 3, 4), resize=(height, width))
+random_vit, _ = load_backbone("dino_small_16", resize=(height, width), pretrained=False)
 for name, network in {"efficientnet_lite0": cnn, "dino_small_16, random": random_vit}.items():
     for stride, feature_map in zip(network.strides, network(image)):
         print(f"{name:<22} stride {stride:>2}: {tuple(feature_map.shape)}")
@@ -205,9 +206,9 @@ for name, network in {"efficientnet_lite0": cnn, "dino_small_16, random": random
 vit = random_vit.network.model
 with torch.inference_mode():
     tokens = vit.forward_features(image)
-    height, width = vit.patch_embed.grid_size
+    rows, columns = vit.patch_embed.grid_size
     patches = tokens[:, vit.num_prefix_tokens:]
-    token_map = patches.transpose(1, 2).reshape(1, -1, height, width)
+    token_map = patches.transpose(1, 2).reshape(1, -1, rows, columns)
     assert torch.allclose(token_map, random_vit(image)[0], atol=1e-5)
 print(f"{tuple(tokens.shape)} -> {tuple(patches.shape)} -> {tuple(token_map.shape)}")
 
@@ -218,8 +219,8 @@ print(f"{tuple(tokens.shape)} -> {tuple(patches.shape)} -> {tuple(token_map.shap
 # powers of ten; black: none.)
 
 # %%
-planted = image.clone()
-planted[..., 48:64, 112:128] = 1.0
+planted, side = image.clone(), height // 10
+planted[..., 3 * side:4 * side, 7 * side:8 * side] = 1.0
 with torch.inference_mode():
     pairs = [*zip(cnn(image), cnn(planted)), (random_vit(image)[0], random_vit(planted)[0])][1:]
 changes = [(after - before)[0].norm(dim=0) for before, after in pairs]

@@ -348,10 +348,14 @@ from indad.notebook.widgets import explore
 
 explore(stream_figure, alt=f"{chosen.category}: scores of good photos under a fading lamp, and their "
         "CUSUM", limit=[2, 4, 6, 8, 12, 16, 24], start={"limit": 8})
+above = np.flatnonzero(cusum(stream, mean, std) > 8)
+print(f"limit 8: the alarm comes at photo {above[0]}, and the light fades from 36 on" if len(above)
+      else "limit 8: no alarm in 72 photos")
 
 # %% [markdown]
-# A low limit alarms early and for nothing, a high one late. How often for nothing can be tried without
-# waiting: draw long streams without any drift.
+# (Where a network hardly minds the light, scores do not creep up, and no alarm comes.) A low limit alarms
+# early and for nothing, a high one late. How often for nothing can be tried without waiting: draw long
+# streams without any drift.
 
 # %%
 calm = rng.normal(mean, std, (40, 500))
