@@ -1,15 +1,18 @@
 """A lesson's cells, run in this process with something chosen in its form.
 
 Sooner than in a kernel, and inside of whatever the test pretends. Pictures are made and not
-rendered, and images are half as large.
+rendered, images are half as large, and there are no more than `FEW` to learn from.
 """
 
 import re
 
 from matplotlib import pyplot
 
+from indad.notebook import chosen as choosing
 from indad.notebook.chosen import Chosen
 from notebooks import build
+
+FEW = 24
 
 
 def cells_of(lesson, **choice):
@@ -32,7 +35,12 @@ def run_lesson(lesson, monkeypatch, **choice):
         pyplot.close(figure)
         return {"text/plain": alt}, {}
 
-    size, options = Chosen.size, Chosen.options
+    def fewer(*key):
+        train, test = get_images(*key)
+        return train.replaced(train[:FEW]), test
+
+    get_images, size, options = choosing.get_images, Chosen.size, Chosen.options
+    monkeypatch.setattr(choosing, "get_images", fewer)
     monkeypatch.setattr(Chosen, "size", lambda chosen, resize, backbone=None:
                         size(chosen, resize // 2, backbone))
     monkeypatch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:

@@ -67,9 +67,11 @@ def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, so
     if batch is None or not batch.indices:
         raise InputError("no readable good image among the first two"
                          + (f": {batch.skipped[0][1]}" if batch else ""))
-    _, dim, down, across = describe(batch.pixels).shape  # the first run is slow
+    found = describe(batch.pixels)  # the first run is slow
+    _, dim, down, across = found.shape
     began = time.perf_counter()
-    describe(next(load_batches(few, transform, batch_size=2, strict=False)).pixels)
+    found = describe(next(load_batches(few, transform, batch_size=2, strict=False)).pixels)
+    float(found.sum())  # waits for a GPU
     per_image = (time.perf_counter() - began) / len(batch.indices)
     views = views_per_image(options["augmentation"])
     patches = len(sources) * views * down * across
@@ -79,6 +81,6 @@ def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, so
     # A fold selects four fifths of the coreset from four fifths of the patches.
     selections = 1 + 0.64 * FOLDS * (options["calibration"] == "folds")
     seconds = per_image * views * len(sources) + expected_seconds(
-        int(selections * patches), size, searched, dim)
+        int(selections * patches), size, searched, dim, device=found.device)
     return FitPlan(len(sources), patches, dim, size, memory_budget(options["memory_budget"]),
                    seconds)
