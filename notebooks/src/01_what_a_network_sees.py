@@ -91,7 +91,7 @@ height, width = features.shape[-2:]
 cell = side / width  # pixels
 last = min(4, len(items) - 1)  # a defective one
 
-
+# %%
 def box(row, column):
     return column * cell, row * cell, (column + 1) * cell, (row + 1) * cell
 
