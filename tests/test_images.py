@@ -268,7 +268,8 @@ FILES = [(mode, suffix, options) for suffix, options, modes in (
 ) for mode in modes]
 
 
-@pytest.mark.parametrize("mode, suffix, options", FILES, ids=str)
+@pytest.mark.parametrize("mode, suffix, options", FILES, ids=lambda value: (
+    "-".join(value) if isinstance(value, dict) else value))
 def test_a_file_is_read_as_if_every_step_made_a_new_picture(tmp_path, mode, suffix, options):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 4), np.uint8)
     picture = Image.fromarray(pixels)
