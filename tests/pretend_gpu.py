@@ -16,7 +16,6 @@ from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 GPU = torch.device("cuda", 0)
 MEMORY = 16 << 30
@@ -76,26 +75,26 @@ def compute(function, args, kwargs):
     """Do an operation on the CPU; its results lie where CUDA would have put them."""
     name = function.__name__
     check_devices(name, args, kwargs)
-    given = tree_flatten((args, kwargs))[0]
+    given = list(_each((args, kwargs)))
     on_gpu = any(isinstance(one, PretendTensor) for one in given)
     for one in given:
         if isinstance(one, torch.device):  # asked for: where the result is to lie
             on_gpu = one.type == "cuda"
-    inner = {key: value for key, value in tree_map(_inside, kwargs).items() if key != "pin_memory"}
-    found = function(*tree_map(_inside, args), **inner)
+    inner = {key: value for key, value in _all(_inside, kwargs).items() if key != "pin_memory"}
+    found = function(*_all(_inside, args), **inner)
     if kwargs.get("out") is not None:
         return kwargs["out"]
     operation = name.partition(".")[0]
     if operation.endswith("_") and not operation.startswith("_"):  # in place
         return args[0]
-    return tree_map(_outside, found) if on_gpu else found
+    return _all(_outside, found) if on_gpu else found
 
 
 def check_devices(name, args, kwargs):
     """Raise what CUDA would. A CPU tensor without dimensions is a number, and may go anywhere."""
     if name in COPYING:
         return
-    tensors = [one for one in tree_flatten((args, kwargs))[0] if isinstance(one, torch.Tensor)]
+    tensors = [one for one in _each((args, kwargs)) if isinstance(one, torch.Tensor)]
     gpu = [one for one in tensors if isinstance(one, PretendTensor)]
     cpu = [one for one in tensors if not isinstance(one, PretendTensor)
            and one.device.type == "cpu" and one.dim()]
@@ -110,6 +109,27 @@ def check_devices(name, args, kwargs):
         raise DeviceMix(
             f"{name}: expected all tensors to be on the same device, but found cuda:0 "
             f"{[tuple(one.shape) for one in gpu]} and cpu {[tuple(one.shape) for one in cpu]}")
+
+
+def _each(things):
+    """What is in tuples, lists and dictionaries, one by one; sooner than torch walks there."""
+    if isinstance(things, (tuple, list)):
+        for thing in things:
+            yield from _each(thing)
+    elif isinstance(things, dict):
+        yield from _each(list(things.values()))
+    else:
+        yield things
+
+
+def _all(change, things):
+    """The same tuples, lists and dictionaries, of changed things."""
+    if isinstance(things, dict):
+        return {name: _all(change, thing) for name, thing in things.items()}
+    if isinstance(things, (tuple, list)):
+        changed = [_all(change, thing) for thing in things]
+        return tuple(changed) if isinstance(things, tuple) else changed
+    return change(things)
 
 
 def _inside(one):

@@ -57,7 +57,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
     assert folder.name == f"efficientnet_lite0-{folder.name[-8:]}"
     record = json.loads((folder / "metrics.json").read_text())
     assert set(record) == {"metrics", "counts", "decision", "timings", "memory_bank",
-                           "peak_memory_mb", "config", "environment", "data_fingerprint"}
+                           "peak_memory_mb", "credit", "config", "environment", "data_fingerprint"}
     assert set(record["metrics"]) == KEYS
     assert all(0 < value <= 1 for value in record["metrics"].values())
     assert record["counts"] == {"train": 8, "test_good": 3, "test_defective": 5, "test_masks": 5,
