@@ -46,7 +46,7 @@ def spread(items, count):
     """So many of the items, in equal steps from the first: neighbours are often of one batch."""
     return list(items)[::max(len(items) // count, 1)][:count]
 
-learn = spread(chosen.train, 12)
+learn = spread(chosen.train, 16)
 judged = [*spread([item for item in chosen.test if not item.label], 12),
           *spread([item for item in chosen.test if item.label], 15)]
 labels = np.array([item.label for item in judged])
