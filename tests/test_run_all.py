@@ -106,8 +106,7 @@ def test_run_all(lesson, data, network, gpu, data_of, weights, monkeypatch, caps
 def test_a_planted_fault_of_devices_is_seen(weights, monkeypatch):
     """The pretended GPU refuses what a lesson could have done before."""
     lesson = LESSONS[2]
-    faulty = build.SOURCES.parent / "src"
-    copy = shutil.copytree(faulty, weights / "src")
+    copy = shutil.copytree(build.SOURCES, weights / "src")
     file = copy / f"{lesson.name}.py"
     text = file.read_text(encoding="utf-8")
     assert "remembered.rows.to(scale.device) * scale" in text
