@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .data.arguments import SHARE, numbers, takes, whole
 from .engine.groups import CALIBRATION_IMAGES, draw_folds, draw_groups
 from .engine.search import MemoryIndex
 from .errors import InputError, Progress
@@ -134,6 +135,7 @@ def _judged(rows: Tensor, cases: Iterable[tuple[int, MemoryIndex]], count: int, 
     return np.array(scores), np.array(peaks)
 
 
+@takes(good_scores=numbers(1), false_alarm_rate=SHARE)
 def conformal_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> float:
     """The score above which an image is called defective, for a wanted false-alarm rate a.
 
@@ -151,19 +153,19 @@ def conformal_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> flo
         good_scores: `(n,)` scores of good images that the model had not seen, n >= 1.
         false_alarm_rate: a, in (0, 1).
     """
-    if not 0 < false_alarm_rate < 1:
-        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
     good_scores = _good(good_scores)
     n = len(good_scores)
     rank = math.ceil(round((n + 1) * (1 - false_alarm_rate), 9))  # 58.00000000000001 is 58
     return float(np.sort(good_scores)[min(rank, n) - 1])
 
 
+@takes(n=whole(0))
 def lowest_false_alarm_rate(n: int) -> float:
     """The lowest rate that n good scores can promise: of n + 1 images, each may be the worst."""
     return 1 / (n + 1)
 
 
+@takes(good_scores=numbers(1), good_peaks=numbers(1), false_alarm_rate=SHARE)
 def decide(good_scores: np.ndarray, good_peaks: np.ndarray, false_alarm_rate: float) -> dict:
     """Thresholds of scores and of maps, from good images alone, and what they can promise.
 
@@ -202,6 +204,7 @@ def title(name: str, score: float, threshold: float | None) -> str:
     return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold)}"
 
 
+@takes(good_scores=numbers(1), score=numbers())
 def conformal_rank(good_scores: np.ndarray, score: float | np.ndarray) -> np.ndarray:
     """How unusual a score is among good ones: (1 + #{good >= score}) / (n + 1), in (0, 1].
 

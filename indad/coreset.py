@@ -14,16 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .data.arguments import CALLED, kind, maybe, table, takes, whole
 from .engine.blocks import farthest_first_in_blocks
 from .engine.lazy import farthest_first
 from .engine.projections import PROJECTIONS, mean_distances
 from .engine.search import distances_to
 from .engine.selection import CoresetInterrupted, bank_size, begin, leave_out
 from .engine.tables import Table
-from .errors import Progress
+from .errors import InputError, Progress
 
 __all__ = ["CoresetInterrupted", "CoresetSelection", "bank_size", "greedy_coreset",
            "greedy_coreset_one_at_a_time", "random_coreset", "select_coreset"]
+
+FEATURES, SEED = table(2), whole(0, 2 ** 63 - 1)
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,11 @@ class CoresetSelection:
     def first(self, size: int) -> "CoresetSelection":
         """The coreset of a smaller size; it costs nothing."""
         if len(self.indices) < size:
-            raise ValueError(f"the selection has {len(self.indices)} picks, {size} are needed")
+            raise InputError(f"the selection has {len(self.indices)} picks, {size} are needed")
         return CoresetSelection(self.indices[:size], self.radii[:size])
 
 
+@takes(features=FEATURES, size=whole(), start=maybe(whole()), seed=SEED)
 def greedy_coreset_one_at_a_time(features: Tensor, size: int, *, start: int | None = None,
                                  seed: int = 0, distances: Tensor | None = None,
                                  ) -> CoresetSelection:
@@ -65,6 +69,8 @@ def greedy_coreset_one_at_a_time(features: Tensor, size: int, *, start: int | No
     return CoresetSelection(torch.tensor(indices), torch.tensor(radii))
 
 
+@takes(features=FEATURES, size=whole(), start=maybe(whole()), seed=SEED, block=maybe(whole(1)),
+       device=maybe(kind(torch.device, "a torch.device")), progress=maybe(CALLED))
 def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed: int = 0,
                    distances: Tensor | None = None, block: int | None = None,
                    device: torch.device | None = None,
@@ -81,7 +87,7 @@ def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed
         device: where to compute; where the features lie if None.
         progress: called as `progress(picked, size)`.
 
-    Raises `ValueError` when size or start are out of range or features are not finite, and
+    Raises `InputError` when size or start are out of range or features are not finite, and
     `CoresetInterrupted`, which holds the picks so far, on Ctrl-C.
 
     Example:
@@ -100,6 +106,7 @@ def greedy_coreset(features: Table, size: int, *, start: int | None = None, seed
     return CoresetSelection(*found)
 
 
+@takes(count=whole(1, 2 ** 62), size=whole(0), seed=SEED)
 def random_coreset(count: int, size: int, *, seed: int = 0) -> Tensor:
     """`(size,)` int64 rows drawn without replacement; nested: more rows only add to fewer."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:size]

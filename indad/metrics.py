@@ -7,15 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .data.arguments import LABELS, PART, kind, numbers, one_of, takes
 from .data.datasets import ImageSet
 from .data.layouts import Item
 from .engine.prediction import Prediction
 from .engine.ranks import check_finite, count_ranks, defect_pixels, good_pixels
-from .errors import unknown
+from .errors import InputError
 
 FRAMES = ("model", "original")
 
 
+@takes(prediction=kind(Prediction, "what predict returned"),
+       images=kind(ImageSet, "the images, with labels and masks, as load_dataset reads them"),
+       frame=one_of(FRAMES))
 def evaluate(prediction: Prediction, images: ImageSet, *,
              frame: str = "model") -> dict[str, float | None]:
     """All metrics of a prediction, as fractions; None where labels or masks are missing.
@@ -27,8 +31,6 @@ def evaluate(prediction: Prediction, images: ImageSet, *,
 
     Defective images without a mask are left out of the pixel metrics, never taken for good.
     """
-    if frame not in FRAMES:
-        raise unknown("frame", frame, FRAMES)
     items = [images[i] for i in prediction.indices]
     metrics = image_metrics(prediction.scores, np.array([item.label for item in items]))
     maps, masks = [], []
@@ -50,12 +52,15 @@ def _mask_in_frame(item: Item, prediction: Prediction, index: int,
     return prediction.transform.mask(mask) if mask is not None and frame == "model" else mask
 
 
+@takes(scores=numbers(1), labels=LABELS)
 def image_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
     """`image_auroc`, `image_ap`, `image_f1_max` from `(n,)` scores and labels (1: defective).
 
     All None unless both labels occur: there is nothing to rank.
     """
     scores, labels = np.asarray(scores), np.asarray(labels).astype(bool)
+    if len(scores) != len(labels):
+        raise InputError(f"{len(scores)} scores, but {len(labels)} labels; give one each")
     check_finite(scores)
     if labels.all() or not labels.any():
         return dict.fromkeys(("image_auroc", "image_ap", "image_f1_max"))
@@ -85,6 +90,7 @@ def pixel_metrics(maps: Sequence[np.ndarray],
             "aupro_5": regions.area(0.05)}
 
 
+@takes(limit=PART)
 def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray],
           limit: float = 0.3) -> float | None:
     """Area under the per-region overlap curve up to a false-positive rate, over that limit.
@@ -92,8 +98,6 @@ def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray],
     Regions are 8-connected components of the masks, each weighing the same whatever its size; the
     false-positive rate is taken over all good pixels of all images (Bergmann et al., 2021).
     """
-    if not 0 < limit <= 1:
-        raise ValueError(f"limit is {limit}; it must be in (0, 1]")
     positives, weights = defect_pixels(maps, masks)
     negatives = sum(int(mask.size - np.count_nonzero(mask)) for mask in masks)
     if len(positives) == 0 or negatives == 0:

@@ -8,12 +8,14 @@ as a `MemoryIndex`.
 import torch
 from torch import Tensor
 
+from .data.arguments import one_of, table, takes, whole
 from .engine.precision import in_float32
-from .engine.search import METHODS, MemoryIndex
+from .engine.search import METHODS, MemoryIndex, check_searchable
 
 __all__ = ["METHODS", "MemoryIndex", "nearest", "nearest_by_product"]
 
 
+@takes(queries=table(2), bank=table(2), k=whole(), method=one_of(METHODS))
 def nearest(queries: Tensor, bank: Tensor, k: int = 1, *,
             method: str = "auto") -> tuple[Tensor, Tensor]:
     """Find the `k` nearest rows of `bank` for each row of `queries`.
@@ -34,6 +36,7 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1, *,
     return MemoryIndex(bank, method=method).search(queries, k)
 
 
+@takes(queries=table(2), bank=table(2), k=whole())
 @in_float32
 def nearest_by_product(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     """The same, all distances at once: |q - b|² = |q|² - 2qb + |b|².
@@ -46,6 +49,7 @@ def nearest_by_product(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tenso
         >>> nearest_by_product(torch.zeros(1, 2), torch.tensor([[3., 4.], [0., 0.]]))[0].item()
         0.0
     """
+    check_searchable(queries, bank, k)
     squares = (queries.square().sum(1)[:, None] - 2 * queries @ bank.T
                + bank.square().sum(1))                                      # (n, m)
     indices = squares.topk(k, dim=1, largest=False).indices                 # (n, k)

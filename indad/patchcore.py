@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
+from .data.arguments import PATH, kind, maybe, takes
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
 from .engine.machine import as_array
@@ -171,7 +172,7 @@ class PatchCore(Parameters):
                 progress: Progress | None = None) -> Prediction:
         """Score images: whatever `fit` takes; of a folder, all images in it and below.
 
-        An array made of the prediction is its `scores`, so that loops of scikit-learn work.
+        An array made of it is its `scores`, so that loops of scikit-learn work.
         """
         return joined(self.stream(X, strict=strict, progress=progress))
 
@@ -192,6 +193,7 @@ class PatchCore(Parameters):
                                  what="scoring", progress=progress)
         yield from self._scored(fitted, parts)
 
+    @takes(features=kind(PatchFeatures, "what extract returned"))
     @torch.inference_mode()
     def predict_features(self, features: PatchFeatures) -> Prediction:
         """Score images whose features were extracted before, by a model with the same options."""
@@ -224,6 +226,7 @@ class PatchCore(Parameters):
             partial(score_images, options=fitted.options), fitted, network.transform,
             precision=bank_precision)
 
+    @takes(folder=PATH)
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.
 
@@ -233,13 +236,13 @@ class PatchCore(Parameters):
             self.check_fitted(), self.prepare(), self.false_alarm_rate))
 
     @classmethod
+    @takes(folder=PATH, weights=maybe(PATH))
     def load(cls, folder: str | Path, *, weights: str | Path | None = None, device: str = "auto",
              precision: str = "float32") -> "PatchCore":
         """A saved model, to predict with: on the same device its scores are the same to the bit.
 
         Args:
-            weights: where the checkpoint lies that the model was fitted with, if it had one of
-                its own and that has moved.
+            weights: where the checkpoint lies that the model was fitted with, if that has moved.
             device, precision: as of the constructor; they are no part of a model.
 
         Executes nothing that is in the files. Raises `InputError` for files that are missing,

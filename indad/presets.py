@@ -6,24 +6,37 @@ crop and statistics too: they are part of what was measured.
 """
 
 import inspect
-import math
-from collections.abc import Callable, Collection, Mapping
-from numbers import Integral, Real
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from .backbones.loading import NORMALIZATIONS, PIXELS
 from .backbones.registry import OFFLINE
 from .calibration import CALIBRATIONS
+from .data.arguments import (
+    FLAG,
+    PART,
+    PATH,
+    SHARE,
+    TEXT,
+    Rule,
+    either,
+    maybe,
+    number,
+    one_of,
+    several,
+    whole,
+)
 from .data.augmentation import AUGMENTATIONS
 from .engine.memory import memory_budget
 from .engine.precision import PRECISIONS
 from .engine.projections import PROJECTIONS
-from .errors import InputError, unknown
+from .errors import InputError
 from .features import PATCH_FEATURES
-from .scores import BORDERS, IMAGE_SCORES
+from .scores import BORDERS, IMAGE_SCORES, UPSAMPLINGS
 
 PRESETS: dict[str, dict] = {
     # What this project recommends: the best measured on the sets in results/reference.
@@ -149,57 +162,28 @@ EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
 # What may be changed after fitting: what was learned does not depend on it.
 FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
 
-CHOICES: dict[str, Collection] = {
-    "normalization": ("backbone", "imagenet"), "patch_features": PATCH_FEATURES,
-    "augmentation": AUGMENTATIONS, "coreset": ("greedy", "random"),
-    "coreset_start": ("random", "first", "mean"), "projection": (*PROJECTIONS, None),
-    "image_score": IMAGE_SCORES, "map_upsampling": ("bilinear", "nearest"),
-    "map_border": BORDERS, "calibration": CALIBRATIONS, "precision": PRECISIONS,
-}
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _several(value: object, least: int) -> bool:
-    return isinstance(value, (tuple, list)) and all(_whole(one, least) for one in value)
-
-
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "backbone": (lambda v: isinstance(v, str) and v != "", "the name of a network"),
-    "layers": (lambda v: v is None or (_several(v, 0) and len(v) > 0),
-               "None or several numbers of feature maps, like (2, 3)"),
-    "weights": (lambda v: v is None or isinstance(v, (str, Path)), "None or the path of a file"),
-    "resize": (lambda v: v is None or _whole(v, 1) or (_several(v, 1) and len(v) == 2),
-               "None, a number of pixels, or two of them (height, width)"),
-    "crop": (lambda v: v is None or _whole(v, 1), "None or a number of pixels, 1 or more"),
-    "balance_layers": (lambda v: isinstance(v, bool), "True or False"),
-    "squared": (lambda v: isinstance(v, bool), "True or False"),
-    "coreset_ratio": (lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
-    "reserve": (lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
-    "false_alarm_rate": (lambda v: _number(v) and 0 < v < 1, "in (0, 1)"),
-    "map_sigma": (lambda v: _number(v) and v >= 0, "a number of pixels, 0 or more"),
-    "map_kernel_size": (lambda v: _whole(v, 1) and v % 2 == 1, "odd, in pixels"),
-    **{name: (lambda v: _whole(v, 1), "at least 1, and whole")
-       for name in ("num_neighbors", "reweight_neighbors", "batch_size")},
-    "seed": (lambda v: _whole(v, 0) and v < 2 ** 63, "a whole number, 0 or more"),
-    "device": (lambda v: isinstance(v, str) and v != "", "auto, or a device such as cpu or cuda:1"),
+# What each option may be, by itself.
+RULES: dict[str, Rule] = {
+    "backbone": TEXT, "layers": maybe(several(whole(0), least=1)), "weights": maybe(PATH),
+    "resize": maybe(either(PIXELS, several(PIXELS, 2))), "crop": maybe(PIXELS),
+    "normalization": one_of(NORMALIZATIONS), "patch_features": one_of(PATCH_FEATURES),
+    "augmentation": one_of(AUGMENTATIONS), "balance_layers": FLAG, "coreset_ratio": PART,
+    "coreset": one_of(("greedy", "random")), "coreset_start": one_of(("random", "first", "mean")),
+    "projection": one_of((*PROJECTIONS, None)), "num_neighbors": whole(1), "squared": FLAG,
+    "image_score": one_of(IMAGE_SCORES), "reweight_neighbors": whole(1),
+    "map_upsampling": one_of(UPSAMPLINGS), "map_sigma": number(0),
+    "map_kernel_size": Rule(lambda value: whole(1).holds(value) and value % 2 == 1,
+                            "odd, in pixels"),
+    "map_border": one_of(BORDERS), "calibration": one_of(CALIBRATIONS), "batch_size": whole(1),
+    "device": TEXT, "precision": one_of(PRECISIONS), "seed": whole(0, 2 ** 63 - 1),
+    "reserve": number(0, 1), "false_alarm_rate": SHARE,
 }
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise `InputError` for the first option of `PatchCore` that is of a wrong type or range."""
-    for name, (holds, wanted) in RULES.items():
-        if not holds(options[name]):
-            raise InputError(f"{name} is {options[name]!r}; it must be {wanted}")
-    for name, known in CHOICES.items():
-        if not isinstance(options[name], (str, type(None))) or options[name] not in known:
-            raise unknown(name, options[name], known)
+    for name, rule in RULES.items():
+        rule.check(name, options[name])
     memory_budget(options["memory_budget"])
     if options["balance_layers"] and options["patch_features"] == "adaptive":
         raise InputError("balance_layers needs features that are channels of layers; "

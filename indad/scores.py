@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .data.arguments import either, kind, number, one_of, several, table, takes, whole
 from .engine.precision import in_float32
 from .engine.search import Index
+from .errors import InputError
 
 
 def maximum(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
@@ -83,7 +85,8 @@ IMAGE_SCORES: dict[str, Callable[[Tensor, Tensor, Tensor, Index, int, Tensor], T
     "max": maximum, "reweighted": reweighted, "top": top, "peak": peak, "ind_knn_ad": ind_knn_ad,
 }
 
-BORDERS = ("symmetric", "reflect", "zero")
+BORDERS, UPSAMPLINGS = ("symmetric", "reflect", "zero"), ("bilinear", "nearest")
+SIZE = several(either(whole(1), kind(torch.SymInt, "one that an export leaves free")), 2)
 
 
 @in_float32
@@ -113,6 +116,8 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
     return scores, maps
 
 
+@takes(patches=table(3), size=SIZE, upsampling=one_of(UPSAMPLINGS), sigma=number(0),
+       kernel_size=whole(1), border=one_of(BORDERS))
 @in_float32
 def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "bilinear",
                  sigma: float = 4.0, kernel_size: int = 33, border: str = "symmetric") -> Tensor:
@@ -123,13 +128,11 @@ def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "b
     "zero" (ind_knn_ad), which darkens the rim of every map. Both steps are linear and work on
     rows and columns alike, so together they are one small matrix on either side.
 
-    Raises `ValueError` for a border that is not known, and for a kernel more than twice as large as
+    Raises `InputError` for a border that is not known, and for a kernel more than twice as large as
     the map: no border says what lies that far beyond the edge.
     """
-    if border not in BORDERS:
-        raise ValueError(f"border is {border!r}; it must be one of {BORDERS}")
     if isinstance(size[0], int) and sigma > 0 and kernel_size > 2 * min(size):
-        raise ValueError(f"kernel_size is {kernel_size}, more than twice the map of {size[0]} x "
+        raise InputError(f"kernel_size is {kernel_size}, more than twice the map of {size[0]} x "
                          f"{size[1]}; choose at most {2 * min(size) - 1}")
     # Sizes that an export leaves free are symbols, which no cache can hold.
     matrix = _upsample_and_blur if isinstance(size[0], int) else _upsample_and_blur.__wrapped__

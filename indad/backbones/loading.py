@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..data.arguments import FLAG, PATH, TEXT, either, maybe, one_of, several, takes, whole
 from ..data.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
 from ..errors import InputError, first_line
 from .extractor import Ensemble, FeatureExtractor
@@ -34,8 +35,13 @@ if TYPE_CHECKING:
     from timm.models import PretrainedCfg
 
 SILENCE = logging.NullHandler()
+NORMALIZATIONS = ("backbone", "imagenet")
+PIXELS = whole(1, 8192)  # a side of what a network sees; more is a slip of the pen
 
 
+@takes(name=TEXT, layers=maybe(several(whole(0), least=1)),
+       resize=maybe(either(PIXELS, several(PIXELS, 2))), crop=maybe(PIXELS),
+       normalization=one_of(NORMALIZATIONS), pretrained=FLAG, weights=maybe(PATH))
 def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
                   resize: int | tuple[int, int] | None = None, crop: int | None = None,
                   normalization: str = "backbone", pretrained: bool = True,
@@ -62,8 +68,6 @@ def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
         [torch.Size([1, 40, 32, 32]), torch.Size([1, 112, 16, 16])]
     """
     rows = [find_backbone(part) for part in str(name).split("+")]
-    if normalization not in ("backbone", "imagenet"):
-        raise InputError(f"normalization is {normalization!r}; choose backbone or imagenet")
     if weights is not None and len(rows) > 1:
         raise InputError(f"weights is one file, but {name} has {len(rows)} networks; "
                          "leave weights out, or choose one network")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..data.arguments import whole
 from ..data.files import in_units
 from ..errors import InputError
 from .lists import show_installed, show_list
@@ -16,6 +17,8 @@ from .words import parser
 
 if TYPE_CHECKING:
     from ..learned.plan import FitPlan
+
+MOST_SEEDS = 10_000  # of a sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         message = getattr(error, "at_shell", str(error)).replace("\n", " ")
         print(f"indad: error: {message}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        if options.debug:
+            raise
+        print("indad: error: not enough memory; choose a smaller --resize or --batch-size",
+              file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nindad: interrupted; what was complete is kept, and a download goes on where "
@@ -127,6 +136,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         plans = [replace(plan, options=plan.options | {"device": options.device})
                  for plan in plans]
     else:
+        whole(1, MOST_SEEDS).check("seeds", options.seeds)
         categories = options.category
         if categories == ["all"]:
             categories = list_categories(options.dataset, datasets=options.datasets)

@@ -2,16 +2,21 @@
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
+from ..data.arguments import PATH
 
 DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake costs one line instead of a page of usage."""
+    """argparse, but a mistake costs one line, not a page of usage, and a word is not empty."""
+
+    def __init__(self, *args: Any, **named: Any):
+        super().__init__(*args, **named)
+        self.register("type", None, _word)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"indad: error: {message} (try: python -m indad {self._command()}--help)\n")
@@ -19,6 +24,13 @@ class Parser(argparse.ArgumentParser):
     def _command(self) -> str:
         words = self.prog.split()
         return f"{words[-1]} " if words[-1] in COMMANDS else ""
+
+
+def _word(text: str) -> str:
+    """What is given where no other type is: something, that a file's name could hold."""
+    if not PATH.holds(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no text")
+    return text
 
 
 def parser() -> Parser:

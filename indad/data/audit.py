@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError, Progress
+from .arguments import CALLED, PATH, TEXT, maybe, takes
 from .datasets import list_categories, read_category
 from .images import IMAGE_SUFFIXES, opened, read_image, readers
 from .layouts import GOOD_NAMES, Item, images_in
@@ -96,6 +97,7 @@ class Audit:
         return [*lines, ""]
 
 
+@takes(folder=PATH, category=maybe(TEXT), datasets=maybe(PATH), progress=maybe(CALLED))
 def audit(folder: str | Path, category: str | None = None, *,
           datasets: str | Path | None = None, progress: Progress | None = None) -> Audit:
     """Look for faults in a folder of images before they become faults in a result.

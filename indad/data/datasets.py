@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError, Progress, unknown
 from . import elpv
+from .arguments import CALLED, PATH, TEXT, maybe, one_of, takes, whole
 from .catalog import CATALOG, Package
 from .files import in_units
 from .images import digest_of, image_size
@@ -106,6 +107,8 @@ def package_folder(package: Package) -> Path | None:
     return Path(next(iter(places))) / inside if places else None
 
 
+@takes(source=PATH, category=maybe(TEXT), datasets=maybe(PATH), split=one_of(SPLITS), seed=whole(0),
+       shots=maybe(whole()), protocol=one_of(PROTOCOLS), progress=maybe(CALLED))
 def load_dataset(source: str | Path, category: str | None = None, *,
                  datasets: str | Path | None = None, split: str = "paper", seed: int = 0,
                  shots: int | None = None, protocol: str = "random",
@@ -130,8 +133,6 @@ def load_dataset(source: str | Path, category: str | None = None, *,
         >>> train, test = load_dataset("synthetic", "weave")
         >>> len(train), test[0].defect_type
     """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
     folder, layout, name = _locate(source, datasets, category)
     category, base = _pick_category(source, category, folder, layout, datasets)
     if layout == "synthetic":
@@ -152,6 +153,7 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     return sets[0], sets[1]
 
 
+@takes(count=whole(1), shots=whole(), category=TEXT, seed=whole(0), protocol=one_of(PROTOCOLS))
 def choose_shots(count: int, shots: int, *, category: str, seed: int,
                  protocol: str = "random") -> list[int]:
     """Which of `count` training images, in order of their names, a few-shot run may see.
@@ -164,8 +166,6 @@ def choose_shots(count: int, shots: int, *, category: str, seed: int,
 
     Raises `InputError` for a number of shots that the category does not have.
     """
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
     if not 1 <= shots <= count:
         raise InputError(f"shots is {shots}; {category} has {count} training images")
     if protocol == "random":
@@ -196,12 +196,14 @@ def reduced(train: Sequence[Item], test: Sequence[Item], category: str, *,
         for item in drawn([item for item in test if item.defect_type == kind], kind, n_test)]
 
 
+@takes(source=PATH, datasets=maybe(PATH))
 def list_categories(source: str | Path, *, datasets: str | Path | None = None) -> list[str]:
     """The categories that a dataset has on disk (or can draw)."""
     folder, layout, _ = _locate(source, datasets, None)
     return _categories(folder, layout)
 
 
+@takes(source=PATH, category=maybe(TEXT), datasets=maybe(PATH))
 def read_category(source: str | Path, category: str | None = None, *,
                   datasets: str | Path | None = None,
                   ) -> tuple[list[Item], list[Item], Path, str]:

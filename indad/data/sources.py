@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, first_line
+from .arguments import LABELS, LIST, maybe, shown, takes
 from .images import as_rgb, digest_of, path_of
 from .layouts import good_photos, images_below
 
@@ -48,6 +49,7 @@ class TrainingSet:
         return hashlib.sha256(before.encode() + b"".join(digests)).hexdigest()
 
 
+@takes(groups=maybe(LIST))
 def training_set(images: object, labels: object = None,
                  groups: Sequence | None = None) -> TrainingSet:
     """Good images from whatever holds them.
@@ -68,10 +70,10 @@ def training_set(images: object, labels: object = None,
                          "each")
     if labels is not None:
         given = np.asarray(labels)
-        if given.shape != (len(sources),) or not np.isin(given, (0, 1)).all():
+        if given.shape != (len(sources),) or not LABELS.holds(given):
             raise InputError(f"y must hold 0 (good) or 1 (defective) for each of {len(sources)} "
                              f"images; it has the shape {given.shape} and values "
-                             f"{np.unique(given)[:4].tolist()}")
+                             f"{shown(given.ravel()[:4].tolist())}")
         good = np.flatnonzero(given == 0).tolist()
         sources = [sources[i] for i in good]
         groups = None if groups is None else [groups[i] for i in good]

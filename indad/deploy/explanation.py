@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..data.arguments import kind, maybe, several, takes, whole
 from ..data.images import Placement, read_image
 from ..engine.extraction import PatchFeatures
 from ..engine.search import MemoryIndex
@@ -35,6 +36,7 @@ class Match:
     train_place: tuple[int, int] | None
 
 
+@takes(model=kind(PatchCore, "a PatchCore"), place=maybe(several(whole(0), 2)))
 def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = None) -> Match:
     """Find the bank entry nearest to one patch of an image: its worst patch, if none is given.
 
@@ -64,7 +66,7 @@ def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0,
     if place is None:
         place = divmod(int(distances[:, 0].argmax()), width)
     if not (0 <= place[0] < height and 0 <= place[1] < width):
-        raise ValueError(f"place is {place}, outside the grid of {height} x {width} patches")
+        raise InputError(f"place is {place}, outside the grid of {height} x {width} patches")
     patch = place[0] * width + place[1]
     view, inside = divmod(int(model.coreset_indices_[nearest[patch, 0]]), height * width)
     read, which_view = divmod(view, model.views_)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from .. import __version__
 from ..backbones.registry import COARSEST
 from ..calibration import conformal_threshold
+from ..data.arguments import FLAG, PATH, SHARE, kind, maybe, one_of, takes
 from ..data.files import check_writable, complete_file, explain_full_disk, in_units
 from ..data.images import as_rgb
 from ..data.sources import EXAMPLES, as_list
 from ..engine.fused import SameConvolution
-from ..errors import InputError, first_line, unknown
+from ..errors import InputError, first_line
 from ..patchcore import PatchCore
 
 OPSET = 18
@@ -69,6 +70,8 @@ class Parity:
                 f"and {self.verdicts_that_differ} verdicts")
 
 
+@takes(model=kind(PatchCore, "a PatchCore"), file=PATH, bank_precision=one_of(BANK_PRECISIONS),
+       pixels=one_of(PIXELS), dynamic_size=FLAG, false_alarm_rate=maybe(SHARE))
 def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "float32",
                 pixels: str = "uint8", dynamic_size: bool = False, check_images: object = None,
                 false_alarm_rate: float | None = None) -> Parity:
@@ -96,10 +99,6 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
         >>> print(export_onnx(model, "bolts.onnx", check_images=test))
     """
     _check_packages()
-    for name, value, known in (("bank_precision", bank_precision, BANK_PRECISIONS),
-                               ("pixels", pixels, PIXELS)):
-        if value not in known:
-            raise unknown(name, value, known)
     model.check_fitted()
     if dynamic_size and any(side % COARSEST for side in model.size_):
         raise InputError(f"dynamic_size needs a model whose size is a multiple of {COARSEST}, and "

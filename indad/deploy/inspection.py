@@ -8,7 +8,6 @@
 Photos are read, scored, drawn and forgotten batch by batch; only their rows in the tables stay.
 """
 
-import math
 import os
 import sys
 import warnings
@@ -20,6 +19,18 @@ from pathlib import Path
 import numpy as np
 
 from ..calibration import conformal_rank, decide, how_decided, title, verdict
+from ..data.arguments import (
+    CALLED,
+    FLAG,
+    PATH,
+    SHARE,
+    kind,
+    maybe,
+    number,
+    one_of,
+    several,
+    takes,
+)
 from ..data.catalog import credits_of
 from ..data.files import (
     check_replaceable,
@@ -34,7 +45,7 @@ from ..data.images import read_image
 from ..data.layouts import images_below
 from ..engine.machine import environment
 from ..engine.prediction import Prediction
-from ..errors import InputError, Progress, unknown
+from ..errors import InputError, Progress
 from ..patchcore import PatchCore
 from .explanation import explain, why_picture
 from .pictures import ColourScale, overlay, save_picture
@@ -66,6 +77,9 @@ class Inspection:
                 f"unreadable; {limit}; results: {self.folder}")
 
 
+@takes(model=kind(PatchCore, "a PatchCore"), images=several(PATH, least=1), output=PATH,
+       false_alarm_rate=maybe(SHARE), threshold=maybe(number()), overlays=one_of(OVERLAYS),
+       strict=FLAG, progress=maybe(CALLED))
 def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str | Path, *,
                    false_alarm_rate: float | None = None, threshold: float | None = None,
                    overlays: str = "flagged", strict: bool = False, model_name: str = "",
@@ -90,13 +104,7 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
         120 images: 7 flagged, 0 unreadable; threshold 14.2: leave-one-out on 32 good images, ...
     """
     output = Path(output)
-    if overlays not in OVERLAYS:
-        raise unknown("overlays", overlays, OVERLAYS)
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"threshold is {threshold}; it must be a finite number")
     rate = model.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
-    if not 0 < rate < 1:
-        raise InputError(f"false_alarm_rate is {rate}; it must be in (0, 1)")
     decision = {**decide(model.calibration_scores_, model.calibration_peaks_, rate),
                 "threshold_from": "model"}
     if threshold is not None:

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .precision import in_float32
 from .selection import (
     NOT_FINITE,
@@ -139,7 +140,7 @@ def _begin(features: Table, device: torch.device, bounds: Tensor, first: int | N
             bounds[part] = bounds[part].minimum(costs_to_nearest(
                 rows, points.half_norms[part], center, center.square().sum(1) / 2))
     if not points.half_norms.isfinite().all():
-        raise ValueError(NOT_FINITE)
+        raise InputError(NOT_FINITE)
     if first is not None:
         bounds[start] = -1
         picks.add(start, [torch.inf])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..data.arguments import CALLED, FLAG, maybe, takes
 from ..data.images import ImageTransform, Placement
 from ..errors import InputError, Progress
 from .batches import load_batches
@@ -73,6 +74,7 @@ class PatchFeatures:
                                 self.indices[first:first + count])
 
 
+@takes(strict=FLAG, progress=maybe(CALLED))
 def describe_images(sources: Sequence, transform: ImageTransform,
                     describe: Callable[[Tensor], Tensor], *, batch_size: int, strict: bool,
                     what: str, progress: Progress | None = None) -> Iterator[PatchFeatures]:

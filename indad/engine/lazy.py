@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .precision import in_float32
 from .selection import (
     NOT_FINITE,
@@ -56,7 +57,7 @@ def farthest_first(features: Table, size: int, *, first: int | None, distances: 
             overwritten.
 
     Returns indices `(size,)` int64 in the order of picking, and covering radii `(size,)`. Raises
-    `CoresetInterrupted` on Ctrl-C, and `ValueError` for features that are not finite.
+    `CoresetInterrupted` on Ctrl-C, and `InputError` for features that are not finite.
     """
     goal = min(size + 1, len(features))  # the height of one pick more is the last radius
     points = _Points(features)
@@ -126,7 +127,7 @@ class _Points:
         for part in self.parts():
             total += features[part].float().sum(0).double()
         if not total.isfinite().all():
-            raise ValueError(NOT_FINITE)
+            raise InputError(NOT_FINITE)
         self.origin = (total / count).float()
         cells = min(CELLS, count // 512 + 1)
         drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:cells]

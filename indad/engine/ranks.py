@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.arguments import LIST, numbers, shown
+from ..errors import InputError
+
 CHUNK_PIXELS = 1 << 23
 
 
@@ -92,12 +95,16 @@ def defect_pixels(maps: Sequence[np.ndarray],
     """Scores of all defect pixels and their weights: 1 / (region's size x number of regions)."""
     from scipy import ndimage
 
+    for name, given in (("maps", maps), ("masks", masks)):
+        LIST.check(name, given)
     if len(maps) != len(masks):
-        raise ValueError(f"{len(maps)} maps, but {len(masks)} masks")
+        raise InputError(f"{len(maps)} maps, but {len(masks)} masks")
     scores, weights, regions = [], [], 0
     for index, mask in enumerate(masks):
-        if mask.shape != maps[index].shape:
-            raise ValueError(f"map {index} is {maps[index].shape}, but its mask is {mask.shape}")
+        numbers(2).check(f"map {index}", maps[index])
+        if getattr(mask, "dtype", None) != bool or mask.shape != maps[index].shape:
+            raise InputError(f"mask {index} is {shown(mask)}; it must be an array of bool like its "
+                             f"map, {maps[index].shape}")
         if not mask.any():
             continue
         labels, found = ndimage.label(mask, structure=np.ones((3, 3)))  # 8-connected
@@ -127,4 +134,4 @@ def good_pixels(maps: Sequence[np.ndarray],
 
 def check_finite(values: np.ndarray) -> None:
     if not np.isfinite(values).all():
-        raise ValueError("scores must be finite; there is a nan or an infinity among them")
+        raise InputError("scores must be finite; there is a nan or an infinity among them")

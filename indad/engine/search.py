@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .precision import in_float32
 from .tables import CHUNK_ROWS, Table
 
@@ -30,6 +31,18 @@ class Index(Protocol):
     def bank(self) -> Tensor: ...
 
     def search(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]: ...
+
+
+def check_searchable(queries: Tensor, bank: Tensor, k: int) -> None:
+    """Raise `InputError` for what has no nearest rows; on a GPU it would wait to look for NaN."""
+    rows = len(bank)
+    if not 1 <= k <= rows:
+        raise InputError(f"k is {k}, but the bank has {rows} rows: choose 1 to {rows}")
+    if queries.shape[1] != bank.shape[1]:
+        raise InputError(f"queries are {tuple(queries.shape)} and the bank is {tuple(bank.shape)}; "
+                         "both must have equally many columns")
+    if queries.device.type == "cpu" and not bool(torch.isfinite(queries).all()):
+        raise InputError("queries are not finite: they hold NaN or infinity")
 
 
 class MemoryIndex:
@@ -50,7 +63,7 @@ class MemoryIndex:
 
     def __init__(self, bank: Tensor, *, method: str = "auto"):
         if method not in METHODS:
-            raise ValueError(f"method is {method!r}; it must be one of {METHODS}")
+            raise InputError(f"method is {method!r}; it must be one of {METHODS}")
         self.bank, self.method = bank, method
         self._coarse: Tensor | None = None  # the bank as the first product sees it
         self._half_norms = self._origin = bank[:0]
@@ -68,8 +81,7 @@ class MemoryIndex:
             Euclidean distances `(n, k)` float32, ascending, and indices `(n, k)` int64.
         """
         rows = len(self.bank)
-        if not 1 <= k <= rows:
-            raise ValueError(f"k is {k}, but the bank has {rows} rows: choose 1 to {rows}")
+        check_searchable(queries, self.bank, k)
         method = self._method(k)
         if method == "faiss":
             found = _search_faiss(queries, self.bank, k)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .machine import CPU
 from .precision import in_float32
 from .tables import CHUNK_ROWS, Table
@@ -62,9 +63,9 @@ def begin(features: Table, size: int, start: int | None, seed: int,
     """Check the arguments; initial distances and the first pick (None: the largest distance)."""
     count = len(features)
     if not 1 <= size <= count:
-        raise ValueError(f"size is {size}, but there are {count} features: choose 1 to {count}")
+        raise InputError(f"size is {size}, but there are {count} features: choose 1 to {count}")
     if start is not None and not 0 <= start < count:
-        raise ValueError(f"start is {start}, but there are {count} features")
+        raise InputError(f"start is {start}, but there are {count} features")
     if distances is not None:
         return distances.to(features.device, torch.float32, copy=True), start
     infinite = torch.full((count,), torch.inf, device=features.device)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..data.arguments import OPTIONS, PATH, TEXT, Rule, kind, maybe, several, takes, whole
 from ..data.datasets import list_categories
 from ..errors import unknown
 from ..patchcore import PatchCore
@@ -103,7 +104,13 @@ class RunPlan:
     def model(self) -> PatchCore:
         return make_model(self.preset, self.options)
 
+CHOICES = Rule(lambda value: OPTIONS.holds(value) and all(
+    several(kind(object, "any")).holds(one) for one in value.values()),
+    "a dict with lists of values to try")
 
+
+@takes(dataset=PATH, categories=several(TEXT), presets=several(TEXT), seeds=several(whole(0)),
+       shots=several(maybe(whole(1))), choices=maybe(CHOICES), options=maybe(OPTIONS))
 def expand(dataset: str, categories: Sequence[str], *, presets: Sequence[str] = ("default",),
            seeds: Sequence[int] = (0,), shots: Sequence[int | None] = (None,),
            choices: Mapping[str, Sequence] | None = None, options: dict | None = None,

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..data.arguments import PATH, maybe, takes
 from ..data.catalog import credit
 from ..data.files import write_text
 from ..data.images import read_image
@@ -38,6 +39,7 @@ HOW = {
 }
 
 
+@takes(folder=PATH, output=maybe(PATH))
 def write_report(folder: str | Path, output: str | Path | None = None) -> tuple[Path, list[str]]:
     """Write the report of a results folder, `report.html` in it if no `output` is given.
 

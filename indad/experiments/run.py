@@ -9,8 +9,21 @@ import numpy as np
 
 from ..backbones.registry import default_size, find_backbone
 from ..calibration import decide, title, verdict
+from ..data.arguments import (
+    CALLED,
+    FLAG,
+    OPTIONS,
+    PATH,
+    SHARE,
+    TEXT,
+    kind,
+    maybe,
+    one_of,
+    takes,
+    whole,
+)
 from ..data.catalog import credit
-from ..data.datasets import ImageSet, fingerprint, load_dataset
+from ..data.datasets import PROTOCOLS, SPLITS, ImageSet, fingerprint, load_dataset
 from ..data.files import (
     check_writable,
     clear_interrupted,
@@ -25,7 +38,7 @@ from ..deploy.explanation import explain_features, why_picture
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
 from ..engine.prediction import Prediction
-from ..errors import InputError, Progress, unknown
+from ..errors import Progress, unknown
 from ..learned.plan import FitPlan
 from ..metrics import FRAMES, evaluate
 from ..patchcore import PatchCore
@@ -43,6 +56,11 @@ class RunResult:
     model: PatchCore | None = None  # none if an earlier result was kept
 
 
+@takes(dataset=PATH, category=maybe(TEXT), preset=one_of(PRESETS), options=maybe(OPTIONS),
+       split=one_of(SPLITS), shots=maybe(whole()), protocol=one_of(PROTOCOLS),
+       frame=one_of(FRAMES), false_alarm_rate=SHARE, overlays=whole(0), datasets=maybe(PATH),
+       output=PATH, skip_existing=FLAG, strict=FLAG, progress=maybe(CALLED),
+       on_plan=maybe(CALLED), shared=maybe(kind(PatchCore, "a PatchCore")))
 def run(dataset: str, category: str | None = None, *, preset: str = "default",
         options: dict | None = None, split: str = "paper", shots: int | None = None,
         protocol: str = "random", frame: str = "model", false_alarm_rate: float = 0.05,
@@ -65,7 +83,6 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     Raises `InputError` for anything wrong with what was given.
     """
     model = make_model(preset, options)
-    check_run(frame, false_alarm_rate)
     check_writable(Path(output), "--output")
     train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
                                protocol=protocol, seed=model.options["seed"], progress=progress)
@@ -92,21 +109,22 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     return RunResult(folder, record, tuple(warnings), model)
 
 
+@takes(preset=one_of(PRESETS), options=maybe(OPTIONS))
 def make_model(preset: str, options: dict | None) -> PatchCore:
     """An unfitted model with a preset's options, its own on top; raises `InputError`."""
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    model = PatchCore(**PRESETS[preset] | (options or {}))
+    chosen = PRESETS[preset] | (options or {})
+    for name in chosen:
+        if name not in PatchCore().get_params():
+            raise unknown("option of PatchCore", name, PatchCore().get_params())
+    model = PatchCore(**chosen)
     check_options(model.get_params())
     return model
 
 
 def check_run(frame: str, false_alarm_rate: float) -> None:
     """Raise `InputError` for what only the evaluation needs, before anything is computed."""
-    if frame not in FRAMES:
-        raise unknown("frame", frame, FRAMES)
-    if not 0 < false_alarm_rate < 1:
-        raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
+    one_of(FRAMES).check("frame", frame)
+    SHARE.check("false_alarm_rate", false_alarm_rate)
 
 
 def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:

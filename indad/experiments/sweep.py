@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from ..coreset import CoresetSelection, bank_size
+from ..data.arguments import CALLED, FLAG, PATH, kind, maybe, several, takes
 from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import check_writable
 from ..data.images import Placement
@@ -48,6 +49,8 @@ class Outcome:
     reused: bool
 
 
+@takes(plans=several(kind(RunPlan, "a RunPlan, as expand makes them")), datasets=maybe(PATH),
+       output=PATH, skip_existing=FLAG, on_run=maybe(CALLED))
 def run_sweep(plans: Sequence[RunPlan], *, datasets: str | Path | None = None,
               output: str | Path = "results/runs", skip_existing: bool = False,
               parallel: int | str = 1,

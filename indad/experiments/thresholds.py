@@ -5,13 +5,14 @@ to give. `conformal_threshold` needs good images only, which the memory bank had
 others are for those who have labelled images beside the test set.
 """
 
-import math
 
 import numpy as np
 
+from ..data.arguments import LABELS, SHARE, maybe, number, numbers, takes
 from ..errors import InputError
 
 
+@takes(scores=numbers(1), labels=LABELS)
 def f1_max_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     """The threshold with the best F1 of the flagged images; of equally good ones the highest.
 
@@ -27,6 +28,8 @@ def f1_max_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(thresholds[np.argmax(f1)])
 
 
+@takes(scores=numbers(1), labels=LABELS, cost_miss=number(0), cost_alarm=number(0),
+       defect_rate=maybe(SHARE))
 def best_cost_threshold(scores: np.ndarray, labels: np.ndarray, *, cost_miss: float,
                         cost_alarm: float, defect_rate: float | None = None) -> float:
     """The threshold with the lowest expected cost a part; of equally good ones the highest.
@@ -41,13 +44,8 @@ def best_cost_threshold(scores: np.ndarray, labels: np.ndarray, *, cost_miss: fl
         defect_rate: r in production, in (0, 1); that of `labels` if None. Test sets have far more
             defects than a production line, so say it if you know it.
     """
-    for name, cost in (("cost_miss", cost_miss), ("cost_alarm", cost_alarm)):
-        if not 0 <= cost < math.inf:
-            raise InputError(f"{name} is {cost}; it must be a number, 0 or more")
     if cost_miss == cost_alarm == 0:
         raise InputError("cost_miss and cost_alarm are both 0; then every threshold costs the same")
-    if defect_rate is not None and not 0 < defect_rate < 1:
-        raise InputError(f"defect_rate is {defect_rate}; it must be in (0, 1)")
     thresholds, hits, alarms, defective, good = at_all_thresholds(scores, labels)
     # Times the number of images: with the labels' own rate, whole costs stay whole numbers.
     weight_miss, weight_alarm = 1.0, 1.0

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..calibration import calibrate
 from ..coreset import CoresetInterrupted, CoresetSelection, bank_size, select_coreset
+from ..data.arguments import CALLED, FLAG, LIST, kind, maybe, takes
 from ..data.sources import TrainingSet
 from ..engine.extraction import PatchFeatures
 from ..engine.groups import hold_out
@@ -26,6 +27,9 @@ from .fitted import Fitted
 Options = Mapping[str, Any]
 
 
+@takes(features=kind(PatchFeatures, "what extract returned"), groups=maybe(LIST), copy=FLAG,
+       selection=maybe(kind(CoresetSelection, "a CoresetSelection")),
+       progress=maybe(CALLED))
 def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
           device: torch.device, groups: Sequence | None = None,
           selection: CoresetSelection | None = None, training: TrainingSet | None = None,

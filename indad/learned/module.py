@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..data.arguments import kind, takes
 from ..data.images import ImageTransform
 from ..engine.search import Index
 from .fitted import Fitted
@@ -41,6 +42,7 @@ class DetectorModule(nn.Module):
     bank: Tensor
     half_norms: Tensor
 
+    @takes(precision=kind(torch.dtype, "torch.float32 or torch.float16"))
     def __init__(self, extractor: nn.Module, patch_features: Describe, score: Score,
                  fitted: Fitted, transform: ImageTransform, *,
                  precision: torch.dtype = torch.float32):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...errors import InputError, Progress, unknown
 from .. import elpv
+from ..arguments import CALLED, PATH, TEXT, either, maybe, several, takes
 from ..catalog import CATALOG, Archive, DatasetInfo
 from ..datasets import NotHere, count_images, datasets_folder, folder_of
 from ..files import (
@@ -41,6 +42,8 @@ class Installed:
     problem: str | None = None
 
 
+@takes(name=TEXT, categories=either(TEXT, several(TEXT)), datasets=maybe(PATH),
+       archives=maybe(PATH), url=maybe(TEXT), progress=maybe(CALLED), note=maybe(CALLED))
 def download_dataset(name: str, categories: str | Sequence[str] = (), *,
                      datasets: str | Path | None = None, archives: str | Path | None = None,
                      url: str | None = None, patience: Patience | None = None,

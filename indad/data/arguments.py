@@ -1,0 +1,168 @@
+"""What arguments may be: a wrong one costs one line, before anything is done.
+
+    @takes(k=whole(1), method=one_of(METHODS))
+    def nearest(queries, bank, k=1, *, method="auto"): ...
+
+Left out: whatever depends on several arguments at once; the functions themselves say that.
+"""
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, TypeVar, cast
+
+from ..errors import InputError, unknown
+
+F = TypeVar("F", bound=Callable)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which values an argument takes, and how that is said; names that are known, if it is one."""
+
+    holds: Callable[[Any], bool]
+    wanted: str
+    known: Collection | None = None
+
+    def check(self, name: str, value: object) -> None:
+        """Raise `InputError` for a value that is none of these."""
+        if not self.holds(value):
+            if self.known is not None and isinstance(value, str):
+                raise unknown(name, value, self.known)
+            raise InputError(f"{name} is {shown(value)}; it must be {self.wanted}")
+
+
+def takes(**rules: Rule) -> Callable[[F], F]:
+    """Hold a function's arguments to rules before it runs; defaults are right by definition."""
+    def checked(function: F) -> F:
+        signature = inspect.signature(function)
+        assert rules.keys() <= signature.parameters.keys(), f"{rules.keys()} of {function}"
+
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            for name, value in signature.bind(*args, **named).arguments.items():
+                if name in rules:
+                    rules[name].check(name, value)
+            return function(*args, **named)
+
+        return cast(F, call)
+    return checked
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value in a few words of one line: of a table, its shape."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"a {type(value).__name__} {tuple(value.shape)} of {value.dtype}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a stranger's __repr__
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most - 3]}..."
+
+
+def whole(least: int | None = None, most: int | None = None) -> Rule:
+    """A whole number; True and 2.0 are none."""
+    def holds(value: object) -> bool:
+        return (isinstance(value, Integral) and not isinstance(value, bool)
+                and (least is None or int(value) >= least) and (most is None or int(value) <= most))
+    return Rule(holds, "a whole number" + _limits(least, most))
+
+
+def number(least: float | None = None, most: float | None = None) -> Rule:
+    """A finite number."""
+    def holds(value: object) -> bool:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return False
+        try:
+            found = float(value)
+        except OverflowError:  # a whole number of four hundred digits
+            return False
+        return (math.isfinite(found) and (least is None or found >= least)
+                and (most is None or found <= most))
+    return Rule(holds, "a number" + _limits(least, most))
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    if most is None:
+        return "" if least is None else f", {least} or more"
+    return f" from {least} to {most}"
+
+
+def one_of(known: Collection) -> Rule:
+    """A name of a registry, or None where that is among them."""
+    return Rule(lambda value: (value is None or isinstance(value, str)) and value in known,
+                f"one of {', '.join(str(name) for name in known)}", known)
+
+
+def maybe(rule: Rule) -> Rule:
+    """None, or what a rule takes."""
+    return Rule(lambda value: value is None or rule.holds(value), rule.wanted, rule.known)
+
+
+def either(*rules: Rule) -> Rule:
+    """What any of these takes."""
+    return Rule(lambda value: any(rule.holds(value) for rule in rules),
+                " or ".join(rule.wanted for rule in rules))
+
+
+def several(rule: Rule, count: int | None = None, *, least: int = 0) -> Rule:
+    """A list or a tuple of what a rule takes, so many, or at least so many."""
+    def holds(value: object) -> bool:
+        return (isinstance(value, (list, tuple, range)) and len(value) >= least
+                and count in (None, len(value)) and all(rule.holds(one) for one in value))
+    return Rule(holds, f"a list of {'' if count is None else f'{count} times '}{rule.wanted}")
+
+
+def kind(of: type | tuple[type, ...], wanted: str) -> Rule:
+    """Whatever is of a type."""
+    return Rule(lambda value: isinstance(value, of), wanted)
+
+
+def table(dimensions: int) -> Rule:
+    """A tensor, or what can be read like one, of numbers in so many dimensions."""
+    def holds(value: Any) -> bool:
+        return (hasattr(value, "dtype") and len(getattr(value, "shape", ())) == dimensions
+                and getattr(value.dtype, "is_floating_point", False))
+    return Rule(holds, f"a table of floating-point numbers in {dimensions} dimensions")
+
+
+def numbers(dimensions: int | None = None) -> Rule:
+    """An array of real numbers, or a list of them, in so many dimensions (any, if None)."""
+    def holds(value: Any) -> bool:
+        import numpy as np
+
+        try:
+            found = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError):  # ragged; a tensor on a GPU
+            return False
+        return found.dtype.kind in "biuf" and dimensions in (None, found.ndim)
+    return Rule(holds, "an array of numbers" + (
+        "" if dimensions is None else f" in {dimensions} dimension{'s' * (dimensions > 1)}"))
+
+
+def _are_labels(value: Any) -> bool:
+    return numbers(1).holds(value) and all(one in (0, 1) for one in set(value))
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, (str, os.PathLike)) and str(value).strip() != "" \
+        and "\0" not in str(value)
+
+
+SHARE = Rule(lambda value: number().holds(value) and 0 < value < 1, "in (0, 1)")
+PART = Rule(lambda value: number().holds(value) and 0 < value <= 1, "in (0, 1]")
+FLAG = kind(bool, "True or False")
+TEXT = Rule(lambda value: isinstance(value, str) and value.strip() != "",
+            "a text that is not empty")
+PATH = Rule(_is_path, "a path")
+CALLED = Rule(callable, "a function")
+LABELS = Rule(_are_labels, "0 (good) or 1 (defective) for each image")
+OPTIONS = Rule(lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, value)),
+               "a dict with names of options")
+LIST = Rule(lambda value: not isinstance(value, (str, bytes, Mapping))
+            and (isinstance(value, Sequence) or len(getattr(value, "shape", ())) > 0)
+            or hasattr(value, "__getitem__") and hasattr(value, "__len__"), "a list")
