@@ -142,7 +142,7 @@ def test_unreadable_images_are_left_out_and_counted(drawn, tmp_path):
     (["--shots", "4", "--seeds", "3", "--protocol", "anomalydino"], "takes images 8 to 11"),
     (["--augmentation", "rotation"], "did you mean rotations"),
     (["--parallel", "many"], "parallel is 'many'"),
-    (["--seeds", "0"], "a sweep without a single run"),
+    (["--seeds", "0"], "seeds is 0; it must be a whole number from 1 to 10000"),
     (["--false-alarm-rate", "7"], "false_alarm_rate is 7.0"),
     (["--category", "tile"], "did you mean tiles"),
 ])

@@ -123,11 +123,12 @@ def kind(of: type | tuple[type, ...], wanted: str) -> Rule:
 
 
 def table(dimensions: int) -> Rule:
-    """A tensor, or what can be read like one, of numbers in so many dimensions."""
+    """A tensor, or what is read like one, of floating-point numbers in so many dimensions."""
     def holds(value: Any) -> bool:
-        return (hasattr(value, "dtype") and len(getattr(value, "shape", ())) == dimensions
-                and getattr(value.dtype, "is_floating_point", False))
-    return Rule(holds, f"a table of floating-point numbers in {dimensions} dimensions")
+        return (hasattr(value, "device") and len(getattr(value, "shape", ())) == dimensions
+                and (not hasattr(value, "dtype")
+                     or getattr(value.dtype, "is_floating_point", False)))
+    return Rule(holds, f"a tensor of floating-point numbers in {dimensions} dimensions")
 
 
 def numbers(dimensions: int | None = None) -> Rule:

@@ -102,9 +102,11 @@ def defect_pixels(maps: Sequence[np.ndarray],
     scores, weights, regions = [], [], 0
     for index, mask in enumerate(masks):
         numbers(2).check(f"map {index}", maps[index])
-        if getattr(mask, "dtype", None) != bool or mask.shape != maps[index].shape:
-            raise InputError(f"mask {index} is {shown(mask)}; it must be an array of bool like its "
-                             f"map, {maps[index].shape}")
+        if not isinstance(mask, np.ndarray) or mask.dtype.kind != "b":
+            raise InputError(f"mask {index} is {shown(mask)}; it must be an array of bool")
+        if mask.shape != np.shape(maps[index]):
+            raise InputError(f"map {index} is {np.shape(maps[index])}, but its mask is "
+                             f"{mask.shape}")
         if not mask.any():
             continue
         labels, found = ndimage.label(mask, structure=np.ones((3, 3)))  # 8-connected
