@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..data.files import in_units
 from ..errors import InputError
 from .lists import show_installed, show_list
-from .terminal import Bars, choose
+from .terminal import Bars, choose, warned_in_a_line
 from .words import parser
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
     options = parser().parse_args(arguments)
     try:
-        return COMMANDS[options.command](options)
+        with warned_in_a_line():
+            return COMMANDS[options.command](options)
     except (InputError, OSError) as error:
         if options.debug:
             raise
@@ -235,13 +236,13 @@ def _warn(warnings: Sequence[str], most: int = 10) -> int:
 def _export(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from ..data.layouts import images_in
+    from ..data.folders import images_below
     from ..deploy.export import export_onnx
     from ..patchcore import PatchCore
 
     images = None
     if options.images:
-        images = images_in(Path(options.images))
+        images = images_below(Path(options.images))
         if not images:
             raise InputError(f"{options.images}: no images there")
     model = PatchCore.load(options.model, weights=options.weights, device="cpu")

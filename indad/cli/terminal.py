@@ -1,12 +1,33 @@
 """What a person at a terminal sees and answers: progress bars and menus."""
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import Progress
+from ..errors import InputWarning, Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+@contextmanager
+def warned_in_a_line() -> Iterator[None]:
+    """Each `InputWarning` once, as a line on standard error; other warnings as ever."""
+    with warnings.catch_warnings():
+        otherwise, told = warnings.showwarning, set()
+
+        def show(message, category, *where) -> None:  # type: ignore[no-untyped-def]
+            if not issubclass(category, InputWarning):
+                otherwise(message, category, *where)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"indad: warning: {message}", file=sys.stderr)
+
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield
 
 
 class Bars:

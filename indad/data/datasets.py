@@ -18,7 +18,8 @@ from . import elpv
 from .catalog import CATALOG, Package
 from .files import in_units
 from .images import digest_of, image_size
-from .layouts import READERS, Item, categories_in, drawing, layout_of
+from .layouts import READERS, Item, categories_in, drawing, layout_of, remarks_of
+from .left_out import tell
 from .synthetic import categories as synthetic
 
 SPLITS = ("paper", "grouped")
@@ -141,6 +142,7 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     train, test = READERS[layout](folder, base, split, seed)
     if not train:
         raise InputError(f"{folder}: no good images to learn from in category {category!r}")
+    tell(remarks_of(folder, layout, base, [*train, *test]))
     if base != category:
         train, test = reduced(train, test, base)
     if shots is not None:

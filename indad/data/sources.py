@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, first_line
+from .folders import images_below
 from .images import as_rgb, digest_of, path_of
-from .layouts import good_photos, images_below
+from .layouts import good_photos
+from .left_out import remarks_on, tell
 
 EXAMPLES = 50  # training images that are remembered (not copied), for an export's check
 PASS = ("pass a folder, a path, a PIL image, an array or tensor, or a list, Dataset, DataLoader "
@@ -94,7 +96,10 @@ def as_list(images: object, *, only_good: bool = False) -> list:
         folder = Path(images)
         if not folder.is_dir():
             return [images]
-        found = good_photos(folder) if only_good else images_below(folder)
+        if only_good:
+            return list(good_photos(folder))
+        found = images_below(folder)
+        tell(remarks_on(folder, (folder,), set(found), labels=False))
         if not found:
             raise InputError(f"{folder}: no images there")
         return list(found)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backbones.registry import default_size, find_backbone
 from ..calibration import decide, title, verdict
+from ..data.audit_masks import covering_most
 from ..data.catalog import credit
 from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import (
@@ -21,6 +22,7 @@ from ..data.files import (
 )
 from ..data.images import read_image
 from ..data.layouts import Item
+from ..data.left_out import tell
 from ..deploy.explanation import explain_features, why_picture
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
@@ -175,6 +177,7 @@ def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
 
 def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Prediction) -> dict:
     labels = test.labels[prediction.indices]
+    tell(covering_most(test))
     masks = [item.mask() is not None for item in (test[i] for i in prediction.indices)
              if item.label]
     return {"train": len(train) - len(model.skipped_), "test_good": int(np.sum(labels == 0)),
