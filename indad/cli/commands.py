@@ -92,6 +92,8 @@ def _run(options: argparse.Namespace) -> int:
     if len(rows) > 1:
         print(results.text_table_row(results.mean_row(rows)))
     results.write_summary(Path(options.output))
+    for reason in results.reasons(rows):
+        print(reason)
     print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     return _warn(warnings, most=len(warnings))
@@ -156,6 +158,8 @@ def _benchmark(options: argparse.Namespace) -> int:
                                       published=row.published)
     figures.write_figures(output, tables.aggregate(rows), rows)
     print(written.read_text(encoding="utf-8"))
+    for reason in results.reasons(rows):
+        print(reason)
     reused = sum(outcome.reused for outcome in outcomes)
     print(f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}, {reused} of them kept from before; "
           f"tables and figures: {written.parent}")

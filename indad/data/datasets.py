@@ -232,7 +232,10 @@ def fingerprint(*sets: ImageSet) -> str:
         for item in items:
             digest.update(f"{items.name_of(item)}\0{item.defect_type}\0".encode())
             for path in (item.path, *item.mask_paths):
-                digest.update(digest_of(path))
+                try:
+                    digest.update(digest_of(path))
+                except OSError:  # a broken link: told where it is read, and left out
+                    digest.update(b"unreadable")
     return digest.hexdigest()
 
 
@@ -317,9 +320,9 @@ def _check_masks(items: list[Item]) -> None:
     for item in items:
         for mask_path in item.mask_paths:
             try:
-                size = image_size(item.path)
+                size, mask_size = image_size(item.path), image_size(mask_path)
             except InputError:
-                continue  # an unreadable image is reported where it is read
-            if (mask_size := image_size(mask_path)) != size:
+                continue  # what is unreadable is reported where it is read
+            if mask_size != size:
                 raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, "
                                  f"but its image is {size[1]}x{size[0]}; make them equal")

@@ -54,13 +54,19 @@ class Item:
     def mask(self) -> np.ndarray | None:
         """`(h, w)` bool, or None if unknown; a good image's mask is known without a file.
 
-        An all-black mask of a defective image says that nobody drew one, so it counts as unknown.
+        An all-black mask of a defective image says that nobody drew one, so it counts as unknown;
+        so does one that cannot be read, which is warned of.
         """
         if self.label == 0:
             return np.zeros(image_size(self.path), dtype=bool)
         if not self.mask_paths:
             return None
-        mask = np.any([read_mask(path, above=self.mask_above) for path in self.mask_paths], axis=0)
+        try:
+            masks = [read_mask(path, above=self.mask_above) for path in self.mask_paths]
+        except InputError as error:
+            tell([Remark("unreadable_mask", f"{error}; its image counts as one without a mask")])
+            return None
+        mask = np.any(masks, axis=0)
         return mask if mask.any() else None
 
 

@@ -71,6 +71,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     check_writable(Path(output), "--output")
     train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
                                protocol=protocol, seed=model.options["seed"], progress=progress)
+    check_test(train, test)
     config = make_config(train, model, preset=preset, split=split, shots=shots, protocol=protocol,
                          frame=frame, false_alarm_rate=false_alarm_rate)
     folder = results.run_folder(Path(output), config)
@@ -109,6 +110,14 @@ def check_run(frame: str, false_alarm_rate: float) -> None:
         raise unknown("frame", frame, FRAMES)
     if not 0 < false_alarm_rate < 1:
         raise InputError(f"false_alarm_rate is {false_alarm_rate}; it must be in (0, 1)")
+
+
+def check_test(train: ImageSet, test: ImageSet) -> None:
+    """Raise `InputError` now, and not after the fit, if there is nothing to test on."""
+    if not len(test):
+        raise InputError(f"{train.category}: no test images; {len(train)} good photos are too few "
+                         "to hold out a fifth, and there is no folder of defects (to learn "
+                         "without a test: python -m indad fit)")
 
 
 def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:

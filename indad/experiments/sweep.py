@@ -31,7 +31,7 @@ from ..patchcore import PatchCore
 from ..presets import EXTRACTION_OPTIONS
 from . import records as results
 from .plans import RunPlan
-from .run import check_run, checkpoint_of, existing, make_config, write_run
+from .run import check_run, check_test, checkpoint_of, existing, make_config, write_run
 from .workers import workers
 
 # With these and the same training images, two models pick the same patches in the same order.
@@ -103,8 +103,9 @@ def _check_data(plans: Sequence[RunPlan], datasets: str | Path | None) -> None:
         if _demand(plan) > _demand(before):
             hardest[key] = plan
     for plan in hardest.values():
-        load_dataset(plan.dataset, plan.category, datasets=datasets, split=plan.split,
-                     shots=plan.shots, protocol=plan.protocol, seed=plan.options.get("seed", 0))
+        check_test(*load_dataset(
+            plan.dataset, plan.category, datasets=datasets, split=plan.split, shots=plan.shots,
+            protocol=plan.protocol, seed=plan.options.get("seed", 0)))
 
 
 def _demand(plan: RunPlan) -> int:

@@ -62,15 +62,15 @@ def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, so
 
     Raises `InputError` when no image can be read.
     """
-    first = None
-    for batch in load_batches(sources, transform, batch_size=2, strict=False):
-        first = first or batch
+    reason = ""
+    for start in range(0, len(sources), 2):
+        few = list(sources[start:start + 2])
+        batch = next(load_batches(few, transform, batch_size=2, strict=False))
         if batch.indices:
             break
+        reason = reason or f": {batch.skipped[0][1]}"
     else:
-        raise InputError("no readable good image"
-                         + (f": {first.skipped[0][1]}" if first else ""))
-    few = [sources[i] for i in batch.indices]
+        raise InputError(f"no readable good image{reason}")
     found = describe(batch.pixels)  # the first run is slow
     _, dim, down, across = found.shape
     began = time.perf_counter()
