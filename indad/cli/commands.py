@@ -177,6 +177,7 @@ def _report(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from ..data.copies import tell_near_copies
     from ..data.layouts import good_photos
     from ..experiments.run import check_run, make_model
     from ..learned.storage import check_free
@@ -188,6 +189,7 @@ def _fit(options: argparse.Namespace) -> int:
     model.false_alarm_rate = options.false_alarm_rate
     with Bars() as bars:
         bars.note(f"{options.folder}: {model.plan(photos)}")
+        tell_near_copies(photos)
         model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
     model.save(options.output)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
@@ -198,6 +200,7 @@ def _fit(options: argparse.Namespace) -> int:
 def _update(options: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from ..data.copies import still_there, tell_near_copies
     from ..data.layouts import good_photos
     from ..learned.storage import check_free
     from ..patchcore import PatchCore
@@ -206,6 +209,7 @@ def _update(options: argparse.Namespace) -> int:
     check_free(Path(output))
     model = PatchCore.load(options.model, weights=options.weights, device=options.device)
     before, remembered = model.images_, len(model.memory_bank_)
+    tell_near_copies([*still_there(model.files_), *photos])
     with Bars() as bars:
         model.update(photos, strict=options.strict, progress=bars.of(options.folder))
     model.save(output)

@@ -7,6 +7,7 @@ A list of sources is cheap: each is a path, a picture or an array, or reads itse
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, first_line
+from .copies import digests_of
 from .folders import images_below
-from .images import as_rgb, digest_of, path_of
+from .images import as_rgb, path_of
 from .layouts import good_photos
 from .left_out import remarks_on, tell
 
@@ -43,11 +45,19 @@ class TrainingSet:
     def examples(self) -> list:
         return self.sources[:EXAMPLES]
 
-    def fingerprint(self, skipped: Sequence[tuple[int, str]], before: str = "") -> str:
-        """SHA-256 over the images that could be read, in order, after that of those before."""
-        unread = {index for index, _ in skipped}
-        digests = [digest_of(source) for i, source in enumerate(self.sources) if i not in unread]
-        return hashlib.sha256(before.encode() + b"".join(digests)).hexdigest()
+    @cached_property
+    def digests(self) -> list[str | None]:
+        """SHA-256 in hex of each, None of what cannot be read."""
+        return digests_of(self.sources)
+
+    def digests_at(self, positions: Iterable[int]) -> list[str]:
+        """Those of images that could be read."""
+        return [self.digests[position] or "" for position in positions]
+
+    def fingerprint(self, positions: Iterable[int], before: str = "") -> str:
+        """SHA-256 over the images at these positions, in order, after that of those before."""
+        digests = b"".join(map(bytes.fromhex, self.digests_at(positions)))
+        return hashlib.sha256(before.encode() + digests).hexdigest()
 
 
 def training_set(images: object, labels: object = None,

@@ -11,6 +11,7 @@ from ..backbones.registry import default_size, find_backbone
 from ..calibration import decide, title, verdict
 from ..data.audit_masks import covering_most
 from ..data.catalog import credit
+from ..data.copies import tell_near_copies, without_copies
 from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import (
     check_writable,
@@ -72,6 +73,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
                                protocol=protocol, seed=model.options["seed"], progress=progress)
     check_test(train, test)
+    train, test = without_copies(train, test)
     config = make_config(train, model, preset=preset, split=split, shots=shots, protocol=protocol,
                          frame=frame, false_alarm_rate=false_alarm_rate)
     folder = results.run_folder(Path(output), config)
@@ -82,6 +84,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
                 for leftover in clear_interrupted(folder)]
 
+    tell_near_copies(train, test, train.groups)
     model.prepare(shared=shared)
     if on_plan:
         on_plan(model.plan(train))

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from ..coreset import CoresetSelection, bank_size
+from ..data.copies import without_copies
 from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import check_writable
 from ..data.images import Placement
@@ -121,9 +122,9 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
         model = plan.model()
         key = (plan.split, plan.shots, plan.protocol, model.options["seed"])
         if key not in sets:
-            sets[key] = load_dataset(plan.dataset, plan.category, datasets=datasets,
-                                     split=plan.split, shots=plan.shots, protocol=plan.protocol,
-                                     seed=model.options["seed"])
+            sets[key] = without_copies(*load_dataset(
+                plan.dataset, plan.category, datasets=datasets, split=plan.split,
+                shots=plan.shots, protocol=plan.protocol, seed=model.options["seed"]))
         train, test = sets[key]
         config = make_config(train, model, preset=plan.preset, split=plan.split, shots=plan.shots,
                              protocol=plan.protocol, frame=plan.frame,
