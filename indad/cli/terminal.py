@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ..errors import InputWarning, Progress
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 def warned_in_a_line() -> Iterator[None]:
     """Each `InputWarning` once, as a line on standard error; other warnings as ever."""
     with warnings.catch_warnings():
-        otherwise, told = warnings.showwarning, set()
+        otherwise, told = warnings.showwarning, set[str]()
 
-        def show(message, category, *where) -> None:  # type: ignore[no-untyped-def]
+        def show(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                 file: TextIO | None = None, line: str | None = None) -> None:
             if not issubclass(category, InputWarning):
-                otherwise(message, category, *where)
+                otherwise(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
                 print(f"indad: warning: {message}", file=sys.stderr)

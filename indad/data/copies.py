@@ -66,11 +66,14 @@ def tell_copies(copies: Mapping[int, int | None], sources: Sequence) -> None:
     """Warn that copies among the sources, by `first_of_each`, are left out."""
     if copies:
         position, original = next(iter(copies.items()))
-        whose = ("one that was learned before" if original is None
-                 else _called(sources[original], original))
+        name = _called(sources[position], position)
+        whose = ("is the same as one that was learned before" if original is None
+                 else f"is the same as {_called(sources[original], original)}")
+        if original is not None and whose.endswith(f" {name}"):
+            whose = "is given twice"
         some = "is a copy" if len(copies) == 1 else "are copies"
         tell([Remark("copies", f"{len(copies)} of {len(sources)} photos {some} and left out: "
-                     f"{_called(sources[position], position)} is the same file as {whose}"
+                     f"{name} {whose}"
                      f"{', ...' * (len(copies) > 1)}")])
 
 
