@@ -11,6 +11,7 @@ from indad.cli.commands import main
 from indad.cli.words import parser
 from indad.data.audit import audit
 from indad.data.audit_masks import covering_most
+from indad.data.datasets import list_categories
 from indad.data.folders import images_below, is_bad, is_good, is_mask_folder, photo_stem
 from indad.data.layouts import good_photos
 from indad.data.masks import read_mask
@@ -112,6 +113,8 @@ def test_visa_as_it_is_unpacked_without_its_table(tmp_path):
     home = tmp_path / "candle/Data"
     parts(home / "Images", "Normal", "Anomaly")
     mask(home / "Masks/Anomaly/100.png")
+    parts(tmp_path / "pcb1/Data/Images", "Normal", "Anomaly")
+    assert list_categories(tmp_path) == ["candle", "pcb1"]
     train, test, said = loaded(tmp_path, "candle")
     assert (len(train), marked(test)) == (4, [32, None])
     assert said == [f"{tmp_path / 'candle'}: Normal is taken for the good photos"]
@@ -235,10 +238,8 @@ def test_sub_folders_count_for_all_commands_alike(tmp_path, capsys):
     train, test, said = loaded(tmp_path)
     assert (len(train), sum(not item.label for item in test)) == (9, 2)
     assert marked(test) == [None, None, 32] and said == []
-    for folder in (tmp_path, tmp_path / "good"):
-        assert len(good_photos(folder)) == len(as_list(folder / "..", only_good=True)
-                                               if folder.name == "good" else
-                                               as_list(folder, only_good=True)) == 11
+    assert len(good_photos(tmp_path)) == len(good_photos(tmp_path / "good")) == 11
+    assert len(as_list(tmp_path, only_good=True)) == 11
     assert len(as_list(tmp_path / "good")) == len(find_photos([tmp_path / "good"])) == 11
     assert sum(group.images for group in audit(tmp_path).groups[tmp_path.name]) == 14
     for name in ("run", "benchmark", "fit", "update", "predict", "export", "check"):

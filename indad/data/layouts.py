@@ -80,7 +80,8 @@ def layout_of(folder: Path) -> str:
         return "elpv"
     if found := category_at(folder):
         return "one" if found.has_test else "plain"
-    if any(category_at(sub) for sub in folders_in(folder)):
+    inside = [found for sub in folders_in(folder) if (found := category_at(sub))]
+    if len(inside) > 1 or any(found.has_test for found in inside):
         return "mvtec"
     raise InputError(f"{folder}: found no images in a layout that is known; expected train/good "
                      "and test/<defect> (or folders that have them), or a folder named good (or "
