@@ -10,6 +10,10 @@ class InputError(ValueError):
     """Something that was given is wrong; the message says what, and what to do about it."""
 
 
+class InputWarning(UserWarning):
+    """Something that was given is odd: what was made of it, or left out of it, in one line."""
+
+
 def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     """Build the error for a name that is not in a registry, with the nearest names first."""
     names = [str(one) for one in known]

@@ -9,7 +9,7 @@ the reference code.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from .engine.search import Index, MemoryIndex
 from .errors import InputError, Progress
 from .features import PATCH_FEATURES, PatchNetwork, load_network
 from .learned import storage
+from .learned.copies import each_once, learned_digests
 from .learned.fitted import Fitted
 from .learned.growth import grow
 from .learned.learning import learn
@@ -96,7 +97,7 @@ class PatchCore(Parameters):
         began = time.perf_counter()
         network = self.prepare()
         training = training_set(X, y, groups)
-        features = self._extract(training.sources, self.augmentation, strict, progress)
+        features = each_once(training, self._extractor(strict, progress))
         self._assign(features, network, training=training, progress=progress, copy=False,
                      extract_s=time.perf_counter() - began)
         return self
@@ -136,15 +137,16 @@ class PatchCore(Parameters):
         others would make every distance another. So when the new images look very different
         (another camera), fit again on all of them.
 
-        Takes what `fit` takes; here `skipped_` counts from the first of the new images. Raises what
-        `fit` raises, and `InputError` if there is no bank yet. Whatever stops it, Ctrl-C included,
-        leaves the model as it was.
+        Takes what `fit` takes; here `skipped_` counts from the first of the new images. Copies of
+        what was learned are left out. Raises what `fit` raises, and `InputError` if there is no
+        bank yet. Whatever stops it, Ctrl-C included, leaves the model as it was.
         """
         fitted, began = self.check_fitted(), time.perf_counter()
         training = training_set(X, groups=groups)
-        features = self._extract(training.sources, self.augmentation, strict, progress)
-        self.fitted_ = grow(fitted, features, self.options, training=training, progress=progress,
-                            extract_s=time.perf_counter() - began)
+        features = each_once(training, self._extractor(strict, progress), learned_digests(fitted))
+        if len(features):  # not nothing but copies
+            self.fitted_ = grow(fitted, features, self.options, training=training,
+                                progress=progress, extract_s=time.perf_counter() - began)
         return self
 
     def extract(self, X: object, *, training: bool = False, strict: bool = True,
@@ -154,14 +156,14 @@ class PatchCore(Parameters):
         They depend on `presets.EXTRACTION_OPTIONS` only: one extraction serves every coreset, score
         and seed. `training` adds the views of `augmentation`. Raises what `fit` raises.
         """
-        return self._extract(as_list(X), self.augmentation if training else "none", strict,
-                             progress)
+        return self._extractor(strict, progress, training)(as_list(X))
 
-    def _extract(self, sources: list, augmentation: str, strict: bool,
-                 progress: Progress | None) -> PatchFeatures:
-        return self.prepare().extract(
-            sources, augmentation=augmentation, batch_size=self.batch_size,
-            budget=memory_budget(self.memory_budget), strict=strict, progress=progress)
+    def _extractor(self, strict: bool, progress: Progress | None,
+                   training: bool = True) -> Callable[[list], PatchFeatures]:
+        return partial(
+            self.prepare().extract, augmentation=self.augmentation if training else "none",
+            batch_size=self.batch_size, budget=memory_budget(self.memory_budget), strict=strict,
+            progress=progress)
 
     def plan(self, X: object) -> FitPlan:
         """What `fit` will take: time, memory, patches; see `plan_fit`."""

@@ -99,8 +99,7 @@ PLANTED = {
     "mask_size": [lambda t: saved(Image.open(mask(t)).resize((128, 256), 0), mask(t))],
     "ignored": [
         lambda t: (t / "train/good/notes.txt").write_text("hello"),
-        lambda t: (t / "train/good/photo.heic").write_bytes(b"ftypheic"),
-        lambda t: saved(Image.effect_noise((256, 256), 50), t / "train/good/new/000.png")],
+        lambda t: (t / "train/good/photo.heic").write_bytes(b"ftypheic")],
     "odd_name": [
         lambda t: good(t, 0).rename(good(t, 0).with_name("000 (1).png")),
         lambda t: good(t, 0).rename(good(t, 0).with_name("000 - Copy.png")),
@@ -125,7 +124,7 @@ def test_a_planted_fault_is_found_and_named(kind, plant, tiles):
     assert {fault.kind for fault in found.faults} == {kind}, str(found)
     changed = {path for path in tiles.rglob("*") if path.is_file()} ^ before
     for path in changed:
-        if path.exists() and path.suffix in (".png", ".bmp") and "new" not in path.parts:
+        if path.exists() and path.suffix in (".png", ".bmp"):
             assert path.name in str(found), str(found)
 
 
@@ -257,3 +256,58 @@ def test_real_magnetic_tiles_have_known_faults(mtd):
     assert set(kinds) == {"mask_empty", "near_duplicate", "train_test_leak"}
     assert ("MT_Crack/Imgs/exp2_num_85846.jpg", "MT_Crack/Imgs/exp2_num_86854.jpg") in {
         fault.paths for fault in found.faults}
+
+
+@pytest.mark.slow
+def test_one_of_each_odd_habit_in_one_folder_is_found_and_the_clean_ones_are_not(drawn, tmp_path,
+                                                                                capsys):
+    """`check` over a folder of categories, each with one fault planted, and two clean ones."""
+    def planted(name):
+        shutil.copytree(drawn / "tiles", tmp_path / name)
+        return tmp_path / name
+
+    painted = np.zeros((256, 256, 4), np.uint8)
+    painted[:40, :40] = 255, 0, 0, 255
+    Image.fromarray(painted).save(mask(planted("clean_painted_on_transparency")))
+    t = planted("clean_sub_folders")
+    for number in (4, 5, 6):
+        (t / "train/good/day2").mkdir(exist_ok=True)
+        good(t, number).rename(t / f"train/good/day2/{number}.png")
+    t = planted("clean_flat_masks")
+    mask(t).rename(t / "ground_truth/000_mask.png")
+    shutil.copytree(drawn / "capsule", tmp_path / "clean")
+
+    t = planted("inverted")
+    mask_of = Image.open(mask(t))
+    mask_of.point(lambda value: 255 - value).save(mask(t))
+    shutil.copy(good(planted("leak"), 0), tmp_path / "leak/test/good/900.png")
+    shutil.copy(good(planted("copies"), 0), good(tmp_path / "copies", 90))
+    saved(jpeg(Image.open(good(planted("near"), 0)), 75), good(tmp_path / "near", 90))
+    (good(planted("broken_link"), 0)).unlink()
+    good(tmp_path / "broken_link", 0).symlink_to(tmp_path / "gone.png")
+    (good(planted("unreadable"), 1)).write_bytes(b"")
+    t = planted("broken_mask")
+    mask(t).write_bytes(mask(t).read_bytes()[:-40])
+    t = planted("lost_mask")
+    saved(mask_of, t / "masks/other.png")
+    (planted("outlines") / "test/crack/000.json").write_text('{"shapes": []}')
+    (planted("heic") / "train/good/IMG_1.HEIC").write_bytes(b"ftypheic")
+    t = planted("validation")  # a note: by its name it is left out
+    saved(Image.open(good(t, 0)).rotate(90), t / "validation/good/0.png")
+    (planted("usual_words") / "train/good").rename(tmp_path / "usual_words/train/OK")
+
+    assert main(["check", str(tmp_path), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["categories"]
+    kinds = {name: {one["kind"] for one in category["findings"]} - {"few_images"}
+             for name, category in found.items()}
+    assert kinds == {
+        "clean": set(), "clean_painted_on_transparency": set(), "clean_sub_folders": set(),
+        "clean_flat_masks": set(), "inverted": {"mask_of_most"}, "leak": {"train_test_leak"},
+        "copies": {"duplicate"}, "near": {"near_duplicate"}, "broken_link": {"unreadable"},
+        "unreadable": {"unreadable"}, "broken_mask": {"unreadable"},
+        "lost_mask": {"mask_without_image"}, "outlines": {"outlines"}, "heic": {"ignored"},
+        "validation": {"left_out"}, "usual_words": {"called_good"}}
+    faulty = {name for name, category in found.items()
+              if any(one["fault"] for one in category["findings"])}
+    assert faulty == set(kinds) - {"clean", "clean_painted_on_transparency", "clean_sub_folders",
+                                   "clean_flat_masks", "validation", "usual_words"}

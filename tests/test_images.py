@@ -20,11 +20,11 @@ from indad.data.images import (
     cores,
     image_size,
     read_image,
-    read_mask,
     readers,
     to_photo,
     to_rgb,
 )
+from indad.data.masks import read_mask
 from indad.errors import InputError
 
 

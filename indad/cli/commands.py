@@ -12,7 +12,7 @@ from ..data.arguments import whole
 from ..data.files import in_units
 from ..errors import InputError
 from .lists import show_installed, show_list
-from .terminal import Bars, choose
+from .terminal import Bars, choose, warned_in_a_line
 from .words import parser
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
     options = parser().parse_args(arguments)
     try:
-        return COMMANDS[options.command](options)
+        with warned_in_a_line():
+            return COMMANDS[options.command](options)
     except (InputError, OSError) as error:
         if options.debug:
             raise
@@ -100,6 +101,8 @@ def _run(options: argparse.Namespace) -> int:
     if len(rows) > 1:
         print(results.text_table_row(results.mean_row(rows)))
     results.write_summary(Path(options.output))
+    for reason in results.reasons(rows):
+        print(reason)
     print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     return _warn(warnings, most=len(warnings))
@@ -165,6 +168,8 @@ def _benchmark(options: argparse.Namespace) -> int:
                                       published=row.published)
     figures.write_figures(output, tables.aggregate(rows), rows)
     print(written.read_text(encoding="utf-8"))
+    for reason in results.reasons(rows):
+        print(reason)
     reused = sum(outcome.reused for outcome in outcomes)
     print(f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}, {reused} of them kept from before; "
           f"tables and figures: {written.parent}")
@@ -182,6 +187,7 @@ def _report(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from ..data.copies import tell_near_copies
     from ..data.layouts import good_photos
     from ..experiments.run import check_run, make_model
     from ..learned.storage import check_free
@@ -193,6 +199,7 @@ def _fit(options: argparse.Namespace) -> int:
     model.false_alarm_rate = options.false_alarm_rate
     with Bars() as bars:
         bars.note(f"{options.folder}: {model.plan(photos)}")
+        tell_near_copies(photos)
         model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
     model.save(options.output)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
@@ -203,6 +210,7 @@ def _fit(options: argparse.Namespace) -> int:
 def _update(options: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from ..data.copies import still_there, tell_near_copies
     from ..data.layouts import good_photos
     from ..learned.storage import check_free
     from ..patchcore import PatchCore
@@ -211,6 +219,7 @@ def _update(options: argparse.Namespace) -> int:
     check_free(Path(output))
     model = PatchCore.load(options.model, weights=options.weights, device=options.device)
     before, remembered = model.images_, len(model.memory_bank_)
+    tell_near_copies([*still_there(model.files_), *photos])
     with Bars() as bars:
         model.update(photos, strict=options.strict, progress=bars.of(options.folder))
     model.save(output)
@@ -245,13 +254,13 @@ def _warn(warnings: Sequence[str], most: int = 10) -> int:
 def _export(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from ..data.layouts import images_in
+    from ..data.folders import images_below
     from ..deploy.export import export_onnx
     from ..patchcore import PatchCore
 
     images = None
     if options.images:
-        images = images_in(Path(options.images))
+        images = images_below(Path(options.images))
         if not images:
             raise InputError(f"{options.images}: no images there")
     model = PatchCore.load(options.model, weights=options.weights, device="cpu")

@@ -1,12 +1,34 @@
 """What a person at a terminal sees and answers: progress bars and menus."""
 
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
-from ..errors import Progress
+from ..errors import InputWarning, Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+@contextmanager
+def warned_in_a_line() -> Iterator[None]:
+    """Each `InputWarning` once, as a line on standard error; other warnings as ever."""
+    with warnings.catch_warnings():
+        otherwise, told = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                 file: TextIO | None = None, line: str | None = None) -> None:
+            if not issubclass(category, InputWarning):
+                otherwise(message, category, filename, lineno, file, line)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"indad: warning: {message}", file=sys.stderr)
+
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield
 
 
 class Bars:

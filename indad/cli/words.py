@@ -8,6 +8,10 @@ from .. import __version__
 from ..data.arguments import PATH
 
 DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
+# One rule for all commands, see data/folders.py.
+FOLDERS = ("Of folders, the photos in sub-folders count as well; hidden folders, folders of masks "
+           "and earlier results do not, and what is left out is counted in a line. Good photos are "
+           "in a folder called good, ok, normal or the like, in any case.")
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -46,7 +50,8 @@ def parser() -> Parser:
 
 def _run(commands: Commands) -> None:
     run = commands.add_parser("run", formatter_class=DEFAULTS,
-                              help="fit on good images, score test images, keep results")
+                              help="fit on good images, score test images, keep results",
+                              epilog=FOLDERS)
     run.set_defaults(command="run")
     add = run.add_argument
     add("--category", default="all", help="one category, or all")
@@ -60,7 +65,7 @@ def _benchmark(commands: Commands) -> None:
     sweep = commands.add_parser(
         "benchmark", formatter_class=DEFAULTS,
         help="many runs: categories x backbones x presets x ratios x shots x seeds",
-        description="Killed and started again, it goes on where it was.")
+        description="Killed and started again, it goes on where it was.", epilog=FOLDERS)
     sweep.set_defaults(command="benchmark")
     add = sweep.add_argument
     add("--category", nargs="+", default=["all"], help="categories, or all")
@@ -89,7 +94,8 @@ def _report(commands: Commands) -> None:
 
 def _fit(commands: Commands) -> None:
     fit = commands.add_parser("fit", formatter_class=DEFAULTS,
-                              help="learn from a folder of good photos and save the model")
+                              help="learn from a folder of good photos and save the model",
+                              epilog=FOLDERS)
     fit.set_defaults(command="fit")
     fit.add_argument("folder", help="photos, or a folder with `good` or `train/good` in it")
     fit.add_argument("--output", required=True, help="folder for the model")
@@ -101,7 +107,8 @@ def _fit(commands: Commands) -> None:
 
 def _update(commands: Commands) -> None:
     update = commands.add_parser("update", formatter_class=DEFAULTS,
-                                 help="let a saved model learn more good photos")
+                                 help="let a saved model learn more good photos",
+                                 epilog=FOLDERS)
     update.set_defaults(command="update")
     add = update.add_argument
     add("model", help="the folder that fit wrote")
@@ -113,7 +120,8 @@ def _update(commands: Commands) -> None:
 def _predict(commands: Commands) -> None:
     predict = commands.add_parser("predict", formatter_class=DEFAULTS,
                                   help="scores, regions and pictures of new photos",
-                                  description="Exit status 0 also where photos are flagged.")
+                                  description="Exit status 0 also where photos are flagged.",
+                                  epilog=FOLDERS)
     predict.set_defaults(command="predict")
     add = predict.add_argument
     add("model", help="the folder that fit wrote")
@@ -127,7 +135,8 @@ def _predict(commands: Commands) -> None:
 
 def _export(commands: Commands) -> None:
     export = commands.add_parser("export", formatter_class=DEFAULTS,
-                                 help="a saved model as one ONNX file that needs no torch")
+                                 help="a saved model as one ONNX file that needs no torch",
+                                 epilog=FOLDERS)
     export.set_defaults(command="export")
     add = export.add_argument
     add("model", help="the folder that fit wrote")
@@ -177,7 +186,8 @@ def _download(commands: Commands) -> None:
 
 def _check(commands: Commands) -> None:
     check = commands.add_parser("check", help="look for faults in a folder of images",
-                                description="Exit status 0: no faults; 1: faults; 2: bad input.")
+                                description="Exit status 0: no faults; 1: faults; 2: bad input.",
+                                epilog=FOLDERS)
     check.set_defaults(command="check")
     check.add_argument("folder", help="a folder of images, or a name that `list` shows")
     check.add_argument("--category", default="all", help="one category, or all")

@@ -83,7 +83,8 @@ def number(least: float | None = None, most: float | None = None) -> Rule:
             return False
         return (math.isfinite(found) and (least is None or found >= least)
                 and (most is None or found <= most))
-    return Rule(holds, "a number" + _limits(least, most))
+    both = least is not None and most is not None
+    return Rule(holds, f"in [{least}, {most}]" if both else "a number" + _limits(least, most))
 
 
 def _limits(least: float | None, most: float | None) -> str:

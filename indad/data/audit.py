@@ -19,9 +19,10 @@ from PIL import Image
 
 from ..errors import InputError, Progress
 from .arguments import CALLED, PATH, TEXT, maybe, takes
+from .audit_masks import lost_masks, mask_faults
 from .datasets import list_categories, read_category
 from .images import IMAGE_SUFFIXES, opened, read_image, readers
-from .layouts import GOOD_NAMES, Item, images_in
+from .layouts import Item, remarks_of
 from .near_duplicates import alike, fine_detail
 
 FEW = 10  # training images below which a note is due
@@ -117,7 +118,7 @@ def audit(folder: str | Path, category: str | None = None, *,
     for name in [category] if category else list_categories(folder, datasets=datasets):
         train, test, root, layout = read_category(folder, name, datasets=datasets)
         tell = partial(progress, f"checking {name}") if progress else None
-        examined = _Examined(train, test, root, layout, tell)
+        examined = _Examined(train, test, root, layout, name, tell)
         groups[name], findings[name] = examined.groups(), examined.findings()
     return Audit(root, groups, findings)
 
@@ -150,9 +151,10 @@ class _Examined:
     """All files of a category, opened; and one method for each kind of fault."""
 
     def __init__(self, train: Sequence[Item], test: Sequence[Item], root: Path, layout: str,
-                 tell: Callable[[int, int], None] | None):
+                 category: str, tell: Callable[[int, int], None] | None):
         self.train, self.test, self.root, self.layout = train, test, root, layout
-        self.items = [*train, *test]
+        self.category, self.items = category, [*train, *test]
+        self.remarks = remarks_of(root, layout, category, self.items)
         self.pictures: dict[Path, _Picture] = {}
         with ThreadPoolExecutor(readers()) as pool:
             looks = pool.map(_look, [item.path for item in self.items])
@@ -173,7 +175,7 @@ class _Examined:
     def findings(self) -> list[Finding]:
         return [*self._notes(), *self._unreadable(), *self._odd_ones("size"),
                 *self._odd_ones("mode"), *self._blank(), *self._copies(), *self._masks(),
-                *self._lost_masks(), *self._ignored(), *self._names()]
+                *self._ignored(), *self._names(), *self._remarks()]
 
     def _notes(self) -> Iterable[Finding]:
         defective = [item for item in self.test if item.label]
@@ -228,62 +230,34 @@ class _Examined:
                               first, second)
 
     def _masks(self) -> Iterable[Finding]:
-        defective = [item for item in self.test if item.label]
-        anyone = any(item.mask_paths for item in defective)
-        for item in defective:
-            if anyone and not item.mask_paths:
-                yield self._fault("image_without_mask", f"{self._name(item.path)} has no mask",
-                                  item.path)
-            drawn = False
-            for mask in item.mask_paths:
-                values, size = self._look_at_mask(mask)
-                if values is None:
-                    yield self._fault("unreadable", f"{self._name(mask)}: cannot be read", mask)
-                    drawn = True
-                    continue
-                drawn |= values[-1] > item.mask_above
-                expected = self.pictures[item.path].size
-                if expected and size != expected:
-                    yield self._fault("mask_size", f"{self._name(mask)} is {size}, its image "
-                                      f"{expected}", mask, item.path)
-                # MTD's rims are blurred and VisA's values number the defect types, by design.
-                if len(values) > 2 and self.layout not in ("mtd", "visa"):
-                    yield self._fault("mask_not_binary", f"{self._name(mask)} has {len(values)} "
-                                      "grey values instead of two: a photo, or saved as JPEG?",
-                                      mask)
-            if item.mask_paths and not drawn:
-                yield self._fault("mask_empty", f"{self._name(item.mask_paths[0])} marks nothing, "
-                                  "though the image is filed as defective", item.mask_paths[0])
+        sizes = {path: picture.size for path, picture in self.pictures.items()}
+        claimed = mask_faults(self.test, self.layout, sizes, self._name)
+        lost = lost_masks(self.root, self.layout, self.category, self.test, self.remarks,
+                          self._name)
+        for kind, message, *paths in (*claimed, *lost):
+            yield self._fault(kind, message, *paths)
 
-    def _lost_masks(self) -> Iterable[Finding]:
-        """Masks that no image claims, and masks of good images that mark something."""
-        claimed = {mask for item in self.test for mask in item.mask_paths}
-        good = {item.path.stem for item in self.test if not item.label}
-        for folder in self._mask_folders():
-            for mask in images_in(folder):
-                if self.layout == "mtd" and mask.suffix.lower() != ".png" or mask in claimed:
-                    continue
-                if folder.name in GOOD_NAMES and mask.stem.removesuffix("_mask") in good:
-                    values, _ = self._look_at_mask(mask)
-                    if values is not None and values[-1] > 0:
-                        yield self._fault("mask_of_good", f"{self._name(mask)} marks something on "
-                                          "an image filed as good", mask)
-                else:
-                    yield self._fault("mask_without_image", f"{self._name(mask)} has no image",
-                                      mask)
+    def _remarks(self) -> Iterable[Finding]:
+        """How the folder was read, as far as nothing else says it."""
+        folders = {item.path.parent for item in self.items}
+        for remark in self.remarks:
+            told = remark.kind == "not_read" and all(path.parent in folders
+                                                     for path in remark.paths)
+            if remark.kind != "unused_masks" and not told:
+                yield Finding(remark.kind, remark.message, tuple(map(self._name, remark.paths)),
+                              fault=remark.kind not in ("called_good", "left_out"))
 
     def _ignored(self) -> Iterable[Finding]:
-        """Files beside the images that are no image to this program: HEIC, GIF, nested folders."""
+        """Files beside the images that are no image to this program."""
+        told = {path for remark in self.remarks if remark.kind == "outlines"
+                for path in remark.paths}
         for folder in sorted({item.path.parent for item in self.items}):
             for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if entry.name[0] == "." or entry.name.lower() in HARMLESS:
-                    continue
-                if entry.is_dir() and not images_in(entry):
-                    continue
-                if entry.is_dir() or entry.suffix.lower() not in IMAGE_SUFFIXES:
+                if (entry.name[0] != "." and entry.name.lower() not in HARMLESS
+                        and entry not in told and not entry.is_dir()
+                        and entry.suffix.lower() not in IMAGE_SUFFIXES):
                     yield self._fault("ignored", f"{self._name(entry)} is never read: only "
-                                      f"{', '.join(sorted(IMAGE_SUFFIXES))} directly in the folder",
-                                      entry)
+                                      f"{', '.join(sorted(IMAGE_SUFFIXES))}", entry)
 
     def _names(self) -> Iterable[Finding]:
         stems = defaultdict(list)
@@ -304,24 +278,6 @@ class _Examined:
                 yield self._fault("odd_name", " and ".join(self._name(path) for path in paths)
                                   + " differ in suffix or case only: one mask would serve both",
                                   *paths)
-
-    def _mask_folders(self) -> list[Path]:
-        """Every folder where this layout keeps masks, whether an image points there or not."""
-        folders = {mask.parent for item in self.test for mask in item.mask_paths}
-        if self.layout != "visa":  # whose masks for all categories are named by its table
-            for top in {item.path.parents[1] for item in self.items}:
-                for place in (top / "ground_truth", top.parent / "ground_truth"):
-                    folders |= {sub for sub in place.rglob("*") if sub.is_dir()}
-        return sorted(folders)
-
-    @staticmethod
-    def _look_at_mask(path: Path) -> tuple[np.ndarray | None, str]:
-        """-> its grey values in order, and its size."""
-        try:
-            mask = read_image(path).convert("L")
-        except InputError:
-            return None, ""
-        return np.unique(np.asarray(mask)), f"{mask.width}x{mask.height}"
 
     def _counts(self, items: Iterable[Item], what: str) -> dict[str, int]:
         found = Counter(getattr(self.pictures[item.path], what) for item in items)

@@ -19,7 +19,8 @@ from .arguments import CALLED, PATH, TEXT, maybe, one_of, takes, whole
 from .catalog import CATALOG, Package
 from .files import in_units
 from .images import digest_of, image_size
-from .layouts import READERS, Item, categories_in, drawing, layout_of
+from .layouts import READERS, Item, categories_in, drawing, layout_of, remarks_of
+from .left_out import tell
 from .synthetic import categories as synthetic
 
 SPLITS = ("paper", "grouped")
@@ -142,6 +143,7 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     train, test = READERS[layout](folder, base, split, seed)
     if not train:
         raise InputError(f"{folder}: no good images to learn from in category {category!r}")
+    tell(remarks_of(folder, layout, base, [*train, *test]))
     if base != category:
         train, test = reduced(train, test, base)
     if shots is not None:
@@ -232,7 +234,10 @@ def fingerprint(*sets: ImageSet) -> str:
         for item in items:
             digest.update(f"{items.name_of(item)}\0{item.defect_type}\0".encode())
             for path in (item.path, *item.mask_paths):
-                digest.update(digest_of(path))
+                try:
+                    digest.update(digest_of(path))
+                except OSError:  # a broken link: told where it is read, and left out
+                    digest.update(b"unreadable")
     return digest.hexdigest()
 
 
@@ -317,9 +322,9 @@ def _check_masks(items: list[Item]) -> None:
     for item in items:
         for mask_path in item.mask_paths:
             try:
-                size = image_size(item.path)
+                size, mask_size = image_size(item.path), image_size(mask_path)
             except InputError:
-                continue  # an unreadable image is reported where it is read
-            if (mask_size := image_size(mask_path)) != size:
+                continue  # what is unreadable is reported where it is read
+            if mask_size != size:
                 raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, "
                                  f"but its image is {size[1]}x{size[0]}; make them equal")

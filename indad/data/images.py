@@ -180,11 +180,6 @@ def _digest(path: str, size: int, modified: int) -> bytes:
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
-def read_mask(path: str | Path, *, above: int = 0) -> np.ndarray:
-    """Read a ground-truth mask as `(h, w)` bool: every grey value above `above` is defect."""
-    return np.asarray(read_image(path).convert("L")) > above
-
-
 @dataclass(frozen=True)
 class Placement:
     """Where the model's view lies in one photo: its size, and its size and offset when resized."""

@@ -1,7 +1,7 @@
 """The folder layouts of the field: which one is this, and what are its images, labels and masks?
 
 Labels come from path parts *relative to the dataset's folder*, never from substrings of the whole
-path: a parent folder called `goods` or `latest` changes nothing. No image is opened here.
+path: a parent folder called `goods` or `latest` changes nothing. What names say: folders.py.
 """
 
 import csv
@@ -16,12 +16,24 @@ import numpy as np
 
 from ..errors import InputError
 from . import elpv
-from .images import IMAGE_SUFFIXES, image_size, read_mask
+from .folders import (
+    SPLIT_WORDS,
+    folders_in,
+    images_below,
+    images_in,
+    is_bad,
+    is_good,
+    is_mask_folder,
+    named,
+    spelled,
+)
+from .images import image_size
+from .left_out import Remark, remarks_on, tell
+from .masks import find_masks, read_mask
 
 # Exposures of one magnetic tile have file numbers that lie closer together than this: with it,
 # 130 of the 160 groups of good images are runs of six, one for each exposure.
 MTD_GAP = 100
-GOOD_NAMES = ("good", "ok")  # BTAD, and many a factory, says ok
 
 
 @dataclass(frozen=True)
@@ -42,13 +54,19 @@ class Item:
     def mask(self) -> np.ndarray | None:
         """`(h, w)` bool, or None if unknown; a good image's mask is known without a file.
 
-        An all-black mask of a defective image says that nobody drew one, so it counts as unknown.
+        An all-black mask of a defective image says that nobody drew one, so it counts as unknown;
+        so does one that cannot be read, which is warned of.
         """
         if self.label == 0:
             return np.zeros(image_size(self.path), dtype=bool)
         if not self.mask_paths:
             return None
-        mask = np.any([read_mask(path, above=self.mask_above) for path in self.mask_paths], axis=0)
+        try:
+            masks = [read_mask(path, above=self.mask_above) for path in self.mask_paths]
+        except InputError as error:
+            tell([Remark("unreadable_mask", f"{error}; its image counts as one without a mask")])
+            return None
+        mask = np.any(masks, axis=0)
         return mask if mask.any() else None
 
 
@@ -60,32 +78,118 @@ def layout_of(folder: Path) -> str:
         return "mtd"
     if elpv.is_elpv(folder):
         return "elpv"
-    if good_folder(folder / "train"):
-        return "one"
-    if good_folder(folder):
-        return "plain"
-    if any(good_folder(sub / "train") for sub in folders_in(folder)):
+    if found := category_at(folder):
+        return "one" if found.has_test else "plain"
+    inside = [found for sub in folders_in(folder) if (found := category_at(sub))]
+    if len(inside) > 1 or any(found.has_test for found in inside):
         return "mvtec"
     raise InputError(f"{folder}: found no images in a layout that is known; expected train/good "
-                     "and test/<defect> (or folders that have them), or a folder named good")
+                     "and test/<defect> (or folders that have them), or a folder named good (or "
+                     f"ok, normal, ... in any case); {seen_in(folder)}")
 
 
-def good_folder(folder: Path) -> Path | None:
-    """The folder of good images in `folder`, whatever it is called there."""
-    return next((folder / name for name in GOOD_NAMES if (folder / name).is_dir()), None)
+@dataclass(frozen=True)
+class Category:
+    """Where the photos of a category lie, of which all or some have a folder for each type."""
+
+    good: tuple[Path, ...]  # folders of what is learned
+    kinds: tuple[Path, ...]  # folders of what is tested, one for each type
+    homes: tuple[Path, ...]  # the folder of these, and others that may have folders of masks
+    has_test: bool  # good photos among them
+
+
+def category_at(folder: Path) -> Category | None:
+    """The category in a folder, however its good photos are called; None if there are none."""
+    train = named(folder, "train")
+    if train and (good := good_folders(train)):
+        home = named(folder, "test_public", "test") or folder / "test"
+        kinds = [sub for sub in folders_in(home) if not is_mask_folder(sub.name)]
+        return Category(tuple(good), tuple(kinds), (home, folder), True)
+    for homes in ((folder,), (folder / "Data" / "Images", folder / "Data")):  # VisA's, as it comes
+        if good := good_folders(homes[0]):
+            kinds = [sub for sub in folders_in(homes[0]) if sub not in good
+                     and not is_mask_folder(sub.name) and spelled(sub.name) not in SPLIT_WORDS]
+            return Category(tuple(good), tuple(kinds), homes, False)
+    return None
+
+
+def remarks_of(folder: Path, layout: str, category: str,
+               items: Sequence[Item]) -> list[Remark]:
+    """What there is to say about how a category was read, all its `items`; of MVTec AD's kind."""
+    found = _general(folder, layout, category)
+    if found is None:
+        return []
+    read = {path for item in items for path in (item.path, *item.mask_paths)}
+    read.update(masks_of_good(folder, layout, category, items))
+    base = folder / category if layout == "mvtec" else folder
+    return remarks_on(base, found.good, read, whole=True)
+
+
+def masks_of_good(folder: Path, layout: str, category: str, items: Sequence[Item]) -> list[Path]:
+    """Masks of good images, which nobody needs; of MVTec AD's kind of layout."""
+    found = _general(folder, layout, category)
+    if found is None:
+        return []
+    good = [item.path for item in items
+            if not item.label and found.homes[0] in item.path.parents]
+    taken = {mask for item in items for mask in item.mask_paths}
+    return [mask for masks in find_masks(found.homes, good).values() for mask in masks
+            if mask not in taken]
+
+
+def _general(folder: Path, layout: str, category: str) -> Category | None:
+    if layout not in ("mvtec", "one", "plain"):
+        return None
+    return category_at(folder / category if layout == "mvtec" else folder)
+
+
+def good_folders(folder: Path) -> list[Path]:
+    """The folders of good images in `folder`, whatever they are called there."""
+    return [sub for sub in folders_in(folder) if is_good(sub.name)]
+
+
+def seen_in(folder: Path, shown: int = 8) -> str:
+    """The folders in a folder and in its `train`, in words."""
+    train = named(folder, "train")
+    names = [sub.relative_to(folder).as_posix() for place in (folder, train) if place
+             for sub in folders_in(place)]
+    more = [f"{len(names) - shown} more"] * (len(names) > shown)
+    direct = len(images_in(folder))
+    photos = [f"{direct} photo{'s' * (direct != 1)} right in it"] * (direct > 0)
+    return "seen: " + (", ".join(names[:shown] + more + photos) or "nothing")
 
 
 def good_photos(folder: Path) -> list[Path]:
-    """The good photos of any folder: those in `train/good` or `good`, or else right in it.
+    """The good photos of any folder: those in `train/good` or `good`, or else all in it.
 
-    Raises `InputError` if there are none.
+    Sub-folders included, unless one is called bad; see folders.py for such names. What was made of
+    the folder, if that is not plain, and what is left out is warned of (`InputWarning`).
+
+    Raises `InputError` if there are none, and for a folder of folders that says of none of them
+    that it is good.
     """
-    place = good_folder(folder / "train") or good_folder(folder) or folder
-    photos = images_in(place)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of photos")
+    found = category_at(folder)
+    places = found.good if found else (folder,)
+    photos = [photo for place in places for photo in good_below(place)]
+    if not found and not is_good(folder.resolve().name):
+        inside = {path.relative_to(folder).parts[0] for path in images_below(folder)
+                  if path.parent != folder}
+        if not any(photo.parent == folder for photo in photos) and (
+                len(inside) > 1 or any(map(is_bad, inside))):
+            raise InputError(f"{folder}: which photos are good? {seen_in(folder)}; call one folder "
+                             "good (or ok, normal, ... in any case), or give that folder itself")
     if not photos:
-        raise InputError(f"{place}: no photos there" if place.is_dir()
-                         else f"{folder}: no such folder of photos")
+        raise InputError(f"{', '.join(map(str, places))}: no photos there")
+    tell(remarks_on(folder, places, set(photos)))
     return photos
+
+
+def good_below(folder: Path) -> list[Path]:
+    """All photos of a folder of good ones, less those in sub-folders that are called bad."""
+    return [photo for photo in images_below(folder)
+            if not any(map(is_bad, photo.relative_to(folder).parts[:-1]))]
 
 
 def categories_in(folder: Path, layout: str) -> list[str]:
@@ -94,7 +198,7 @@ def categories_in(folder: Path, layout: str) -> list[str]:
         return sorted({row["object"] for row in _visa_rows(folder)
                        if (folder / row["object"]).is_dir()})
     if layout == "mvtec":
-        return [sub.name for sub in folders_in(folder) if good_folder(sub / "train")]
+        return [sub.name for sub in folders_in(folder) if category_at(sub)]
     return [*elpv.KINDS] if layout == "elpv" else [folder.resolve().name]
 
 
@@ -107,38 +211,25 @@ def _read_one(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
 
     And its relatives: LOCO (a folder of masks for each image), AD 2 (test_public, with its masks
     inside; the private images have no labels and stay out), BTAD (ok and ko, masks without
-    `_mask`). `validation` folders are left alone, as in every published number.
+    `_mask`), MPDD. `validation` folders are left alone, as in every published number.
+
+    Without a `train`: `good` and, beside it, a folder for each defect; a fifth of the good images
+    test.
     """
-    good = good_folder(folder / "train")
-    train = [Item(path, "good") for path in images_in(good)] if good else []
-    public = folder / "test_public"
-    test, masks = ((public, public / "ground_truth") if public.is_dir()
-                   else (folder / "test", folder / "ground_truth"))
-    return train, [_with_mask(path, kind.name, masks / kind.name) for kind in folders_in(test)
-                   for path in images_in(kind)]
-
-
-def _read_plain(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
-    """`good` and, beside it, a folder for each defect; a fifth of the good images test."""
-    good_images = good_folder(folder)
-    assert good_images is not None  # or `layout_of` would not call it plain
-    good = [Item(path, "good") for path in images_in(good_images)]
-    held_out = set(np.random.default_rng(seed).permutation(len(good))[:len(good) // 5].tolist())
-    defects = [_with_mask(path, kind.name, folder / "ground_truth" / kind.name)
-               for kind in folders_in(folder)
-               if kind not in (good_images, folder / "ground_truth") for path in images_in(kind)]
-    return ([item for i, item in enumerate(good) if i not in held_out],
-            [item for i, item in enumerate(good) if i in held_out] + defects)
-
-
-def _with_mask(path: Path, kind: str, masks: Path) -> Item:
-    if kind in GOOD_NAMES:
-        return Item(path, "good")
-    if (masks / path.stem).is_dir():
-        return Item(path, kind, tuple(images_in(masks / path.stem)))
-    found = [mask for stem in (f"{path.stem}_mask", path.stem)
-             for suffix in (".png", ".bmp") if (mask := masks / (stem + suffix)).is_file()]
-    return Item(path, kind, tuple(found[:1]))
+    found = category_at(folder)
+    if found is None:
+        return [], []
+    train = [Item(path, "good") for place in found.good for path in good_below(place)]
+    photos = {path: kind.name for kind in found.kinds for path in images_below(kind)}
+    defective = [path for path, kind in photos.items() if not is_good(kind)]
+    masks = find_masks(found.homes, defective)
+    test = [Item(path, kind, masks[path]) if path in masks else Item(path, "good")
+            for path, kind in photos.items()]
+    if found.has_test:
+        return train, test
+    held_out = set(np.random.default_rng(seed).permutation(len(train))[:len(train) // 5].tolist())
+    return ([item for i, item in enumerate(train) if i not in held_out],
+            [item for i, item in enumerate(train) if i in held_out] + test)
 
 
 def _read_visa(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
@@ -248,39 +339,8 @@ def _tiles(items: list[Item]) -> list[list[int]]:
     return groups
 
 
-def folders_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name[0] != ".")
-
-
-def images_in(folder: Path, suffixes: Sequence[str] = tuple(IMAGE_SUFFIXES)) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir()
-                  if file.suffix.lower() in suffixes and file.name[0] != ".")
-
-
-def images_below(folder: Path, *, leave_out: Callable[[Path], bool] = lambda folder: False,
-                 ) -> list[Path]:
-    """All images of a folder and of its sub-folders, except ground-truth masks and hidden ones.
-
-    Args:
-        leave_out: true for a folder that is to be passed over.
-    """
-    found, seen, waiting = [], set(), [folder]
-    while waiting:
-        place = waiting.pop()
-        if place.resolve() in seen or leave_out(place):  # links may lead in circles
-            continue
-        seen.add(place.resolve())
-        found += images_in(place)
-        waiting += [sub for sub in folders_in(place) if sub.name != "ground_truth"]
-    return sorted(path for path in found if path.is_file())
-
-
 TwoLists = tuple[list[Item], list[Item]]
 READERS: dict[str, Callable[[Path, str, str, int], TwoLists]] = {
-    "mvtec": _read_mvtec, "synthetic": _read_mvtec, "one": _read_one, "plain": _read_plain,
+    "mvtec": _read_mvtec, "synthetic": _read_mvtec, "one": _read_one, "plain": _read_one,
     "visa": _read_visa, "mtd": _read_mtd, "elpv": _read_elpv,
 }

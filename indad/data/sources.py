@@ -7,6 +7,7 @@ A list of sources is cheap: each is a path, a picture or an array, or reads itse
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,8 +19,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, first_line
 from .arguments import LABELS, LIST, maybe, shown, takes
-from .images import as_rgb, digest_of, path_of
-from .layouts import good_photos, images_below
+from .copies import digests_of
+from .folders import images_below
+from .images import as_rgb, path_of
+from .layouts import good_photos
+from .left_out import remarks_on, tell
 
 EXAMPLES = 50  # training images that are remembered (not copied), for an export's check
 PASS = ("pass a folder, a path, a PIL image, an array or tensor, or a list, Dataset, DataLoader "
@@ -42,11 +46,19 @@ class TrainingSet:
     def examples(self) -> list:
         return self.sources[:EXAMPLES]
 
-    def fingerprint(self, skipped: Sequence[tuple[int, str]], before: str = "") -> str:
-        """SHA-256 over the images that could be read, in order, after that of those before."""
-        unread = {index for index, _ in skipped}
-        digests = [digest_of(source) for i, source in enumerate(self.sources) if i not in unread]
-        return hashlib.sha256(before.encode() + b"".join(digests)).hexdigest()
+    @cached_property
+    def digests(self) -> list[str | None]:
+        """SHA-256 in hex of each, None of what cannot be read."""
+        return digests_of(self.sources)
+
+    def digests_at(self, positions: Iterable[int]) -> list[str]:
+        """Those of images that could be read."""
+        return [self.digests[position] or "" for position in positions]
+
+    def fingerprint(self, positions: Iterable[int], before: str = "") -> str:
+        """SHA-256 over the images at these positions, in order, after that of those before."""
+        digests = b"".join(map(bytes.fromhex, self.digests_at(positions)))
+        return hashlib.sha256(before.encode() + digests).hexdigest()
 
 
 @takes(groups=maybe(LIST))
@@ -96,7 +108,10 @@ def as_list(images: object, *, only_good: bool = False) -> list:
         folder = Path(images)
         if not folder.is_dir():
             return [images]
-        found = good_photos(folder) if only_good else images_below(folder)
+        if only_good:
+            return list(good_photos(folder))
+        found = images_below(folder)
+        tell(remarks_on(folder, (folder,), set(found), labels=False))
         if not found:
             raise InputError(f"{folder}: no images there")
         return list(found)

@@ -41,8 +41,9 @@ from ..data.files import (
     write_json,
     write_scores,
 )
+from ..data.folders import images_below
 from ..data.images import read_image
-from ..data.layouts import images_below
+from ..data.left_out import remarks_on, tell
 from ..engine.machine import environment
 from ..engine.prediction import Prediction
 from ..errors import InputError, Progress
@@ -139,14 +140,15 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
 def find_photos(images: Sequence[str | Path]) -> dict[str, Path]:
     """Name -> path of each photo, once; a name is the path below what all of them have in common.
 
-    Files are taken whatever their names say; of folders, what `layouts.images_below` finds there,
-    less the results of earlier predictions. Raises `InputError` for what is not there.
+    Files are taken whatever their names say; of folders, what `folders.images_below` finds there,
+    and what it does not is warned of. Raises `InputError` for what is not there.
     """
     found: dict[str, Path] = {}
     tops = []
     for given in map(Path, images):
         if given.is_dir():
-            below = images_below(given, leave_out=lambda folder: (folder / RECORD).is_file())
+            below = images_below(given)
+            tell(remarks_on(given, (given,), set(below), labels=False))
             if not below:
                 raise InputError(f"{given}: no images there")
         elif given.is_file():

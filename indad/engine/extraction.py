@@ -45,6 +45,11 @@ class PatchFeatures:
         """Patches of one image."""
         return self.grid[0] * self.grid[1]
 
+    @property
+    def positions(self) -> list[int]:
+        """Of the images that could be read, without their views."""
+        return [i // self.views for i in self.indices[::self.views]]
+
     def of(self, images: Sequence[int], budget: int) -> "PatchFeatures":
         """A copy with these images, all their views included, in this order, numbered from 0.
 
@@ -64,7 +69,7 @@ class PatchFeatures:
         """Of labels for all images of the source, those of the images that could be read."""
         if labels is None:
             return None
-        return [labels[i // self.views] for i in self.indices[::self.views]]
+        return [labels[position] for position in self.positions]
 
     def split(self, count: int) -> Iterable["PatchFeatures"]:
         """Parts of `count` images, without a copy."""

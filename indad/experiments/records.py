@@ -8,13 +8,15 @@ from pathlib import Path
 
 from ..data.files import write_json, write_text
 from ..errors import InputError
+from .missing import why_missing
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
            "aupro_30", "aupro_5")
 # What tells one variant of a method from another; category and seed only repeat it.
 VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "preset",
            "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
-COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run")
+COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run",
+           "missing")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # No number depends on these, only how fast it comes: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size", "reserve")
@@ -60,7 +62,9 @@ def summary_row(record: dict, run: str) -> dict:
     row |= {name: record["metrics"][name] for name in METRICS}
     return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),
-                  "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run}
+                  "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run,
+                  "missing": "; ".join(why_missing(record.get("counts", {}),
+                                                   record.get("decision", {})))}
 
 
 def _plain(value: object) -> object:
@@ -110,7 +114,13 @@ def markdown(rows: list[dict]) -> str:
         cells = [str(row.get(name, "")) for name in names]
         cells += [format_metric(row[key]) for _, key in SHOWN]
         lines.append("| " + " | ".join((*cells, f"{row['seconds']:.1f}")) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *("\n" + reason for reason in reasons(rows))]) + "\n"
+
+
+def reasons(rows: list[dict]) -> list[str]:
+    """A line for each category of which something is n/a, with its reason."""
+    return list(dict.fromkeys(f"n/a for {row['category']}: {row['missing']}"
+                              for row in rows if row.get("missing")))
 
 
 def text_table_header() -> str:

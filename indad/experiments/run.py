@@ -22,7 +22,9 @@ from ..data.arguments import (
     takes,
     whole,
 )
+from ..data.audit_masks import covering_most
 from ..data.catalog import credit
+from ..data.copies import tell_near_copies, without_copies
 from ..data.datasets import PROTOCOLS, SPLITS, ImageSet, fingerprint, load_dataset
 from ..data.files import (
     check_writable,
@@ -34,11 +36,12 @@ from ..data.files import (
 )
 from ..data.images import read_image
 from ..data.layouts import Item
+from ..data.left_out import tell
 from ..deploy.explanation import explain_features, why_picture
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
 from ..engine.prediction import Prediction
-from ..errors import Progress, unknown
+from ..errors import InputError, Progress, unknown
 from ..learned.plan import FitPlan
 from ..metrics import FRAMES, evaluate
 from ..patchcore import PatchCore
@@ -86,6 +89,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     check_writable(Path(output), "--output")
     train, test = load_dataset(dataset, category, datasets=datasets, split=split, shots=shots,
                                protocol=protocol, seed=model.options["seed"], progress=progress)
+    check_test(train, test)
+    train, test = without_copies(train, test)
     config = make_config(train, model, preset=preset, split=split, shots=shots, protocol=protocol,
                          frame=frame, false_alarm_rate=false_alarm_rate)
     folder = results.run_folder(Path(output), config)
@@ -96,6 +101,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
                 for leftover in clear_interrupted(folder)]
 
+    tell_near_copies(train, test, train.groups)
     model.prepare(shared=shared)
     if on_plan:
         on_plan(model.plan(train))
@@ -125,6 +131,14 @@ def check_run(frame: str, false_alarm_rate: float) -> None:
     """Raise `InputError` for what only the evaluation needs, before anything is computed."""
     one_of(FRAMES).check("frame", frame)
     SHARE.check("false_alarm_rate", false_alarm_rate)
+
+
+def check_test(train: ImageSet, test: ImageSet) -> None:
+    """Raise `InputError` now, and not after the fit, if there is nothing to test on."""
+    if not len(test):
+        raise InputError(f"{train.category}: no test images; {len(train)} good photos are too few "
+                         "to hold out a fifth, and there is no folder of defects (to learn "
+                         "without a test: python -m indad fit)")
 
 
 def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
@@ -193,6 +207,7 @@ def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
 
 def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Prediction) -> dict:
     labels = test.labels[prediction.indices]
+    tell(covering_most(test))
     masks = [item.mask() is not None for item in (test[i] for i in prediction.indices)
              if item.label]
     return {"train": len(train) - len(model.skipped_), "test_good": int(np.sum(labels == 0)),

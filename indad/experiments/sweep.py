@@ -21,6 +21,7 @@ import torch
 
 from ..coreset import CoresetSelection, bank_size
 from ..data.arguments import CALLED, FLAG, PATH, kind, maybe, several, takes
+from ..data.copies import without_copies
 from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import check_writable
 from ..data.images import Placement
@@ -32,7 +33,7 @@ from ..patchcore import PatchCore
 from ..presets import EXTRACTION_OPTIONS
 from . import records as results
 from .plans import RunPlan
-from .run import check_run, checkpoint_of, existing, make_config, write_run
+from .run import check_run, check_test, checkpoint_of, existing, make_config, write_run
 from .workers import workers
 
 # With these and the same training images, two models pick the same patches in the same order.
@@ -106,8 +107,9 @@ def _check_data(plans: Sequence[RunPlan], datasets: str | Path | None) -> None:
         if _demand(plan) > _demand(before):
             hardest[key] = plan
     for plan in hardest.values():
-        load_dataset(plan.dataset, plan.category, datasets=datasets, split=plan.split,
-                     shots=plan.shots, protocol=plan.protocol, seed=plan.options.get("seed", 0))
+        check_test(*load_dataset(
+            plan.dataset, plan.category, datasets=datasets, split=plan.split, shots=plan.shots,
+            protocol=plan.protocol, seed=plan.options.get("seed", 0)))
 
 
 def _demand(plan: RunPlan) -> int:
@@ -123,9 +125,9 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
         model = plan.model()
         key = (plan.split, plan.shots, plan.protocol, model.options["seed"])
         if key not in sets:
-            sets[key] = load_dataset(plan.dataset, plan.category, datasets=datasets,
-                                     split=plan.split, shots=plan.shots, protocol=plan.protocol,
-                                     seed=model.options["seed"])
+            sets[key] = without_copies(*load_dataset(
+                plan.dataset, plan.category, datasets=datasets, split=plan.split,
+                shots=plan.shots, protocol=plan.protocol, seed=model.options["seed"]))
         train, test = sets[key]
         config = make_config(train, model, preset=plan.preset, split=plan.split, shots=plan.shots,
                              protocol=plan.protocol, frame=plan.frame,

@@ -26,7 +26,8 @@ class Fitted:
         images: how many the bank was selected from; `views` of each, see data/augmentation.py.
         fitted_on: their positions among all images that `fit` and then `update` were given.
         given: how many those are; `files`: their paths, None where a picture was given instead, all
-            None if features were given; `fingerprint`: a SHA-256 over their contents.
+            None if features were given; `fingerprint`: a SHA-256 over their contents; `digests`:
+            one of each that was learned, by which a copy is known, None if features were given.
         reserve: `(r, d)` patches kept beside the bank for `update`, and `reserve_indices` `(r,)`.
         selected_from: "float32", or "float16" if the features were above the memory budget.
         skipped: (position, reason) of images that could not be read, of the last call.
@@ -51,6 +52,7 @@ class Fitted:
     reserve: Tensor
     reserve_indices: Tensor
     selected_from: str
+    digests: list[str] | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
     examples: list = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)

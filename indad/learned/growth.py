@@ -24,6 +24,7 @@ from ..engine.scaling import scale_rows
 from ..engine.search import MemoryIndex, worst_covered
 from ..engine.tables import Joined, Table
 from ..errors import Progress
+from .copies import learned_digests
 from .fitted import Fitted
 from .learning import Options, judge_bank, reserve_size, split_judges
 
@@ -47,7 +48,8 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     however judged.
     """
     began = time.perf_counter()
-    given = len(features) // features.views + len(features.skipped)
+    given = (len(training.sources) if training
+             else len(features) // features.views + len(features.skipped))
     learned, judges, positions, groups = split_judges(features, options, training)
     old, seen = fitted.memory_bank, fitted.images * fitted.patches
     rows = on_device(learned.rows, old.device)
@@ -78,6 +80,8 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
         fitted_on=fitted.fitted_on + [fitted.given + position for position in positions],
         files=((fitted.files or [None] * fitted.given)
                + (training.files if training else [None] * given)),
-        fingerprint=(training.fingerprint(features.skipped, fitted.fingerprint or "")
+        fingerprint=(training.fingerprint(features.positions, fitted.fingerprint or "")
                      if known and training else None),
+        digests=(learned_digests(fitted) + training.digests_at(features.positions)
+                 if training else fitted.digests),
         timings={"extract_s": extract_s, "fit_s": extract_s + time.perf_counter() - began})

@@ -70,7 +70,8 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
         return Fitted(
             dict(options), bank, indices, picked.radii, scale, none, none, learned.grid,
             learned.size, len(learned) // learned.views, learned.views, positions,
-            given=len(features) // features.views + len(features.skipped),
+            given=(len(training.sources) if training
+                   else len(features) // features.views + len(features.skipped)),
             files=training.files if training else None, fingerprint=None,
             reserve=bank[:0], reserve_indices=indices[:0],
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
@@ -94,7 +95,8 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
         timings={"extract_s": extract_s + scaled - began, "coreset_s": selected - scaled,
                  "fit_s": extract_s + time.perf_counter() - began},
-        fingerprint=training.fingerprint(features.skipped) if training else None)
+        fingerprint=training.fingerprint(features.positions) if training else None,
+        digests=training.digests_at(features.positions) if training else None)
 
 
 def reserve_size(options: Options, seen: int) -> int:
@@ -144,7 +146,7 @@ def split_judges(features: PatchFeatures, options: Options, training: TrainingSe
     the groups of all that could be read.
     """
     groups = groups if training is None else features.pick(training.groups)
-    positions = [i // features.views for i in features.indices[::features.views]]
+    positions = features.positions
     if options["calibration"] != "held-out":
         return features, None, positions, groups
     kept, held_out = hold_out(len(positions), groups, seed=options["seed"])

@@ -20,7 +20,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class FitPlan:
-    """What fitting will take, known after two images.
+    """What fitting will take, known after one or two images.
 
     Attributes:
         images, patches, dim, coreset_size: counts.
@@ -54,19 +54,23 @@ class FitPlan:
 @torch.inference_mode()
 def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, sources: Sequence,
              options: Mapping[str, Any]) -> FitPlan:
-    """From two of the images and timings of a moment.
+    """From the first two of the images (or one) that can be read, and timings of a moment.
 
     Args:
         describe: pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`.
         sources: the good images; `options`: of `PatchCore`.
 
-    Raises `InputError` when neither image can be read.
+    Raises `InputError` when no image can be read.
     """
-    few = list(sources[:2])
-    batch = next(load_batches(few, transform, batch_size=2, strict=False), None)
-    if batch is None or not batch.indices:
-        raise InputError("no readable good image among the first two"
-                         + (f": {batch.skipped[0][1]}" if batch else ""))
+    reason = ""
+    for start in range(0, len(sources), 2):
+        few = list(sources[start:start + 2])
+        batch = next(load_batches(few, transform, batch_size=2, strict=False))
+        if batch.indices:
+            break
+        reason = reason or f": {batch.skipped[0][1]}"
+    else:
+        raise InputError(f"no readable good image{reason}")
     found = describe(batch.pixels)  # the first run is slow
     _, dim, down, across = found.shape
     began = time.perf_counter()

@@ -123,7 +123,7 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
         "grid": list(fitted.grid), "size": list(fitted.size), "views": fitted.views,
         "training": {"images": fitted.images, "fitted_on": _unless_all(fitted.fitted_on),
                      "skipped": len(fitted.skipped), "given": fitted.given,
-                     "sha256": fitted.fingerprint,
+                     "sha256": fitted.fingerprint, "digests": fitted.digests,
                      "selected_from": fitted.selected_from,
                      # As they were given, for explanations; the images are not kept.
                      "files": fitted.files if any(fitted.files or ()) else None},
@@ -213,6 +213,10 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
     if not isinstance(fingerprint, (str, type(None))):
         raise InputError(f"{folder / RECORD}: training sha256 is {fingerprint!r}; it must "
                          "be text or null")
+    digests = training.get("digests")
+    if digests is not None and not (isinstance(digests, list)
+                                    and all(isinstance(one, str) for one in digests)):
+        raise InputError(f"{folder / RECORD}: training digests must be a list of texts or null")
     if files is not None and len(files) != given:
         raise InputError(f"{folder / RECORD}: names {len(files)} training files of "
                          f"{given}; copy it again")
@@ -226,7 +230,7 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         calibration_peaks=tensors["good_peaks"].numpy(),
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
         views=record["views"], fitted_on=fitted_on, given=given, files=files,
-        fingerprint=fingerprint, selected_from=training["selected_from"])
+        fingerprint=fingerprint, digests=digests, selected_from=training["selected_from"])
 
 
 def _unless_all(positions: list[int]) -> list[int] | None:

@@ -13,7 +13,8 @@ from ..data.datasets import ImageSet, NotHere, datasets_folder, list_categories,
 from ..data.download.installing import download_dataset
 from ..data.download.unpack import SUFFIXES, unpack
 from ..data.files import partial_folder
-from ..data.layouts import folders_in, layout_of
+from ..data.folders import folders_in
+from ..data.layouts import layout_of
 from ..errors import InputError, first_line, unknown
 
 FOLDERS = ("folder", "drive")

@@ -24,7 +24,7 @@ from ..files import (
     partial_folder,
     sha256_of,
 )
-from ..layouts import folders_in
+from ..folders import folders_in
 from .fetch import Patience, fetch
 from .package import install
 from .unpack import ELSEWHERE, SUFFIXES, unpack
