@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
+from .data.levels import Levels, check_same
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
 from .engine.machine import as_array
@@ -69,7 +70,7 @@ class PatchCore(Parameters):
     calibration_peaks_ = _learned("calibration_peaks")
     grid_, size_, images_, views_ = map(_learned, ("grid", "size", "images", "views"))
     given_, fitted_on_, files_ = map(_learned, ("given", "fitted_on", "files"))
-    fingerprint_, examples_ = _learned("fingerprint"), _learned("examples")
+    fingerprint_, examples_, levels_ = map(_learned, ("fingerprint", "examples", "levels"))
     selected_from_, skipped_, timings_ = map(_learned, ("selected_from", "skipped", "timings"))
     extractor_, transform_, device_ = map(_of_network, ("extractor", "transform", "device"))
 
@@ -95,7 +96,7 @@ class PatchCore(Parameters):
         began = time.perf_counter()
         network = self.prepare()
         training = training_set(X, y, groups)
-        features = self._extract(training.sources, self.augmentation, strict, progress)
+        features = self.extract(training.sources, training=True, strict=strict, progress=progress)
         self._assign(features, network, training=training, progress=progress, copy=False,
                      extract_s=time.perf_counter() - began)
         return self
@@ -141,26 +142,25 @@ class PatchCore(Parameters):
         """
         fitted, began = self.check_fitted(), time.perf_counter()
         training = training_set(X, groups=groups)
-        features = self._extract(training.sources, self.augmentation, strict, progress)
+        features = self.extract(training.sources, training=True, levels=fitted.levels,
+                                strict=strict, progress=progress)
         self.fitted_ = grow(fitted, features, self.options, training=training, progress=progress,
                             extract_s=time.perf_counter() - began)
         return self
 
-    def extract(self, X: object, *, training: bool = False, strict: bool = True,
-                progress: Progress | None = None) -> PatchFeatures:
+    def extract(self, X: object, *, training: bool = False, levels: Levels | None = None,
+                strict: bool = True, progress: Progress | None = None) -> PatchFeatures:
         """Patch features of images, as `fit_features` and `predict_features` take them.
 
-        They depend on `presets.EXTRACTION_OPTIONS` only: one extraction serves every coreset, score
-        and seed. `training` adds the views of `augmentation`. Raises what `fit` raises.
+        They depend on `presets.EXTRACTION_OPTIONS` and `levels` (the model's, or of these images if
+        they train) only. `training` adds the views of `augmentation`. Raises what `fit` raises.
         """
-        return self._extract(as_list(X), self.augmentation if training else "none", strict,
-                             progress)
-
-    def _extract(self, sources: list, augmentation: str, strict: bool,
-                 progress: Progress | None) -> PatchFeatures:
+        if levels is None and not training and self.__sklearn_is_fitted__():
+            levels = self.fitted_.levels
         return self.prepare().extract(
-            sources, augmentation=augmentation, batch_size=self.batch_size,
-            budget=memory_budget(self.memory_budget), strict=strict, progress=progress)
+            as_list(X), augmentation=self.augmentation if training else "none", levels=levels,
+            batch_size=self.batch_size, budget=memory_budget(self.memory_budget), strict=strict,
+            progress=progress)
 
     def plan(self, X: object) -> FitPlan:
         """What `fit` will take: time, memory, patches; see `plan_fit`."""
@@ -189,13 +189,14 @@ class PatchCore(Parameters):
         """
         fitted, network = self.check_fitted(), self.prepare()
         parts = network.describe(as_list(X), batch_size=self.batch_size, strict=strict,
-                                 what="scoring", progress=progress)
+                                 what="scoring", levels=fitted.levels, progress=progress)
         yield from self._scored(fitted, parts)
 
     @torch.inference_mode()
     def predict_features(self, features: PatchFeatures) -> Prediction:
         """Score images whose features were extracted before, by a model with the same options."""
-        prediction = joined(self._scored(self.check_fitted(), features.split(self.batch_size)))
+        check_same(features.levels, (fitted := self.check_fitted()).levels)
+        prediction = joined(self._scored(fitted, features.split(self.batch_size)))
         return replace(prediction, skipped=features.skipped)
 
     def _scored(self, fitted: Fitted, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
@@ -205,7 +206,7 @@ class PatchCore(Parameters):
                   if len(part) else none) for part in parts)
         for part, (scores, maps) in one_behind(begun):
             yield Prediction(as_array(scores), as_array(maps), part.placements, part.indices,
-                             self.transform_, part.skipped)
+                             self.transform_, part.skipped, part.notes)
 
     def score(self, rows: Tensor, index: Index, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
