@@ -5,6 +5,7 @@ Exit status 0: done; 2: something given was wrong, said in one line on standard 
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
     options = parser().parse_args(arguments)
     try:
-        return COMMANDS[options.command](options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return COMMANDS[options.command](options)
     except (InputError, OSError) as error:
         if options.debug:
             raise
@@ -36,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nindad: interrupted; what was complete is kept, and a download goes on where "
               "it stopped", file=sys.stderr)
         return 130
+
+
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"indad: warning: {message}", file=sys.stderr)  # not through a bar
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict:
@@ -81,6 +90,7 @@ def _run(options: argparse.Namespace) -> int:
                 progress=bars.of(category), shared=model,
                 on_plan=partial(_note_plan, bars, category))
             bars.close()
+            _note_levels(bars, category, result.record.get("levels"))
             model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
             decisions.append(result.record["decision"])
@@ -98,6 +108,13 @@ def _run(options: argparse.Namespace) -> int:
 
 def _note_plan(bars: Bars, category: str, plan: "FitPlan") -> None:
     bars.note(f"{category}: {plan}")
+
+
+def _note_levels(bars: Bars, name: str, levels: dict | None) -> None:
+    from ..data.levels import in_words
+
+    if levels:
+        bars.note(f"{name}: {in_words(levels)}")
 
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
@@ -184,6 +201,7 @@ def _fit(options: argparse.Namespace) -> int:
     with Bars() as bars:
         bars.note(f"{options.folder}: {model.plan(photos)}")
         model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
+        _note_levels(bars, options.folder, model.levels_)
     model.save(options.output)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
           f"{len(model.memory_bank_):,} patches")

@@ -19,20 +19,22 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .arrays import to_rgb_array
 from .levels import outside
-from .pixels import ORIENTATION, deep_numbers, is_deep, rgb_of, upright_rgb
+from .pixels import (
+    MOST_PIXELS,
+    ORIENTATION,
+    deep_numbers,
+    is_deep,
+    open_photo,
+    rgb_of,
+    upright_rgb,
+)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-# What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
-# the file to another program.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 MOST_READERS = 32  # more of them would wait for Python's lock
-MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 LARGE_PIXELS = 2 ** 24
 _one_large_at_a_time = Lock()  # or each reader would hold as much
 
@@ -88,7 +90,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 def opened(path: str | Path) -> Iterator[Image.Image]:
     """The picture in a file, not yet decoded; whatever goes wrong inside is an `InputError`."""
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with open_photo(path) as image:
             yield image
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
@@ -97,12 +99,6 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     except Exception as error:  # there is hardly a type that no decoder raises
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a readable image ({reason})") from error
-
-
-@lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image: Image.Image, levels: Mapping | None = None,
@@ -134,7 +130,11 @@ def as_rgb(source: object, levels: Mapping | None = None,
     if isinstance(source, (str, Path)):
         return read_image(source, levels, notes)
     if isinstance(source, Image.Image):
-        return to_rgb(source, levels, notes)
+        try:
+            return to_rgb(source, levels, notes)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read an image of mode {source.mode} "
+                             f"({first_line(error)})") from error
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return to_rgb_array(source, levels, notes)
     raise InputError(f"cannot read an image from {type(source).__name__}; give a path, a PIL "

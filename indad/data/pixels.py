@@ -8,14 +8,25 @@ import io
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+# What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
+# the file to another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 ORIENTATION = 0x0112  # EXIF's number for how a camera was held; 1 is upright
 WIDE = re.compile(r"(?<!a);16([BLN])\b")  # so Pillow calls 16 bits a channel; it keeps 8 of them
 OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def open_photo(file: str | Path) -> Image.Image:
+    """The picture in a file, not yet decoded."""
+    Image.init()
+    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def upright_rgb(photo: Image.Image, levels: Mapping) -> Image.Image:
@@ -33,7 +44,9 @@ def rgb_of(numbers: np.ndarray | None, photo: Image.Image, levels: Mapping) -> I
     if numbers is not None:
         mode = photo.mode if numbers.ndim == 3 else "L"
         photo = Image.frombytes(mode, photo.size, eight_bits(numbers, levels).tobytes())
-    if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
+    if photo.mode == "La":
+        photo = photo.convert("LA")
+    if photo.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in photo.info:
         photo = photo.convert("RGBA")
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
     return photo if photo.mode == "RGB" else photo.convert("RGB")
