@@ -1,6 +1,7 @@
 """What is white in photos of more than 8 bits is decided once, and a model remembers it."""
 
 import json
+import shutil
 import struct
 import sys
 import zlib
@@ -14,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from indad import PatchCore
 from indad.cli.commands import main
+from indad.data.audit import audit
 from indad.data.images import as_rgb, read_image
 from indad.data.levels import decide, usual_range
 from indad.data.survey import levels_of
@@ -252,3 +254,15 @@ def test_the_commands_say_what_was_decided(twelve_bits, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "indad: warning: " in said and "bright.png: holds integers from 50000 to 50000" in said
     assert "bright.png: holds" in (tmp_path / "p" / "scores.csv").read_text()
+
+
+def test_check_says_what_was_decided_and_which_photos_leave_it(twelve_bits, tmp_path):
+    shutil.copytree(twelve_bits, tmp_path / "set")
+    found = audit(tmp_path / "set")
+    (notes,) = found.findings.values()
+    assert "photos of more than 8 bits: white is 4095 (12 bits)" in [one.message for one in notes]
+    assert "outside_levels" not in {one.kind for one in notes}
+    bright = tmp_path / "set/test/good/6.png"
+    bright.write_bytes(png16(np.full((64, 64, 3), 5000)))
+    (fault,) = [one for one in audit(tmp_path / "set").faults if one.kind == "outside_levels"]
+    assert fault.paths == ("test/good/6.png",) and "4095 is white" in fault.message

@@ -19,6 +19,7 @@ from .catalog import CATALOG, Package
 from .files import in_units
 from .images import digest_of, image_size
 from .layouts import READERS, Item, categories_in, drawing, layout_of
+from .orientation import turned_apart
 from .synthetic import categories as synthetic
 
 SPLITS = ("paper", "grouped")
@@ -319,5 +320,6 @@ def _check_masks(items: list[Item]) -> None:
             except InputError:
                 continue  # an unreadable image is reported where it is read
             if (mask_size := image_size(mask_path)) != size:
-                raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, "
-                                 f"but its image is {size[1]}x{size[0]}; make them equal")
+                turned = turned_apart(item.path, mask_path)
+                raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, but its "
+                                 f"image is {size[1]}x{size[0]}; {turned or 'make them equal'}")

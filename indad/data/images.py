@@ -130,6 +130,8 @@ def as_rgb(source: object, levels: Mapping | None = None,
     if isinstance(source, (str, Path)):
         return read_image(source, levels, notes)
     if isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise InputError(f"an image of {source.width} x {source.height} pixels shows nothing")
         try:
             return to_rgb(source, levels, notes)
         except (OSError, ValueError) as error:

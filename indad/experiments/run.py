@@ -21,6 +21,7 @@ from ..data.files import (
 )
 from ..data.images import read_image
 from ..data.layouts import Item
+from ..data.orientation import masks_in_doubt
 from ..deploy.explanation import explain_features, why_picture
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
@@ -77,7 +78,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     if record:
         return RunResult(folder, record)
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
-                for leftover in clear_interrupted(folder)]
+                for leftover in clear_interrupted(folder)] + masks_in_doubt(test)
 
     model.prepare(shared=shared)
     if on_plan:

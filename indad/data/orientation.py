@@ -1,0 +1,49 @@
+"""Photos that EXIF turns, and masks that it does not: were they drawn on the same pixels?
+
+A camera on its side stores the picture as it lies, and how to turn it. Photos are read upright; a
+mask that some program drew on the stored pixels, and saved without that word, lies elsewhere.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import InputError
+from .images import image_size, opened
+from .layouts import Item
+from .pixels import ORIENTATION
+
+TURNS = {1: "as it is", 2: "mirrored", 3: "by 180 degrees", 4: "mirrored, upside down",
+         5: "mirrored, by 90 degrees", 6: "by 90 degrees", 7: "mirrored, by 90 degrees",
+         8: "by 90 degrees"}
+ON_SIDE = (5, 6, 7, 8)
+
+
+def orientation_of(path: Path) -> int:
+    """How EXIF says that a picture is to be turned, 1 to 8; raises `InputError` if unreadable."""
+    with opened(path) as image:
+        said = image.getexif().get(ORIENTATION, 1)
+    return said if said in TURNS else 1
+
+
+def turned_apart(photo: Path, mask: Path) -> str | None:
+    """What is to be said if EXIF turns a photo otherwise than its mask, and the mask may have been
+    drawn on the photo's stored pixels.
+
+    It was not if both agree in size only as they stand upright.
+    """
+    try:
+        turn, other = orientation_of(photo), orientation_of(mask)
+        height, width = image_size(photo)
+        fits = image_size(mask) == (height, width)
+    except InputError:  # told where it is read
+        return None
+    if turn == other or (fits and height != width and (turn in ON_SIDE) != (other in ON_SIDE)):
+        return None
+    return (f"EXIF turns the photo {TURNS[turn]} and its mask {TURNS[other]}: save both upright, "
+            "without EXIF, with the mask over the defect")
+
+
+def masks_in_doubt(items: Iterable[Item]) -> list[str]:
+    """A line for each mask that may lie elsewhere than the defect in its photo."""
+    return [f"{mask}: {said}" for item in items for mask in item.mask_paths
+            if (said := turned_apart(item.path, mask))]
