@@ -261,8 +261,8 @@ def test_check_says_what_was_decided_and_which_photos_leave_it(twelve_bits, tmp_
     found = audit(tmp_path / "set")
     (notes,) = found.findings.values()
     assert "photos of more than 8 bits: white is 4095 (12 bits)" in [one.message for one in notes]
-    assert "outside_levels" not in {one.kind for one in notes}
+    assert "odd_pixels" not in {one.kind for one in notes}
     bright = tmp_path / "set/test/good/6.png"
     bright.write_bytes(png16(np.full((64, 64, 3), 5000)))
-    (fault,) = [one for one in audit(tmp_path / "set").faults if one.kind == "outside_levels"]
+    (fault,) = [one for one in audit(tmp_path / "set").faults if one.kind == "odd_pixels"]
     assert fault.paths == ("test/good/6.png",) and "4095 is white" in fault.message

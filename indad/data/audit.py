@@ -171,8 +171,8 @@ class _Examined:
         if self.levels:
             yield Finding("levels", in_words(self.levels), fault=False)
         for path, picture in self.pictures.items():
-            if picture.note:
-                yield self._fault("outside_levels", f"{self._name(path)} {picture.note}", path)
+            for note in picture.notes:
+                yield self._fault("odd_pixels", f"{self._name(path)} {note}", path)
 
     def _unreadable(self) -> Iterable[Finding]:
         for path, picture in self.pictures.items():

@@ -28,6 +28,7 @@ from .pixels import (
     deep_numbers,
     is_deep,
     open_photo,
+    pages_left_out,
     rgb_of,
     upright_rgb,
 )
@@ -105,8 +106,11 @@ def to_rgb(image: Image.Image, levels: Mapping | None = None,
            notes: list[str] | None = None) -> Image.Image:
     """Turn any Pillow picture upright and into RGB, see `pixels.upright_rgb`.
 
-    `levels` are those of a model, see levels.py; what does not fit them is said in `notes`.
+    `levels` are those of a model, see levels.py; `notes` get what does not fit them, and that
+    there are more pages.
     """
+    if notes is not None and (said := pages_left_out(image)):
+        notes.append(said)
     if levels is not None and notes is not None and is_deep(image):
         numbers, image = deep_numbers(image)
         notes += [note] if numbers is not None and (note := outside(numbers, levels)) else []

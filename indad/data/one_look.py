@@ -22,7 +22,7 @@ class Picture:
     format: str = ""
     digest: str = ""
     detail: np.ndarray | None = None
-    note: str = ""  # about its grey levels
+    notes: tuple[str, ...] = ()  # about its grey levels and pages
 
 
 def look(path: Path, levels: Levels) -> Picture:
@@ -36,4 +36,4 @@ def look(path: Path, levels: Levels) -> Picture:
         return Picture(error=str(error))
     return Picture(None, f"{upright.width}x{upright.height}", mode, kind or "",
                    hashlib.sha256(repr(upright.size).encode() + upright.tobytes()).hexdigest(),
-                   fine_detail(upright), "; ".join(notes))
+                   fine_detail(upright), tuple(notes))

@@ -38,6 +38,7 @@ def main(model: str, *photos: str) -> None:
             with open_photo(name) as photo:
                 if photo.width * photo.height > MOST_PIXELS:
                     raise ValueError(f"{photo.width} x {photo.height} pixels are too many")
+                more = pages_left_out(photo)
                 pixels = prepare(photo, about["preprocessing"])
         except Exception as error:  # there is hardly a type that no decoder raises
             print(f"{name}: cannot be read ({' '.join(str(error).split())})")
@@ -48,7 +49,8 @@ def main(model: str, *photos: str) -> None:
                                                       {"image": pixels[None]})
         y, x = divmod(int(heat.argmax()), heat.shape[1])
         print(f"{name}: {'defective' if defective else 'good'}, score {score:.6f} "
-              f"(limit {about['threshold']:.6f}), highest at row {y}, column {x}")
+              f"(limit {about['threshold']:.6f}), highest at row {y}, column {x}"
+              + (f"; it {more}" if more else ""))
 
 
 def prepare(photo: Image.Image, preprocessing: dict) -> np.ndarray:
@@ -72,6 +74,18 @@ def open_photo(file: str | Path) -> Image.Image:
     """The picture in a file, not yet decoded."""
     Image.init()
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def pages_left_out(photo: Image.Image) -> str | None:
+    """What is to be said of a file of several pages or frames, of which one is read."""
+    try:
+        pages = 1 if photo.format == "MPO" else getattr(photo, "n_frames", 1)
+    except Exception:  # the later ones are damaged
+        return "holds more pages, which are damaged; only the first is read"
+    if pages == 1:  # and a phone's MPO is one photo, with a preview of it
+        return None
+    which = "first" if photo.tell() == 0 else f"number {photo.tell() + 1}"
+    return f"holds {pages} pages or frames; only the {which} is read"
 
 
 def upright_rgb(photo: Image.Image, levels: Mapping) -> Image.Image:
@@ -140,6 +154,7 @@ def _low_bytes(photo: Any) -> np.ndarray:
     place = photo.fp.tell()
     photo.fp.seek(0)
     twin: Any = Image.open(io.BytesIO(photo.fp.read()), formats=[photo.format])
+    twin.seek(photo.tell())
     photo.fp.seek(place)
     grey = "LA;16" in str(twin.tile[0][3])  # has no other order; but its four bytes, as they lie
     twin.tile = [(*tile[:3], "RGBA" if grey else _in_other_order(tile[3])) for tile in twin.tile]
