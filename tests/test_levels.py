@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
@@ -127,6 +128,27 @@ def test_all_photos_have_one_say_and_8_bit_ones_none(tmp_path):
     assert levels_of([*eight, tmp_path / "16.png"]) == {"integers": (0, 1023)}
 
 
+def test_a_range_that_a_few_hot_pixels_made_is_told_of():
+    photos = [np.full((64, 64), 3000, np.uint16) for _ in range(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert levels_of(photos) == {"integers": (0, 4095)}
+        photos[2][5, 5] = 16000  # 14 bits: a quarter of the grey levels are left, which will do
+        assert levels_of(photos) == {"integers": (0, 16383)}
+    photos[2][5, 5] = 65535
+    with pytest.warns(PixelWarning, match="white is 65535 .16 bits., for the sake of few pixels: "
+                                          "999 of 1,000 are within 4095"):
+        assert levels_of(photos) == {"integers": (0, 65535)}
+
+
+def test_no_file_of_too_many_pixels_is_decoded_for_it(tmp_path, monkeypatch):
+    Image.new("I;16", (60, 50)).save(tmp_path / "a.png")
+    assert levels_of([tmp_path / "a.png"]) == {"integers": (0, 255)}
+    monkeypatch.setattr("indad.data.images.MOST_PIXELS", 2000)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert levels_of([tmp_path / "a.png"]) == {}
+
+
 def test_no_8_bit_photo_is_decoded_for_it(tmp_path, monkeypatch):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     Image.new("L", (9, 9)).save(tmp_path / "a.jpg")
@@ -221,7 +243,7 @@ def test_a_model_of_8_bit_photos_says_nothing_of_levels(tmp_path):
     (np.full((64, 64), 5000, np.uint16), "integers from 5000 to 5000, but the training photos say "
                                          "0 is black and 4095 is white"),
     (np.full((64, 64), -3, np.int32), "integers from -3 to -3"),
-    (Image.new("F", (64, 64), 0.5), "floats from 0.5 to 0.5, a kind that no training photo had")])
+    (Image.new("F", (64, 64), 0.5), "floats from 0.5 to 0.5, of which the model knows no white")])
 def test_a_photo_outside_the_range_is_warned_of_in_one_line(model, photo, words):
     with pytest.warns(PixelWarning) as caught:
         prediction = model.predict([np.zeros((64, 64), np.uint16), photo, photo])

@@ -68,13 +68,20 @@ def read_image(path: str | Path, levels: Mapping | None = None,
     Raises `InputError` that names the file when it is missing, truncated, not an image, or of more
     than `MOST_PIXELS`.
     """
+    with to_decode(path) as image:
+        return to_rgb(image, levels, notes)
+
+
+@contextmanager
+def to_decode(path: str | Path) -> Iterator[Image.Image]:
+    """The picture in a file, small enough to be decoded, when it is its turn; as `opened`."""
     with opened(path) as image:
         pixels = image.width * image.height
         if pixels > MOST_PIXELS:
             raise InputError(f"{path}: {image.width} x {image.height} pixels are too many; at most "
                              f"{MOST_PIXELS / 1e6:.0f} million are read: cut it or make it smaller")
         with _one_large_at_a_time if pixels > LARGE_PIXELS else nullcontext():
-            return to_rgb(image, levels, notes)
+            yield image
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

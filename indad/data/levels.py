@@ -27,10 +27,15 @@ def kind_of(numbers: np.ndarray) -> str:
     return "floats" if numbers.dtype.kind == "f" else "integers"
 
 
+def colours(numbers: np.ndarray) -> np.ndarray:
+    """Those of `(h, w)` or `(h, w, c)` without alpha."""
+    return numbers[..., :3] if numbers.ndim == 3 else numbers
+
+
 def extremes(numbers: np.ndarray) -> tuple[float, float] | None:
     """The lowest and highest of a photo's numbers, `(h, w)` or `(h, w, c)`, alpha and what is not
     finite left out; None if nothing is finite."""
-    seen = numbers[..., :3] if numbers.ndim == 3 else numbers
+    seen = colours(numbers)
     if seen.dtype.kind == "f":
         seen = seen[np.isfinite(seen)]
     return (float(seen.min()), float(seen.max())) if seen.size else None
@@ -65,7 +70,7 @@ def outside(numbers: np.ndarray, levels: Mapping) -> str | None:
         return "holds no finite number"
     held = f"holds {kind} from {found[0]:.6g} to {found[1]:.6g}"
     if kind not in levels:
-        return f"{held}, a kind that no training photo had: what is white in it is a guess"
+        return f"{held}, of which the model knows no white: what was taken is a guess"
     black, white = levels[kind]
     slack = (white - black) * SLACK * (kind == "floats")
     if black - slack <= found[0] and found[1] <= white + slack:

@@ -1,5 +1,6 @@
 """The levels that all photos to learn from have in common, see levels.py."""
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,14 +9,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, PixelWarning
 from .arrays import pixels_in
-from .images import opened, readers
-from .levels import Levels, decide, extremes, kind_of
+from .images import readers, to_decode
+from .levels import Levels, colours, decide, extremes, in_words, kind_of
 from .pixels import deep_numbers, is_deep
 from .sources import LazyItem
 
-Seen = tuple[str, float, float]  # kind, lowest, highest
+Seen = tuple[str, float, float, float]  # kind, lowest, highest, and what 999 of 1,000 are below
+FEW = 5  # times more than nearly all pixels need is a range that leaves them few grey levels
 
 
 def levels_of(sources: Sequence) -> Levels:
@@ -29,7 +31,16 @@ def levels_of(sources: Sequence) -> Levels:
     if lazy and look(lazy[0]) is None:
         sources = [source for source in sources if not isinstance(source, LazyItem)]
     with ThreadPoolExecutor(readers()) as pool:
-        return decide(seen for seen in pool.map(look, sources) if seen)
+        seen = [one for one in pool.map(look, sources) if one]
+    levels = decide((kind, low, high) for kind, low, high, _ in seen)
+    usual = decide((kind, low, bulk) for kind, low, _, bulk in seen)
+    for kind, (black, white) in levels.items():
+        if white > FEW * usual[kind][1]:
+            warnings.warn(f"{in_words({kind: (black, white)})}, for the sake of few pixels: 999 of "
+                          f"1,000 are within {usual[kind][1]:.6g}, and are left with few grey "
+                          "levels; if the others mean nothing, clip them", PixelWarning,
+                          stacklevel=2)
+    return levels
 
 
 def look(source: object) -> Seen | None:
@@ -39,7 +50,7 @@ def look(source: object) -> Seen | None:
         if isinstance(source, LazyItem):
             return look(source.picture())
         if isinstance(source, (str, Path)):
-            with opened(source) as image:
+            with to_decode(source) as image:
                 return look(image)
         if isinstance(source, Image.Image):
             return _told(deep_numbers(source)[0]) if is_deep(source) else None
@@ -54,4 +65,5 @@ def look(source: object) -> Seen | None:
 def _told(numbers: np.ndarray | None) -> Seen | None:
     if numbers is None or (found := extremes(numbers)) is None:
         return None
-    return kind_of(numbers), *found
+    few = colours(numbers)[::4, ::4]  # enough to know where most pixels are
+    return kind_of(numbers), *found, float(np.nanquantile(few, 0.999, method="lower"))
