@@ -63,6 +63,21 @@ def test_check_has_nothing_to_say_of_masks_that_fit(tmp_path, turn, mask_turn, d
     assert mask_faults(photos(tmp_path / "set", turn, mask_turn=mask_turn, drawn=drawn)) == []
 
 
+@pytest.mark.parametrize("turn", range(2, 9))
+@pytest.mark.parametrize("drawn", ["stored", "upright"])
+def test_where_sizes_do_not_tell_the_defect_does(tmp_path, turn, drawn):
+    """A square photo with a dark spot; the mask lies over it, or as it lay in the file."""
+    folder = photos(tmp_path / "set", turn, size=(64, 64))
+    file = folder / "test/dent/0.png"
+    stored = np.random.default_rng(1).integers(120, 200, (64, 64, 3), np.uint8)
+    stored[6:16, 40:54] = 30
+    Image.fromarray(stored).save(file, **exif(turn))
+    pixels = stored if drawn == "stored" else np.asarray(read_image(file))
+    mask = Image.fromarray((pixels[..., 0] < 60).astype(np.uint8) * 255)
+    mask.save(folder / "ground_truth/dent/0_mask.png")
+    assert len(mask_faults(folder)) == (drawn == "stored")
+
+
 def test_a_mask_of_the_stored_size_is_refused_by_the_name_of_exif(tmp_path):
     with pytest.raises(InputError, match="mask is 64x48, but its image is 48x64; EXIF turns the "
                                          "photo by 90 degrees"):
