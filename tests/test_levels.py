@@ -19,6 +19,7 @@ from indad.cli.commands import main
 from indad.data.audit import audit
 from indad.data.images import as_rgb, read_image
 from indad.data.levels import decide, usual_range
+from indad.data.pixels import eight_bits
 from indad.data.survey import levels_of
 from indad.errors import InputError, PixelWarning
 
@@ -288,3 +289,13 @@ def test_check_says_what_was_decided_and_which_photos_leave_it(twelve_bits, tmp_
     bright.write_bytes(png16(np.full((64, 64, 3), 5000)))
     (fault,) = [one for one in audit(tmp_path / "set").faults if one.kind == "odd_pixels"]
     assert fault.paths == ("test/good/6.png",) and "4095 is white" in fault.message
+
+
+def test_large_photos_are_read_as_small_ones():
+    """Of those, each of the 65,536 numbers is looked up."""
+    values = np.random.default_rng(0).integers(0, 2 ** 16, (300, 300), np.uint16)
+    for levels in ({}, {"integers": (0.0, 4095.0)}, {"integers": (-256.0, 16383.0)}):
+        found = eight_bits(values, levels)
+        np.testing.assert_array_equal(found[:20], eight_bits(values[:20], levels))
+        np.testing.assert_array_equal(found, eight_bits(values.astype(np.int32), levels))
+        np.testing.assert_array_equal(found, eight_bits(values.astype(">u2"), levels))
