@@ -114,22 +114,31 @@ def rgb_of(numbers: np.ndarray | None, photo: Image.Image, levels: Mapping) -> I
 def deep_numbers(photo: Image.Image) -> tuple[np.ndarray | None, Image.Image]:
     """The numbers of a photo of more than 8 bits, `(h, w)` or `(h, w, c)`, else None; the photo,
     upright."""
-    low = _low_bytes(photo) if is_deep(photo) and photo.mode[0] not in "IF" else None
-    tags = getattr(photo, "tag_v2", {})  # of a TIFF; Pillow takes its 32 bits for signed ones
-    unsigned = photo.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
-    photo = _upright(photo)
-    if low is not None:
-        return np.asarray(photo).astype(np.uint16) << 8 | low, photo
     if not is_deep(photo):
-        return None, photo
+        return None, _upright(photo)
+    taken = _taken_for_another(photo)
+    low = _low_bytes(photo) if photo.mode[0] not in "IFL" else None
+    photo = _upright(photo)
     numbers = np.asarray(photo)
-    return (numbers.view(np.uint32) if unsigned else numbers), photo
+    if low is not None:
+        return numbers.astype(np.uint16) << 8 | low, photo
+    return (numbers.view(taken) if taken else numbers), photo
 
 
 def is_deep(photo: Image.Image) -> bool:
-    """Does it hold more than 8 bits a channel? Of a file, this is known before it is decoded."""
-    return photo.mode[0] in "IF" or any(WIDE.search(str(tile[3]))
-                                        for tile in getattr(photo, "tile", ()))
+    """Does it hold other numbers than 0 to 255? Of a file, this is known before it is decoded."""
+    return photo.mode[0] in "IF" or _taken_for_another(photo) is not None or any(
+        WIDE.search(str(tile[3])) for tile in getattr(photo, "tile", ()))
+
+
+def _taken_for_another(photo: Image.Image) -> type | None:
+    """Of a TIFF, the type of numbers that Pillow reads as signed, or unsigned, by mistake."""
+    tags = getattr(photo, "tag_v2", {})
+    if photo.mode == "L" and tags.get(339) == (2,):
+        return np.int8
+    if photo.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,):
+        return np.uint32
+    return None
 
 
 def eight_bits(numbers: np.ndarray, levels: Mapping) -> np.ndarray:
