@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from .backbones.loading import load_backbone
 from .data.augmentation import augmented, views_per_image
 from .data.images import ImageTransform
+from .data.levels import Levels
+from .data.survey import levels_of
 from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
 from .engine.machine import pick_device
@@ -112,21 +114,26 @@ class PatchNetwork:
             return PATCH_FEATURES[self.patch_features](maps)
 
     def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
+                 levels: Levels | None = None,
                  progress: Progress | None = None) -> Iterator[PatchFeatures]:
         """Patch features batch by batch, while the next images are being read."""
-        return describe_images(sources, self.transform, self, batch_size=batch_size,
-                               strict=strict, what=what, progress=progress)
+        return describe_images(sources, self.transform, self, batch_size=batch_size, strict=strict,
+                               what=what, levels=levels, progress=progress)
 
     def extract(self, sources: Sequence, *, augmentation: str = "none", batch_size: int,
-                budget: int, strict: bool, progress: Progress | None = None) -> PatchFeatures:
+                budget: int, strict: bool, levels: Levels | None = None,
+                progress: Progress | None = None) -> PatchFeatures:
         """Patch features of all images as one table, in memory within `budget` bytes or in a file.
 
-        `augmentation` adds views of each image. Raises `InputError` for an unreadable image if
+        `augmentation` adds views of each image; `levels` as for `levels.outside`, which are taken
+        from these images if None. Raises `InputError` for an unreadable image if
         strict, and if none can be read.
         """
         views = views_per_image(augmentation)
+        levels = levels_of(sources) if levels is None else levels
         parts = self.describe(augmented(list(sources), augmentation), batch_size=batch_size,
-                              strict=strict, what="extracting features", progress=progress)
+                              strict=strict, what="extracting features", levels=levels,
+                              progress=progress)
         return gather(parts, len(sources) * views, budget, views)
 
 

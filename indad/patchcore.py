@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
 from .data.arguments import PATH, kind, maybe, takes
+from .data.levels import Levels, check_same
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
 from .engine.machine import as_array
@@ -71,7 +72,7 @@ class PatchCore(Parameters):
     calibration_peaks_ = _learned("calibration_peaks")
     grid_, size_, images_, views_ = map(_learned, ("grid", "size", "images", "views"))
     given_, fitted_on_, files_ = map(_learned, ("given", "fitted_on", "files"))
-    fingerprint_, examples_ = _learned("fingerprint"), _learned("examples")
+    fingerprint_, examples_, levels_ = map(_learned, ("fingerprint", "examples", "levels"))
     selected_from_, skipped_, timings_ = map(_learned, ("selected_from", "skipped", "timings"))
     extractor_, transform_, device_ = map(_of_network, ("extractor", "transform", "device"))
 
@@ -143,25 +144,29 @@ class PatchCore(Parameters):
         """
         fitted, began = self.check_fitted(), time.perf_counter()
         training = training_set(X, groups=groups)
-        features = each_once(training, self._extractor(strict, progress), learned_digests(fitted))
+        extract = self._extractor(strict, progress, levels=fitted.levels)
+        features = each_once(training, extract, learned_digests(fitted))
         if len(features):  # not nothing but copies
             self.fitted_ = grow(fitted, features, self.options, training=training,
                                 progress=progress, extract_s=time.perf_counter() - began)
         return self
 
-    def extract(self, X: object, *, training: bool = False, strict: bool = True,
-                progress: Progress | None = None) -> PatchFeatures:
+    def extract(self, X: object, *, training: bool = False, levels: Levels | None = None,
+                strict: bool = True, progress: Progress | None = None) -> PatchFeatures:
         """Patch features of images, as `fit_features` and `predict_features` take them.
 
-        They depend on `presets.EXTRACTION_OPTIONS` only: one extraction serves every coreset, score
-        and seed. `training` adds the views of `augmentation`. Raises what `fit` raises.
+        They depend on `presets.EXTRACTION_OPTIONS` and `levels` (the model's, or of these images if
+        they train) only. `training` adds the views of `augmentation`. Raises what `fit` raises.
         """
-        return self._extractor(strict, progress, training)(as_list(X))
+        if levels is None and not training and self.__sklearn_is_fitted__():
+            levels = self.fitted_.levels
+        return self._extractor(strict, progress, training, levels)(as_list(X))
 
-    def _extractor(self, strict: bool, progress: Progress | None,
-                   training: bool = True) -> Callable[[list], PatchFeatures]:
+    def _extractor(self, strict: bool, progress: Progress | None, training: bool = True,
+                   levels: Levels | None = None) -> Callable[[list], PatchFeatures]:
         return partial(
             self.prepare().extract, augmentation=self.augmentation if training else "none",
+            levels=levels,
             batch_size=self.batch_size, budget=memory_budget(self.memory_budget), strict=strict,
             progress=progress)
 
@@ -192,14 +197,15 @@ class PatchCore(Parameters):
         """
         fitted, network = self.check_fitted(), self.prepare()
         parts = network.describe(as_list(X), batch_size=self.batch_size, strict=strict,
-                                 what="scoring", progress=progress)
+                                 what="scoring", levels=fitted.levels, progress=progress)
         yield from self._scored(fitted, parts)
 
     @takes(features=kind(PatchFeatures, "what extract returned"))
     @torch.inference_mode()
     def predict_features(self, features: PatchFeatures) -> Prediction:
         """Score images whose features were extracted before, by a model with the same options."""
-        prediction = joined(self._scored(self.check_fitted(), features.split(self.batch_size)))
+        check_same(features.levels, (fitted := self.check_fitted()).levels)
+        prediction = joined(self._scored(fitted, features.split(self.batch_size)))
         return replace(prediction, skipped=features.skipped)
 
     def _scored(self, fitted: Fitted, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
@@ -209,7 +215,7 @@ class PatchCore(Parameters):
                   if len(part) else none) for part in parts)
         for part, (scores, maps) in one_behind(begun):
             yield Prediction(as_array(scores), as_array(maps), part.placements, part.indices,
-                             self.transform_, part.skipped)
+                             self.transform_, part.skipped, part.notes)
 
     def score(self, rows: Tensor, index: Index, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from indad import PatchCore
 from indad.calibration import conformal_threshold
 from indad.cli.commands import main
 from indad.data.images import ImageTransform, read_image
-from indad.deploy import export
+from indad.deploy import export, onnx_predict
 from indad.deploy.export import Graph, export_onnx, run_onnx
-from indad.deploy.onnx_predict import prepare
+from indad.deploy.onnx_predict import open_photo, prepare
 from indad.engine.batches import load_batches
 from indad.engine.search import MemoryIndex
 from indad.errors import InputError
@@ -221,6 +222,94 @@ def test_the_example_prepares_photos_as_the_package_does(options, photos):
     for photo in photos:
         assert np.array_equal(prepare(Image.open(photo), about),
                               transform.pixels(read_image(photo)))
+
+
+def picture_of_mode(mode: str) -> Image.Image:
+    """12 x 20 random pixels; those of more than 8 bits stay below 4,096, or 1."""
+    generator, size = np.random.default_rng(0), (20, 12)
+    if mode == "F":
+        return Image.fromarray(generator.random((12, 20)).astype(np.float32))
+    if mode[0] == "I":
+        kind = {"I": "<i4", "I;16B": ">u2"}.get(mode, "<u2")
+        return Image.frombytes(mode, size, generator.integers(0, 4096, 240).astype(kind).tobytes())
+    if mode in ("1", "P"):
+        return Image.fromarray(generator.integers(0, 256, (12, 20), np.uint8)).convert(mode)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    return Image.frombytes(mode, size, generator.integers(0, 256, 240 * bands, np.uint8).tobytes())
+
+
+MODES = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB",
+         "HSV", "I", "F", "I;16", "I;16B", "I;16L")
+
+
+@pytest.mark.parametrize("format", ["BMP", "PNG", "JPEG", "TIFF", "WEBP", "GIF", "PPM",
+                                    "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("levels", [{}, {"integers": (0, 4095)}, {"floats": (-1, 2)}], ids=str)
+def test_the_example_reads_every_mode_that_pillow_writes_as_the_package_does(
+        tmp_path, format, levels):
+    """Upright or not, by the levels of a model or without; unreadable for both or for neither."""
+    transform, written = ImageTransform(resize=(12, 20)), 0
+    about = json.loads(json.dumps(dict(resize=transform.resize, crop=None, levels=levels)))
+    for mode, turn in product(MODES, (1, 6)):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        file = tmp_path / f"{mode} {turn}"
+        try:
+            picture_of_mode(mode).save(file, format, exif=exif)
+        except (OSError, KeyError, ValueError, AttributeError):
+            continue
+        written += 1
+        try:
+            wanted = transform.pixels(read_image(file, levels))
+        except InputError as error:
+            wanted = str(error)
+        try:
+            found = prepare(open_photo(file), about)
+        except Exception as error:
+            assert isinstance(wanted, str) and str(error) in wanted, (mode, turn)
+            assert mode == "LAB"  # Pillow has no way from there to RGB
+            continue
+        assert np.array_equal(found, wanted), (mode, turn)
+    assert written >= 6
+
+
+def test_the_example_has_the_package_s_way_to_read_to_the_letter():
+    ours = (REPOSITORY / "indad/data/pixels.py").read_text(encoding="utf-8")
+    example = (REPOSITORY / "indad/deploy/onnx_predict.py").read_text(encoding="utf-8")
+    for begin, end in (("# What Pillow may", "def open_photo"), ("def open_photo", None)):
+        part = ours[ours.index(begin):ours.index(end) if end else None].strip()
+        assert part in example
+
+
+@pytest.mark.slow
+def test_the_example_goes_on_after_what_it_cannot_read(exported, photos, tmp_path, capsys):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "cut.png").write_bytes(photos[0].read_bytes()[:200])
+    (tmp_path / "text.jpg").write_text("no photo\n")
+    Image.new("1", (8000, 8000)).save(tmp_path / "large.png")
+    bad = [tmp_path / name for name in ("empty.png", "cut.png", "text.jpg", "large.png", "none")]
+    onnx_predict.main(str(exported), *map(str, [*bad, photos[0], tmp_path, photos[1]]))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1].split()[0] for line in lines] == [
+        *["cannot"] * 5, "good,", "cannot", "good,"]
+    for line, file in zip(lines, bad, strict=False):
+        assert line.startswith(f"{file}: cannot be read (") and line.endswith(")")
+
+
+@pytest.mark.slow
+def test_the_example_reads_deep_photos_by_the_model_s_levels(tmp_path, capsys):
+    """12 bits in 16: read otherwise, all of them were nearly black, and flagged."""
+    files = []
+    for number, picture in enumerate(pictures()):
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(picture[..., 0].astype(np.uint16) * 16).save(files[-1])
+    model = PatchCore(resize=64, coreset_ratio=0.3, device="cpu").fit(files[:5])
+    assert model.levels_ == {"integers": (0, 4095)}
+    export_onnx(model, tmp_path / "a.onnx")
+    onnx_predict.main(str(tmp_path / "a.onnx"), *map(str, files))
+    scores = [float(line.split("score ")[1].split()[0])
+              for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(scores, model.predict(files).scores, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def test_damaged_files_stop_nothing():
 def test_a_crash_is_found_and_told(monkeypatch, tmp_path):
     original = fuzz.batches.as_rgb
 
-    def broken(source):
+    def broken(source, *reading):
         if str(source).endswith("7.png"):
             raise RuntimeError("a decoder went wrong")
         return original(source)

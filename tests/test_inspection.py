@@ -307,7 +307,7 @@ def test_a_model_without_a_threshold_still_scores(photos, tmp_path):
 
 
 def test_a_photo_that_goes_away_meanwhile_is_told(model, photos, tmp_path, monkeypatch):
-    def gone(path):
+    def gone(path, levels):
         raise InputError(f"{path}: no such image")
 
     monkeypatch.setattr(inspection, "read_image", gone)

@@ -91,6 +91,7 @@ def _run(options: argparse.Namespace) -> int:
                 progress=bars.of(category), shared=model,
                 on_plan=partial(_note_plan, bars, category))
             bars.close()
+            _note_levels(bars, category, result.record.get("levels"))
             model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
             decisions.append(result.record["decision"])
@@ -110,6 +111,13 @@ def _run(options: argparse.Namespace) -> int:
 
 def _note_plan(bars: Bars, category: str, plan: "FitPlan") -> None:
     bars.note(f"{category}: {plan}")
+
+
+def _note_levels(bars: Bars, name: str, levels: dict | None) -> None:
+    from ..data.levels import in_words
+
+    if levels:
+        bars.note(f"{name}: {in_words(levels)}")
 
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
@@ -201,6 +209,7 @@ def _fit(options: argparse.Namespace) -> int:
         bars.note(f"{options.folder}: {model.plan(photos)}")
         tell_near_copies(photos)
         model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
+        _note_levels(bars, options.folder, model.levels_)
     model.save(options.output)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
           f"{len(model.memory_bank_):,} patches")

@@ -4,7 +4,6 @@ What it finds are faults that change a result without any error: a test image th
 a mask of another picture, a photo that no program reads.
 """
 
-import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -17,13 +16,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError, Progress
+from ..errors import Progress
 from .arguments import CALLED, PATH, TEXT, maybe, takes
 from .audit_masks import lost_masks, mask_faults
 from .datasets import list_categories, read_category
-from .images import IMAGE_SUFFIXES, opened, read_image, readers
+from .images import IMAGE_SUFFIXES, readers
 from .layouts import Item, remarks_of
-from .near_duplicates import alike, fine_detail
+from .levels import in_words
+from .near_duplicates import alike
+from .one_look import Picture, look
+from .survey import levels_of
 
 FEW = 10  # training images below which a note is due
 RARE = 0.1  # a size or mode that fewer images have is an oddity; more, and the set is just mixed
@@ -123,30 +125,6 @@ def audit(folder: str | Path, category: str | None = None, *,
     return Audit(root, groups, findings)
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """What one look at an image file tells."""
-
-    error: str | None = None
-    size: str = ""
-    mode: str = ""
-    format: str = ""
-    digest: str = ""
-    detail: np.ndarray | None = None
-
-
-def _look(path: Path) -> _Picture:
-    try:
-        with opened(path) as image:
-            mode, kind = image.mode, image.format
-        upright = read_image(path)
-    except InputError as error:
-        return _Picture(error=str(error))
-    return _Picture(None, f"{upright.width}x{upright.height}", mode, kind or "",
-                    hashlib.sha256(repr(upright.size).encode() + upright.tobytes()).hexdigest(),
-                    fine_detail(upright))
-
-
 class _Examined:
     """All files of a category, opened; and one method for each kind of fault."""
 
@@ -155,9 +133,10 @@ class _Examined:
         self.train, self.test, self.root, self.layout = train, test, root, layout
         self.category, self.items = category, [*train, *test]
         self.remarks = remarks_of(root, layout, category, self.items)
-        self.pictures: dict[Path, _Picture] = {}
+        self.pictures: dict[Path, Picture] = {}
+        self.levels = levels_of(train)
         with ThreadPoolExecutor(readers()) as pool:
-            looks = pool.map(_look, [item.path for item in self.items])
+            looks = pool.map(partial(look, levels=self.levels), [i.path for i in self.items])
             for done, (item, picture) in enumerate(zip(self.items, looks, strict=True), start=1):
                 self.pictures[item.path] = picture
                 if tell:
@@ -173,7 +152,7 @@ class _Examined:
                 for (split, kind), items in rows.items()]
 
     def findings(self) -> list[Finding]:
-        return [*self._notes(), *self._unreadable(), *self._odd_ones("size"),
+        return [*self._notes(), *self._levels(), *self._unreadable(), *self._odd_ones("size"),
                 *self._odd_ones("mode"), *self._blank(), *self._copies(), *self._masks(),
                 *self._ignored(), *self._names(), *self._remarks()]
 
@@ -190,6 +169,13 @@ class _Examined:
             found = self._counts(self.items, what)
             if len(found) > 1 and not list(self._odd_ones(what)):
                 yield Finding(f"mixed_{what}s", f"images of {len(found)} {what}s", fault=False)
+
+    def _levels(self) -> Iterable[Finding]:
+        if self.levels:
+            yield Finding("levels", in_words(self.levels), fault=False)
+        for path, picture in self.pictures.items():
+            for note in picture.notes:
+                yield self._fault("odd_pixels", f"{self._name(path)} {note}", path)
 
     def _unreadable(self) -> Iterable[Finding]:
         for path, picture in self.pictures.items():

@@ -11,6 +11,7 @@ from .folders import images_in
 from .layouts import Item, masks_of_good
 from .left_out import Remark
 from .masks import mask_levels
+from .orientation import turned_apart
 
 MOST = 0.5  # a mask that marks more of its image than this was probably drawn the other way round
 
@@ -33,9 +34,12 @@ def mask_faults(test: Sequence[Item], layout: str, sizes: Mapping[Path, str],
             marked = float((levels > item.mask_above).mean())
             drawn |= marked > 0
             size, expected = f"{levels.shape[1]}x{levels.shape[0]}", sizes[item.path]
+            turned = turned_apart(item.path, mask)
             if expected and size != expected:
-                yield ("mask_size", f"{name(mask)} is {size}, its image {expected}", mask,
-                       item.path)
+                yield ("mask_size", f"{name(mask)} is {size}, its image {expected}"
+                       + (f": {turned}" if turned else ""), mask, item.path)
+            elif turned:
+                yield "mask_turned", f"{name(mask)}: {turned}", mask, item.path
             # MTD's rims are blurred and VisA's values number the defect types, by design; and a
             # defect of MTD may be as large as its tile.
             greys = len(np.unique(levels))

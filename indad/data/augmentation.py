@@ -6,7 +6,7 @@ parts that nobody photographed. They help where parts lie at any angle, and hurt
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +99,11 @@ class View:
     number: int
 
     def as_rgb(self) -> Image.Image:
+        return self.read_by(None, None)
+
+    def read_by(self, levels: Mapping | None, notes: list[str] | None) -> Image.Image:
         """What is drawn at random depends on the picture and the number, on no seed of a run."""
-        image = as_rgb(self.source)
+        image = as_rgb(self.source, levels, notes if self.number == 0 else None)
         if self.number == 0:
             return image
         generator = np.random.default_rng([zlib.crc32(image.tobytes()), self.number])

@@ -21,6 +21,7 @@ from .files import in_units
 from .images import digest_of, image_size
 from .layouts import READERS, Item, categories_in, drawing, layout_of, remarks_of
 from .left_out import tell
+from .orientation import turned_apart
 from .synthetic import categories as synthetic
 
 SPLITS = ("paper", "grouped")
@@ -326,5 +327,6 @@ def _check_masks(items: list[Item]) -> None:
             except InputError:
                 continue  # what is unreadable is reported where it is read
             if mask_size != size:
-                raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, "
-                                 f"but its image is {size[1]}x{size[0]}; make them equal")
+                turned = turned_apart(item.path, mask_path)
+                raise InputError(f"{mask_path}: the mask is {mask_size[1]}x{mask_size[0]}, but its "
+                                 f"image is {size[1]}x{size[0]}; {turned or 'make them equal'}")

@@ -7,7 +7,7 @@ but do not (bilinear here, bicubic there) is the commonest bug of PatchCore impl
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,20 +17,25 @@ from threading import Lock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, first_line
+from .arrays import to_rgb_array
+from .levels import outside
+from .pixels import (
+    MOST_PIXELS,
+    ORIENTATION,
+    deep_numbers,
+    is_deep,
+    open_photo,
+    pages_left_out,
+    rgb_of,
+    upright_rgb,
+)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-# What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
-# the file to another program.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-ORIENTATION = 0x0112  # EXIF's number for how a camera was held; 1 is upright
 MOST_READERS = 32  # more of them would wait for Python's lock
-MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 LARGE_PIXELS = 2 ** 24
 _one_large_at_a_time = Lock()  # or each reader would hold as much
 
@@ -56,25 +61,35 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return count or 1
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Read a file as an upright 8-bit RGB picture, whatever its mode.
+def read_image(path: str | Path, levels: Mapping | None = None,
+               notes: list[str] | None = None) -> Image.Image:
+    """Read a file as an upright 8-bit RGB picture, whatever its mode; see `to_rgb`.
 
     Raises `InputError` that names the file when it is missing, truncated, not an image, or of more
     than `MOST_PIXELS`.
     """
+    with to_decode(path) as image:
+        return to_rgb(image, levels, notes)
+
+
+@contextmanager
+def to_decode(path: str | Path) -> Iterator[Image.Image]:
+    """The picture in a file, small enough to be decoded, when it is its turn; as `opened`."""
     with opened(path) as image:
         pixels = image.width * image.height
         if pixels > MOST_PIXELS:
             raise InputError(f"{path}: {image.width} x {image.height} pixels are too many; at most "
                              f"{MOST_PIXELS / 1e6:.0f} million are read: cut it or make it smaller")
         with _one_large_at_a_time if pixels > LARGE_PIXELS else nullcontext():
-            return to_rgb(image)
+            yield image
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width of a picture once it is upright, from the file's header alone."""
     with opened(path) as image:
         width, height = image.size
+        if tags := getattr(image, "tag_v2", None):  # of a TIFF, whose size Pillow has turned
+            width, height = tags[256], tags[257]
         turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)  # EXIF says: on its side
     return (width, height) if turned else (height, width)
 
@@ -83,7 +98,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 def opened(path: str | Path) -> Iterator[Image.Image]:
     """The picture in a file, not yet decoded; whatever goes wrong inside is an `InputError`."""
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with open_photo(path) as image:
             yield image
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
@@ -94,69 +109,49 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
         raise InputError(f"{path}: not a readable image ({reason})") from error
 
 
-@lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+def to_rgb(image: Image.Image, levels: Mapping | None = None,
+           notes: list[str] | None = None) -> Image.Image:
+    """Turn any Pillow picture upright and into RGB, see `pixels.upright_rgb`.
 
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any Pillow picture upright and into RGB without losing what a person sees in it.
-
-    16-bit pixels are scaled (Pillow's own conversion clips them to white), palettes are looked
-    up, and transparent pixels, whose colour is arbitrary, are laid over white. A picture that is
-    all this already comes back as it is: a copy of a large one takes as long as to decode a JPEG.
+    `levels` are those of a model, see levels.py; `notes` get what does not fit them, and that
+    there are more pages.
     """
-    image.load()
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        if image.mode != "F":  # the integer modes hold 16-bit data; a table needs no more memory
-            table = _to_uint8(np.arange(65536) / 65535)
-            return Image.fromarray(table[np.clip(values, 0, 65535)], "L").convert("RGB")
-        values = np.nan_to_num(values)
-        # Float TIFFs come as [0, 1] or as grey levels.
-        full = 1.0 if values.max(initial=0) <= 1 else 255.0
-        return Image.fromarray(_to_uint8(values.astype(np.float64) / full), "L").convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    if notes is not None and (said := pages_left_out(image)):
+        notes.append(said)
+    if levels is not None and notes is not None and is_deep(image):
+        numbers, image = deep_numbers(image)
+        notes += [note] if numbers is not None and (note := outside(numbers, levels)) else []
+        return rgb_of(numbers, image, levels)
+    return upright_rgb(image, levels or {})
 
 
-def _to_uint8(fractions: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(fractions, 0, 1) * 255).astype(np.uint8)
-
-
-def as_rgb(source: object) -> Image.Image:
+def as_rgb(source: object, levels: Mapping | None = None,
+           notes: list[str] | None = None) -> Image.Image:
     """Accept what people have in hand: a path, a Pillow picture, an array, a tensor or an item.
 
-    Arrays are `(h, w)` or `(h, w, 3)`, tensors `(3, h, w)`; integers count to 255 (`uint16` to
-    65535), floats from 0 to 1. Anything with a `path` is read from there; what has an `as_rgb()` of
-    its own (a view, see augmentation.py) is asked for it.
+    Arrays and tensors are read by `arrays.picture_of`. Anything with a `path` is read from there;
+    what has an `as_rgb()` of its own is asked for it, or, as a view (see augmentation.py) passes
+    them on, `read_by(levels, notes)`, which are as for `to_rgb`.
     """
     source = getattr(source, "path", source)
+    if hasattr(source, "read_by"):
+        return source.read_by(levels, notes)
     if hasattr(source, "as_rgb"):
         return source.as_rgb()
     if isinstance(source, (str, Path)):
-        return read_image(source)
+        return read_image(source, levels, notes)
     if isinstance(source, Image.Image):
-        return to_rgb(source)
-    if isinstance(source, torch.Tensor):
-        source = source.detach().cpu().numpy()
-        source = source.transpose(1, 2, 0) if source.ndim == 3 else source
-    if isinstance(source, np.ndarray) and source.ndim in (2, 3):
-        if source.ndim == 3 and source.shape[2] == 1:
-            source = source[..., 0]
-        if source.ndim == 2 or source.shape[2] in (3, 4):
-            full = {"u2": 65535.0}.get(source.dtype.str[1:], 255.0)
-            full = 1.0 if source.dtype.kind in "fb" else full
-            return to_rgb(Image.fromarray(_to_uint8(source / full)))
-    shape = getattr(source, "shape", None)
-    raise InputError(f"cannot read an image from {type(source).__name__}"
-                     + (f" of shape {tuple(shape)}" if shape is not None else "")
-                     + "; give a path, a PIL image, an (h, w, 3) array or a (3, h, w) tensor")
+        if 0 in source.size:
+            raise InputError(f"an image of {source.width} x {source.height} pixels shows nothing")
+        try:
+            return to_rgb(source, levels, notes)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read an image of mode {source.mode} "
+                             f"({first_line(error)})") from error
+    if isinstance(source, (np.ndarray, torch.Tensor)):
+        return to_rgb_array(source, levels, notes)
+    raise InputError(f"cannot read an image from {type(source).__name__}; give a path, a PIL "
+                     "image, an (h, w, 3) array or a (3, h, w) tensor")
 
 
 def path_of(source: object) -> str | None:

@@ -5,7 +5,7 @@ A list of sources is cheap: each is a path, a picture or an array, or reads itse
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,13 +147,19 @@ class LazyItem:
         self.dataset, self.index, self.lock = dataset, index, lock
 
     def as_rgb(self) -> Image.Image:
+        return self.read_by(None, None)
+
+    def read_by(self, levels: Mapping | None, notes: list[str] | None) -> Image.Image:
+        return as_rgb(self.picture(), levels, notes)
+
+    def picture(self) -> object:
         try:
             with self.lock:
                 item = self.dataset[self.index]
         except Exception as error:  # whatever a dataset of somebody's raises
             raise InputError(f"item {self.index} of the {type(self.dataset).__name__} cannot be "
                              f"read ({first_line(error)})") from error
-        return as_rgb(_picture_in(item))
+        return _picture_in(item)
 
 
 def _lazy_items(dataset: Any, order: Iterable) -> list[LazyItem]:

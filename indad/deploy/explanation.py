@@ -81,7 +81,7 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
              "of")
     file = model.files_[match.train_image] if model.files_ else None
     try:
-        partner = read_image(file) if file else None
+        partner = read_image(file, model.levels_) if file else None
     except InputError:
         partner = None
     if file is None or partner is None:

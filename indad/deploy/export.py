@@ -127,9 +127,11 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
             "false_alarm_rate": rate, "bank_precision": bank_precision, "pixels": pixels,
             "dynamic_size": dynamic_size, "size": model.size_,
             "preprocessing": asdict(model.transform_) | {
-                "steps": "RGB; resize (h, w), bilinear and antialiased as Pillow does it, to both "
-                         "numbers, or the shortest side to the one number if a crop follows; crop "
-                         "from the middle; mean and std are applied inside"},
+                "levels": model.levels_,  # (black, white) of photos of more than 8 bits
+                "steps": "upright; RGB, over white; resize (h, w), bilinear and antialiased as "
+                         "Pillow does it, to both numbers, or the shortest side to the one number "
+                         "if a crop follows; crop from the middle; mean and std are applied "
+                         "inside"},
             "backbone": model.options["backbone"], "image_score": model.options["image_score"]})
         models = [model, *([_of_another_size(model)] if dynamic_size else ())]
         differences = [_compare(one, partial, sources, threshold, pixels) for one in models]
@@ -233,7 +235,8 @@ def _compare(model: PatchCore, file: Path, sources: list, threshold: float,
              kind: str) -> tuple[float, float, int]:
     """The differences of `Parity`."""
     wanted = model.predict(sources)
-    pixels = np.stack([model.transform_.pixels(as_rgb(source)) for source in sources])
+    pixels = np.stack([model.transform_.pixels(as_rgb(source, model.levels_))
+                       for source in sources])
     if kind == "float32":
         pixels = pixels.astype(np.float32) / 255
     scores, maps, verdicts = run_onnx(file, pixels)

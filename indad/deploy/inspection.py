@@ -202,14 +202,14 @@ class _Notes:
             self.rows.append({"image": self.names[index], "score": None, "verdict": "unreadable",
                               "reason": self.unreadable[-1]})
         limit, level = self.decision["threshold"], self.decision["map_threshold"]
-        ranks = [None] * len(part.scores)
+        ranks, notes = [None] * len(part.scores), dict(part.notes)
         if self.decision["calibrated_on"]:
             ranks = conformal_rank(self.model.calibration_scores_, part.scores).tolist()
         for position, (index, score) in enumerate(zip(part.indices, part.scores.tolist(),
                                                       strict=True)):
             name, found = self.names[index], verdict(score, limit)
             row = {"image": name, "score": score, "threshold": limit, "verdict": found,
-                   "rank": ranks[position]}
+                   "rank": ranks[position], "reason": notes.get(index)}
             drawn = self.overlays == "all" or (self.overlays, found) == ("flagged", "defective")
             # Laid over a photo, a map only gets lower: one that stays below has no regions there.
             high = level is not None and part.model_maps[position].max() > level
@@ -234,7 +234,7 @@ class _Notes:
                                         level or float(photo_map.max()))
         stem = self._free(name)
         try:
-            photo = read_image(self.photos[name])
+            photo = read_image(self.photos[name], self.model.levels_)
             save_picture(overlay(photo, photo_map, scale=self.scale,
                                  title=title(name, score, limit), outline_above=level),
                          self.folder / f"{stem}.png")

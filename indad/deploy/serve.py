@@ -150,23 +150,24 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
         try:
             data = request.get_data(cache=False)
             with one_at_a_time:
-                return jsonify(judge(model, decode(data, model)))
+                notes: list[str] = []
+                return jsonify(judge(model, decode(data, model, notes)) | {"notes": notes})
         finally:
             room.release()
 
     return app
 
 
-def decode(data: bytes, model: PatchCore) -> Image.Image:
+def decode(data: bytes, model: PatchCore, notes: list[str] | None = None) -> Image.Image:
     """The bytes of an image file -> an upright RGB picture; raises `InputError`, before it decodes
-    if the picture would be too large, also once it is resized for the model."""
+    if the picture would be too large, also once it is resized for the model. `notes` get what is to
+    be said of its pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of a damaged file, on the terminal
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image.size, model.transform_)
-                image.load()
-                return to_rgb(image)
+                return to_rgb(image, model.levels_, notes)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError:

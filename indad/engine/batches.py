@@ -6,32 +6,34 @@ to a GPU would carry, and normalising is nothing there (`ImageTransform.normaliz
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import ImageTransform, Placement, as_rgb, readers
+from ..data.images import ImageTransform, Placement, as_rgb, path_of, readers
 from ..errors import InputError
 
 BATCHES_AHEAD = 2
 
-# Position, pixels (h, w, 3) and where they lie in the photo; or position, what is wrong, and None.
-Sample = tuple[int, np.ndarray, Placement] | tuple[int, str, None]
+# Position, pixels (h, w, 3), where they lie in the photo, and what is to be said of it; or
+# position, what is wrong, None, and nothing.
+Sample = tuple[int, np.ndarray, Placement, list[str]] | tuple[int, str, None, list[str]]
 
 
 def load_batches(sources: Sequence, transform: ImageTransform, *, batch_size: int,
-                 strict: bool) -> Iterator["Batch"]:
+                 strict: bool, levels: Mapping | None = None) -> Iterator["Batch"]:
     """Read, transform and batch `sources` in order; see `images.as_rgb` for what a source may be.
 
     The next batches are read while the caller works on this one: in threads, as decoding and
     resizing let go of Python's lock, and threads need no copies and no start-up. An unreadable
-    image raises its `InputError` if `strict`, and else is listed in its batch.
+    image raises its `InputError` if `strict`, and else is listed in its batch. `levels` are those
+    of the model, see data/levels.py; a photo that they do not fit is noted in its batch.
     """
-    reader = ImageReader(sources, transform, strict)
+    reader = ImageReader(sources, transform, strict, levels)
     threads = readers()
     pool = ThreadPoolExecutor(threads)
     most = max(BATCHES_AHEAD, math.ceil(2 * threads / batch_size))  # or small ones leave some idle
@@ -54,6 +56,7 @@ class Batch:
     indices: list[int]
     placements: list[Placement]
     skipped: list[tuple[int, str]]
+    notes: list[tuple[int, str]] = field(default_factory=list)  # of images that were read
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,27 +66,31 @@ class Batch:
 class ImageReader:
     """Reads and transforms one image; an unreadable one becomes its error message."""
 
-    def __init__(self, sources: Sequence, transform: ImageTransform, strict: bool):
+    def __init__(self, sources: Sequence, transform: ImageTransform, strict: bool,
+                 levels: Mapping | None = None):
         self.sources, self.transform, self.strict = sources, transform, strict
+        self.levels = levels
 
     def read(self, index: int) -> Sample:
+        notes: list[str] = []
         try:
-            image = as_rgb(self.sources[index])
+            image = as_rgb(self.sources[index], self.levels, notes)
         except InputError as error:
             if self.strict:
                 raise
-            return index, str(error), None
+            return index, str(error), None, []
         placement = self.transform.placement((image.height, image.width))
-        return index, self.transform.pixels(image), placement
+        name = path_of(self.sources[index]) or f"image {index}"
+        return index, self.transform.pixels(image), placement, [f"{name}: {n}" for n in notes]
 
 
 def collate(samples: list[Sample]) -> Batch:
     read = [sample for sample in samples if sample[2] is not None]
     skipped = [sample[:2] for sample in samples if sample[2] is None]
-    pixels = (torch.from_numpy(np.stack([pixels for _, pixels, _ in read])) if read else
+    pixels = (torch.from_numpy(np.stack([pixels for _, pixels, _, _ in read])) if read else
               torch.empty(0))
-    return Batch(pixels, [index for index, _, _ in read], [placement for _, _, placement in read],
-                 skipped)
+    return Batch(pixels, [index for index, *_ in read], [placement for _, _, placement, _ in read],
+                 skipped, [(index, note) for index, _, _, notes in read for note in notes])
 
 
 def to_device(pixels: Tensor, device: torch.device) -> Tensor:

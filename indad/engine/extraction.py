@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..data.arguments import CALLED, FLAG, maybe, takes
 from ..data.images import ImageTransform, Placement
-from ..errors import InputError, Progress
+from ..data.levels import Levels
+from ..errors import InputError, InputWarning, Progress
 from .batches import load_batches
 from .memory import feature_store
 
@@ -27,6 +28,8 @@ class PatchFeatures:
         indices: positions in the source of the images that could be read, n of them.
         skipped: (position, reason) of those that could not.
         views: so many neighbouring images are views of one, see augmentation.py.
+        levels: that they were read by, see data/levels.py.
+        notes: (position, what is to be said) of images that the levels do not fit.
     """
 
     rows: Tensor
@@ -36,6 +39,8 @@ class PatchFeatures:
     indices: list[int]
     skipped: list[tuple[int, str]] = field(default_factory=list)
     views: int = 1
+    levels: Levels = field(default_factory=dict)
+    notes: list[tuple[int, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -63,7 +68,7 @@ class PatchFeatures:
             rows[place * per_image:][:per_image] = self.rows[image * per_image:][:per_image]
         placements = [one for i in images for one in self.placements[i * self.views:][:self.views]]
         return PatchFeatures(rows, self.grid, self.size, placements, list(range(len(placements))),
-                             views=self.views)
+                             views=self.views, levels=self.levels)
 
     def pick(self, labels: Sequence | None) -> list | None:
         """Of labels for all images of the source, those of the images that could be read."""
@@ -76,31 +81,40 @@ class PatchFeatures:
         for first in range(0, len(self), count):
             rows = self.rows[first * self.patches:(first + count) * self.patches]
             yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
-                                self.indices[first:first + count])
+                                self.indices[first:first + count], levels=self.levels)
 
 
 @takes(strict=FLAG, progress=maybe(CALLED))
 def describe_images(sources: Sequence, transform: ImageTransform,
                     describe: Callable[[Tensor], Tensor], *, batch_size: int, strict: bool,
-                    what: str, progress: Progress | None = None) -> Iterator[PatchFeatures]:
+                    what: str, levels: Levels | None = None,
+                    progress: Progress | None = None) -> Iterator[PatchFeatures]:
     """Patch features batch by batch, while the next images are being read.
 
     Args:
         describe: pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`.
         what: that is going on, for `progress`.
+        levels: of the model; images that they do not fit are warned of, once for all.
     """
-    done, describe = 0, InHalves(describe)
-    for batch in load_batches(sources, transform, batch_size=batch_size, strict=strict):
+    done, describe, levels = 0, InHalves(describe), levels or {}
+    notes: list[tuple[int, str]] = []
+    for batch in load_batches(sources, transform, batch_size=batch_size, strict=strict,
+                              levels=levels):
         part = PatchFeatures(torch.empty(0), (0, 0), (0, 0), [], [], batch.skipped)
         if batch.indices:
             found = describe(batch.pixels)  # (b, d, gh, gw)
             rows = found.permute(0, 2, 3, 1).flatten(0, 2)  # as `features.as_rows`
             part = PatchFeatures(rows, (found.shape[2], found.shape[3]), batch.size,
-                                 batch.placements, batch.indices, batch.skipped)
+                                 batch.placements, batch.indices, batch.skipped,
+                                 levels=levels, notes=batch.notes)
+        notes += batch.notes
         yield part
         done += len(batch.indices) + len(batch.skipped)
         if progress:
             progress(what, done, len(sources))
+    if notes:
+        also = f" (and {len(notes) - 1} more such images)" if len(notes) > 1 else ""
+        warnings.warn(notes[0][1] + also, InputWarning, stacklevel=2)
 
 
 class InHalves:
@@ -155,6 +169,8 @@ def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int =
                 whole = PatchFeatures(rows, part.grid, part.size, [], [], views=views)
             whole.rows[filled:filled + len(part.rows)] = part.rows
             filled += len(part.rows)
+            whole.levels = part.levels
+            whole.notes += part.notes
             whole.placements += part.placements
             whole.indices += part.indices
     if whole is None:

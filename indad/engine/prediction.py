@@ -24,6 +24,7 @@ class Prediction:
         indices: positions in the source of the images that could be read.
         transform: what took the photos there; it takes their masks there too.
         skipped: (position, reason) of those that could not.
+        notes: (position, what is to be said) of those whose pixels leave the model's levels.
     """
 
     scores: np.ndarray
@@ -32,6 +33,7 @@ class Prediction:
     indices: list[int]
     transform: ImageTransform
     skipped: list[tuple[int, str]] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -56,7 +58,7 @@ def joined(parts: Iterable[Prediction]) -> Prediction:
     return Prediction(np.concatenate([part.scores for part in parts]),
                       np.concatenate([part.model_maps for part in parts]),
                       [one for part in parts for one in part.placements], indices,
-                      parts[0].transform, skipped)
+                      parts[0].transform, skipped, [one for part in parts for one in part.notes])
 
 
 def one_behind(batches: Iterable[T]) -> Iterator[T]:

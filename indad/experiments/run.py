@@ -37,6 +37,7 @@ from ..data.files import (
 from ..data.images import read_image
 from ..data.layouts import Item
 from ..data.left_out import tell
+from ..data.orientation import masks_in_doubt
 from ..deploy.explanation import explain_features, why_picture
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
@@ -99,7 +100,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     if record:
         return RunResult(folder, record)
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
-                for leftover in clear_interrupted(folder)]
+                for leftover in clear_interrupted(folder)] + masks_in_doubt(test)
 
     tell_near_copies(train, test, train.groups)
     model.prepare(shared=shared)
@@ -184,6 +185,8 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
         "config": config, "environment": environment(model.device_), "data_fingerprint": data,
         "credit": credit(train.dataset),  # of the photos in overlays and explanations
     }
+    if model.levels_:
+        record["levels"] = model.levels_  # of photos of more than 8 bits
     with complete_folder(folder) as partial:
         write_json(partial / "metrics.json", record)
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
@@ -237,7 +240,7 @@ def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model:
     for done, position in enumerate(chosen):
         item, score = test[prediction.indices[position]], float(prediction.scores[position])
         picture = overlay(
-            read_image(item.path), prediction.maps[position], scale=scale,
+            read_image(item.path, model.levels_), prediction.maps[position], scale=scale,
             title=title(f"{item.defect_type}/{item.path.stem}", score, threshold),
             outline_above=level, mask=item.mask() if item.label else None)
         name = f"{item.defect_type}_{item.path.stem}.png"
@@ -253,7 +256,8 @@ def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model:
         features = model.extract(list(flagged.values()))
         for number, (name, item) in enumerate(flagged.items()):
             save_picture(why_picture(
-                model, read_image(item.path), explain_features(model, features, number),
+                model, read_image(item.path, model.levels_),
+                explain_features(model, features, number),
                 f"{item.defect_type}/{item.path.stem}"), explanations / name)
 
 

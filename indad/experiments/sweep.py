@@ -26,6 +26,7 @@ from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import check_writable
 from ..data.images import Placement
 from ..data.layouts import Item
+from ..data.levels import Levels
 from ..engine.extraction import PatchFeatures
 from ..engine.memory import memory_budget
 from ..errors import InputError
@@ -145,7 +146,8 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
     model = waiting[0][0].plan.model()
     model.prepare()
     trained = _table(model, [train for train, _ in sets.values()], state, training=True)
-    tested = _table(model, [test for _, test in sets.values()], state, training=False)
+    tested = _table(model, [test for _, test in sets.values()], state, training=False,
+                    levels=trained.features.levels)
     # The largest coreset first: the smaller ones of the same selection are its first picks.
     waiting.sort(key=lambda one: one[0].model.options["coreset_ratio"])
     while waiting:
@@ -226,13 +228,16 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
               timings=timings)
 
 
-def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training: bool) -> _Table:
+def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training: bool,
+           levels: Levels | None = None) -> _Table:
     """Features of all images of some sets: from the sweep's folder, or extracted and left there."""
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
-    file = state / f"features-{_hash([_extraction(model), training, fingerprint(*sets)])}.pt"
+    made_of = [_extraction(model), training, fingerprint(*sets), *([levels] if levels else ())]
+    file = state / f"features-{_hash(made_of)}.pt"
     if not file.exists():
         began = time.perf_counter()
-        features = model.extract(list(items.values()), training=training, strict=False)
+        features = model.extract(list(items.values()), training=training, levels=levels,
+                                 strict=False)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
         numbers = [astuple(placement) for placement in features.placements]
         _save(file, {**vars(features), "placements": numbers, "seconds": seconds})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..calibration import decide
+from ..data.levels import Levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Fitted:
         reserve: `(r, d)` patches kept beside the bank for `update`, and `reserve_indices` `(r,)`.
         selected_from: "float32", or "float16" if the features were above the memory budget.
         skipped: (position, reason) of images that could not be read, of the last call.
+        levels: of photos of more than 8 bits, that later ones are read by, see data/levels.py.
         examples: some of the images, for an export's check; `timings` in seconds.
     """
 
@@ -54,6 +56,7 @@ class Fitted:
     selected_from: str
     digests: list[str] | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
+    levels: Levels = field(default_factory=dict)
     examples: list = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 

@@ -25,6 +25,7 @@ from ..data.files import (
     sha256_of,
     write_text,
 )
+from ..data.levels import levels_in
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
 from ..presets import Parameters, check_options
@@ -119,7 +120,9 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
         "backbone": {"tags": [find_backbone(name).tag for name in options["backbone"].split("+")],
                      "weights_sha256": weights_digest(network.extractor),
                      "checkpoint_sha256": checkpoint and sha256_of(Path(checkpoint))},
-        "transform": asdict(network.transform),
+        # With levels, versions that know of none refuse the model instead of reading photos wrong.
+        "transform": asdict(network.transform) | ({"levels": fitted.levels} if fitted.levels
+                                                  else {}),
         "grid": list(fitted.grid), "size": list(fitted.size), "views": fitted.views,
         "training": {"images": fitted.images, "fitted_on": _unless_all(fitted.fitted_on),
                      "skipped": len(fitted.skipped), "given": fitted.given,
@@ -190,7 +193,8 @@ def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
                          f"those of {source} ({found[:12]}...); give the same as weights, or fit "
                          "again")
     transform = json.loads(json.dumps(asdict(network.transform)))
-    if transform != record["transform"]:
+    if transform != {name: value for name, value in record["transform"].items()
+                     if name != "levels"}:
         raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
                          f"this version prepares them as {transform}; fit again")
     shape = list(network(torch.zeros(1, *record["size"], 3, dtype=torch.uint8)).shape[1:])
@@ -230,7 +234,8 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         calibration_peaks=tensors["good_peaks"].numpy(),
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
         views=record["views"], fitted_on=fitted_on, given=given, files=files,
-        fingerprint=fingerprint, digests=digests, selected_from=training["selected_from"])
+        fingerprint=fingerprint, digests=digests, selected_from=training["selected_from"],
+        levels=levels_in(record["transform"], folder / RECORD))
 
 
 def _unless_all(positions: list[int]) -> list[int] | None:

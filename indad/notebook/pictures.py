@@ -82,7 +82,7 @@ def browse(images: ImageSet, prediction: Prediction, *, threshold: float | None 
 def match_figure(match: Match, item: Item, train: ImageSet, model: PatchCore) -> "Figure":
     """A patch of an image, and the training patch that the bank holds nearest to it."""
     partner = train[match.train_image]
-    photo, remembered = read_image(item.path), read_image(partner.path)
+    photo, remembered = (read_image(one.path, model.levels_) for one in (item, partner))
     figure, axes = canvas(4, size=2.6)
     panel(axes[0, 0], photo, f"{item.defect_type}/{item.path.stem}")
     mark_box(axes[0, 0], match.box)

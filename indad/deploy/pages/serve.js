@@ -82,7 +82,7 @@ const fill = ({ name, card, answer }) => {
     + `${short(patch.distance)} from the nearest patch that is remembered`],
   ["nearest to it", `training image ${patch.train_image + 1}`
     + (patch.train_place ? `, row ${patch.train_place[0] + 1}, column ${patch.train_place[1] + 1}` : ", in a turned or mirrored view")],
-  ["outlined", ""], ["photo", `${answer.size.join(" × ")} pixels`]];
+  ["outlined", ""], ["photo", [`${answer.size.join(" × ")} pixels`, ...answer.notes].join("; ")]];
   const list = card.querySelector(".facts");
   for (const [what, words] of facts) {
     const value = make("dd", words);

@@ -1,0 +1,139 @@
+"""From what an image file holds to the RGB picture that a person sees in it.
+
+It needs numpy and Pillow only: deploy/onnx_predict.py, which people copy, has these functions to
+the letter, and a test holds the two together.
+"""
+
+import io
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
+# the file to another program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
+ORIENTATION = 0x0112  # EXIF's number for how a camera was held; 1 is upright
+WIDE = re.compile(r"(?<!a);16([BLN])\b")  # so Pillow calls 16 bits a channel; it keeps 8 of them
+OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def open_photo(file: str | Path) -> Image.Image:
+    """The picture in a file, not yet decoded."""
+    Image.init()
+    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def pages_left_out(photo: Image.Image) -> str | None:
+    """What is to be said of a file of several pages or frames, of which one is read."""
+    try:
+        pages = 1 if photo.format == "MPO" else getattr(photo, "n_frames", 1)
+    except Exception:  # the later ones are damaged
+        return "holds more pages, which are damaged; only the first is read"
+    if pages == 1:  # and a phone's MPO is one photo, with a preview of it
+        return None
+    which = "first" if photo.tell() == 0 else f"number {photo.tell() + 1}"
+    return f"holds {pages} pages or frames; only the {which} is read"
+
+
+def upright_rgb(photo: Image.Image, levels: Mapping) -> Image.Image:
+    """Any Pillow picture, upright and in RGB, without losing what a person sees in it.
+
+    Pixels of more than 8 bits are scaled by `levels` (Pillow clips them to white), palettes are
+    looked up, and transparent pixels, whose colour is arbitrary, are laid over white. A picture
+    that is all this already comes back as it is: a copy takes as long as to decode a JPEG.
+    """
+    return rgb_of(*deep_numbers(photo), levels)
+
+
+def rgb_of(numbers: np.ndarray | None, photo: Image.Image, levels: Mapping) -> Image.Image:
+    """The same of what `deep_numbers` gives."""
+    if numbers is not None:
+        mode = photo.mode if numbers.ndim == 3 else "L"
+        photo = Image.frombytes(mode, photo.size, eight_bits(numbers, levels).tobytes())
+    if photo.mode == "La":
+        photo = photo.convert("LA")
+    if photo.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in photo.info:
+        photo = photo.convert("RGBA")
+        photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+    return photo if photo.mode == "RGB" else photo.convert("RGB")
+
+
+def deep_numbers(photo: Image.Image) -> tuple[np.ndarray | None, Image.Image]:
+    """The numbers of a photo of more than 8 bits, `(h, w)` or `(h, w, c)`, else None; the photo,
+    upright."""
+    if not is_deep(photo):
+        return None, _upright(photo)
+    taken = _taken_for_another(photo)
+    low = _low_bytes(photo) if photo.mode[0] not in "IFL" else None
+    photo = _upright(photo)
+    numbers = np.asarray(photo)
+    if low is not None:
+        return numbers.astype(np.uint16) << 8 | low, photo
+    return (numbers.view(taken) if taken else numbers), photo
+
+
+def is_deep(photo: Image.Image) -> bool:
+    """Does it hold other numbers than 0 to 255? Of a file, this is known before it is decoded."""
+    return photo.mode[0] in "IF" or _taken_for_another(photo) is not None or any(
+        WIDE.search(str(tile[3])) for tile in getattr(photo, "tile", ()))
+
+
+def _taken_for_another(photo: Image.Image) -> type | None:
+    """Of a TIFF, the type of numbers that Pillow reads as signed, or unsigned, by mistake."""
+    tags = getattr(photo, "tag_v2", {})
+    if photo.mode == "L" and tags.get(339) == (2,):
+        return np.int8
+    if photo.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,):
+        return np.uint32
+    return None
+
+
+def eight_bits(numbers: np.ndarray, levels: Mapping) -> np.ndarray:
+    """Numbers -> uint8: what `levels` has for whole numbers or for floats as (black, white).
+
+    Of what it has nothing for, 65535 is white if they are whole, else 1, or 255 if they go above 1.
+    """
+    if numbers.dtype.kind == "u" and numbers.itemsize == 2 and numbers.size > 2 ** 16:
+        every = np.arange(2 ** 16, dtype=np.uint16).reshape(256, 256)
+        return eight_bits(every, levels).ravel()[numbers]  # sooner
+    if numbers.dtype.kind == "f":
+        above = numbers.max(initial=0, where=np.isfinite(numbers)) > 1
+        black, white = levels.get("floats") or (0, 255 if above else 1)
+    else:
+        black, white = levels.get("integers") or (0, 65535)
+    found = np.empty(numbers.shape, np.uint8)
+    for row, eight in zip(numbers, found, strict=True):  # rows, or it would take 24 bytes a pixel
+        fractions = np.clip((row.astype(np.float64) - black) / (white - black), 0, 1)
+        eight[...] = np.rint(np.nan_to_num(fractions) * 255)
+    return found
+
+
+def _low_bytes(photo: Any) -> np.ndarray:
+    """What Pillow leaves out of 16-bit colours: it comes in the other byte order."""
+    place = photo.fp.tell()
+    photo.fp.seek(0)
+    twin: Any = Image.open(io.BytesIO(photo.fp.read()), formats=[photo.format])
+    twin.seek(photo.tell())
+    photo.fp.seek(place)
+    grey = "LA;16" in str(twin.tile[0][3])  # has no other order; but its four bytes, as they lie
+    twin.tile = [(*tile[:3], "RGBA" if grey else _in_other_order(tile[3])) for tile in twin.tile]
+    low = np.asarray(_upright(twin))
+    return low[..., [1, 1, 1, 3]] if grey else low
+
+
+def _in_other_order(name: str | tuple) -> str | tuple:
+    if isinstance(name, tuple):
+        return (_in_other_order(name[0]), *name[1:])
+    return WIDE.sub(lambda found: ";16" + OTHER[found[1]], name)
+
+
+def _upright(photo: Image.Image) -> Image.Image:
+    photo.load()
+    turned = photo.getexif().get(ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(photo) if turned else photo
