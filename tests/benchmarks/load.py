@@ -114,7 +114,8 @@ def load(server: Server, photos: list[tuple[bytes, float]], *, clients: int, slo
     p50, p99 = np.percentile(seconds, [50, 99])
     return {"clients": clients, "slow_clients": slow, "seconds": duration,
             "answers": len(seconds), "lost": len(lost), "reasons": sorted(set(lost)),
-            "per_second": len(seconds) / duration, "p50_s": p50, "p99_s": p99, "max_s": max(seconds),
+            "per_second": len(seconds) / duration,
+            "p50_s": p50, "p99_s": p99, "max_s": max(seconds),
             "slow_cut_off": len(cut_off), "mb_before": before, "mb_after": half,
             "mb_peak": server.megabytes("VmHWM")}
 
