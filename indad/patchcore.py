@@ -172,6 +172,7 @@ class PatchCore(Parameters):
         """Score images: whatever `fit` takes; of a folder, all images in it and below.
 
         An array made of the prediction is its `scores`, so that loops of scikit-learn work.
+        A forked process computes with one thread, see `engine.machine.let_forks_compute`.
         """
         return joined(self.stream(X, strict=strict, progress=progress))
 
