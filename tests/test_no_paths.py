@@ -37,8 +37,9 @@ def test_an_exported_file_keeps_no_source_lines(tmp_path):
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
 
 
-def test_a_run_its_report_a_model_and_predictions_hold_no_path(drawn, tmp_path, monkeypatch, capsys):
-    """The data set is given by its whole path, as far as commands keep no way back to it."""
+@pytest.mark.slow
+def test_a_run_its_report_a_model_and_predictions_hold_no_path(drawn, tmp_path, monkeypatch):
+    """All is given by whole paths but the photos of `fit`, which a model remembers as given."""
     assert main(["run", "--dataset", str(drawn), "--category", "tiles", "--resize", "64",
                  "--output", str(tmp_path / "runs")]) == 0
     assert main(["report", str(tmp_path / "runs")]) == 0
@@ -47,6 +48,8 @@ def test_a_run_its_report_a_model_and_predictions_hold_no_path(drawn, tmp_path, 
     assert main(["fit", "tiles/train/good", "--resize", "64", "--output",
                  str(tmp_path / "model")]) == 0
     assert paths_in(tmp_path / "model") == []
+    (tmp_path / "broken.png").write_bytes(b"no picture")
     assert main(["predict", str(tmp_path / "model"), str(drawn / "tiles" / "test"),
+                 str(tmp_path / "broken.png"),
                  "--output", str(tmp_path / "found")]) == 0
     assert paths_in(tmp_path / "found") == []
