@@ -24,7 +24,7 @@ from .data.levels import Levels
 from .data.survey import levels_of
 from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
-from .engine.machine import pick_device
+from .engine.machine import let_forks_compute, pick_device
 from .engine.precision import AUTOCAST, products
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
 from .engine.scaling import layer_scales
@@ -139,6 +139,7 @@ class PatchNetwork:
 
 def load_network(options: Mapping[str, Any]) -> PatchNetwork:
     """The network that the options of a `PatchCore` name; raises what `load_backbone` raises."""
+    let_forks_compute()
     device = pick_device(options["device"])
     extractor, transform = load_backbone(
         options["backbone"], layers=options["layers"], weights=options["weights"],

@@ -179,7 +179,8 @@ class PatchCore(Parameters):
                 progress: Progress | None = None) -> Prediction:
         """Score images: whatever `fit` takes; of a folder, all images in it and below.
 
-        An array made of it is its `scores`, so that loops of scikit-learn work.
+        An array made of it is its `scores`, so that loops of scikit-learn work. A forked process
+        computes with one thread, see `engine.machine.let_forks_compute`.
         """
         return joined(self.stream(X, strict=strict, progress=progress))
 

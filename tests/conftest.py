@@ -13,7 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-HERE = ("", "localhost", "127.0.0.1", "::1", None)
+HERE = ("", "localhost", "127.0.0.1", "0.0.0.0", "::1", None)
 
 
 @pytest.fixture(autouse=True)

@@ -346,7 +346,7 @@ def test_the_command(saved, photos, tmp_path, capsys):
     assert len(out) == 1
     assert out[0].startswith("6 images: 2 flagged, 0 unreadable; threshold ")
     assert out[0].endswith(f"results: {tmp_path / 'out'}")
-    assert json.loads((tmp_path / "out" / RECORD).read_text())["model"] == str(saved)
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["model"] == saved.name
     (tmp_path / "bad.png").write_bytes(b"")
     for more, message in (([tmp_path / "bad.png"], "none of 1 images can be read"),
                           ([tmp_path / "bad.png", photos / "new", "--strict"], "bad.png: not a"),

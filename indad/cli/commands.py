@@ -283,10 +283,10 @@ def _export(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from ..deploy.serve import HOST, check_flask, listen, serve
+    from ..deploy.serve import HOST, check_packages, listen, serve
     from ..patchcore import PatchCore
 
-    check_flask()
+    check_packages()
     with listen(options.port) as listener:
         model = PatchCore.load(options.model, weights=options.weights, device=options.device)
         print(f"http://{HOST}:{listener.getsockname()[1]}/ judges images with {options.model}; "

@@ -12,6 +12,7 @@ import logging
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,10 +198,24 @@ def _write(graph: Graph, file: Path, dtype: torch.dtype, dynamic_size: bool,
         raise InputError(f"torch {torch.__version__} fixes what should be free in the shape of the "
                          "input of this model in ONNX; export it with other patch_features"
                          + " or without dynamic_size" * dynamic_size)
+    _strip(content)
     content.producer_name, content.producer_version = "indad", __version__
     onnx.helper.set_model_props(content, {"indad": json.dumps(metadata)})
     onnx.checker.check_model(content)
     onnx.save(content, file)
+
+
+def _strip(message: Any) -> None:
+    """Take from a model what the exporter notes of each node: its source lines and their files.
+
+    They say where this machine keeps what, and no runtime reads them.
+    """
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip(part)
 
 
 def _check_sources(model: PatchCore, images: object) -> tuple[list, str]:

@@ -128,7 +128,10 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
             "counts": {"images": len(photos), "unreadable": len(notes.unreadable),
                        "flagged": sum(row["verdict"] == "defective" for row in notes.rows)},
             **decision, "false_alarm_rate": rate, "calibration": model.options["calibration"],
-            "model": str(model_name), "config": dict(model.options),
+            # Names, not the way to them: the folder may be handed on.
+            "model": Path(str(model_name)).name,
+            "config": {name: Path(str(value)).name if name == "weights" and value else value
+                       for name, value in model.options.items()},
             "environment": environment(model.device_),
             "credit": credits_of(model.files_ or ())}  # of the remembered photos in the pictures
         write_scores(partial / SCORES, notes.rows, COLUMNS)
@@ -197,10 +200,12 @@ class _Notes:
     def add(self, part: Prediction) -> None:
         """Write down one batch, and draw what is to be drawn of it."""
         for index, reason in part.skipped:
+            name = self.names[index]
             self.unreadable.append(_printable(reason))
-            self.regions[self.names[index]] = None
-            self.rows.append({"image": self.names[index], "score": None, "verdict": "unreadable",
-                              "reason": self.unreadable[-1]})
+            self.regions[name] = None
+            self.rows.append({
+                "image": name, "score": None, "verdict": "unreadable",
+                "reason": self.unreadable[-1].replace(_printable(str(self.photos[name])), name)})
         limit, level = self.decision["threshold"], self.decision["map_threshold"]
         ranks, notes = [None] * len(part.scores), dict(part.notes)
         if self.decision["calibrated_on"]:

@@ -23,6 +23,7 @@ from ..data.catalog import credits_of
 from ..data.images import ImageTransform, to_photo, to_rgb
 from ..errors import InputError
 from ..patchcore import PatchCore
+from .bench_server import answer_until_stopped
 from .explanation import explain, why_picture
 from .pictures import ColourScale, heat
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 HOST = "127.0.0.1"
+PACKAGES = ("flask", "waitress")
 PAGES = Path(__file__).with_name("pages")
 MAX_BYTES, MAX_PIXELS = 32 << 20, 40_000_000  # of one image; 16-bit ones take 1 GB while read
 WAITING = 4  # images at once in memory; they are judged one after the other
@@ -48,10 +50,11 @@ HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
 
 
-def check_flask() -> None:
-    """Raise `InputError` where the one package that only this needs is missing."""
-    if find_spec("flask") is None:
-        raise InputError("serve needs Flask; pip install flask")
+def check_packages() -> None:
+    """Raise `InputError` where a package is missing that only this needs."""
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise InputError(f"serve needs {' and '.join(missing)}; run: pip install "
+                         f"{' '.join(missing)}")
 
 
 def listen(port: int) -> socket.socket:
@@ -72,32 +75,13 @@ def listen(port: int) -> socket.socket:
 
 def serve(model: PatchCore, listener: socket.socket, name: str) -> None:
     """Answer until Ctrl-C."""
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Quiet(WSGIRequestHandler):
-        timeout = 60  # seconds without a byte
-
-        def log(self, *arguments: object) -> None:
-            pass
-
-        def version_string(self) -> str:
-            return "indad"
-
-    port = listener.getsockname()[1]
-    server = make_server(HOST, port, make_app(model, name, port), threaded=True,
-                         request_handler=Quiet, fd=listener.fileno())
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
-        listener.close()
+    app = make_app(model, name, listener.getsockname()[1])
+    answer_until_stopped(app, listener, threads=WAITING, largest=MAX_BYTES + (1 << 20))
 
 
 def make_app(model: PatchCore, name: str, port: int) -> "Flask":
     """The Flask application: a page, what the model is, and `POST /judge` for an image's bytes."""
-    check_flask()
+    check_packages()
     from flask import Flask, Response, abort, jsonify, request
     from werkzeug.exceptions import HTTPException
 
@@ -109,7 +93,9 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
 
     @app.before_request
     def only_from_here() -> None:
-        if request.host not in hosts:
+        # As servers name what the client asked for: "http://elsewhere/" is for a proxy to answer.
+        asked = request.environ.get("REQUEST_URI", "/")
+        if request.host not in hosts or not asked.startswith("/"):
             abort(403, "this server answers to 127.0.0.1 and localhost only")
         if request.method not in ("GET", "HEAD") and request.headers.get("Origin") not in {
                 f"http://{host}" for host in hosts}:
@@ -145,10 +131,10 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
             abort(411, "say how many bytes the image has")
         if request.content_length > MAX_BYTES:
             abort(413, f"the file is larger than {MAX_BYTES >> 20} MB")
+        data = request.get_data(cache=False)  # all of it, before it takes anybody's place
         if not room.acquire(blocking=False):
             abort(503, f"{WAITING} images are being judged; try again in a moment")
         try:
-            data = request.get_data(cache=False)
             with one_at_a_time:
                 notes: list[str] = []
                 return jsonify(judge(model, decode(data, model, notes)) | {"notes": notes})

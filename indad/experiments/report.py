@@ -9,6 +9,7 @@ browser by their hashes: whatever a file name holds, nothing else runs, and noth
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..data.images import read_image
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
-from .report_runs import Run, outcome, overlays_of, read_runs, scores_of
+from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
 from .tables import aggregate, compare_with_published, overall, published_for, varied
 
 PAGES = Path(__file__).with_name("pages")
@@ -52,7 +53,7 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> tuple[
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise InputError(f"{output}: not a place for a file; give a name like report.html in a "
                          "folder that exists")
-    write_text(output, page(runs, left_out))
+    write_text(output, page(runs, [text.replace(f"{folder}{os.sep}", "") for text in left_out]))
     return output, left_out
 
 
@@ -222,10 +223,15 @@ def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:
     for picture in waiting:
         why = picture.file.parents[1] / "explanations" / picture.file.name
         try:
-            drawn = replace(picture, jpeg=_jpeg(picture.file, TITLE_BAR),
-                            why=_jpeg(why) if why.is_file() else b"")
+            check_own(picture.run.folder, picture.file)
+            drawn = replace(picture, jpeg=_jpeg(picture.file, TITLE_BAR))
+            if why.exists() or why.is_symlink():
+                check_own(picture.run.folder, why)
+                drawn = replace(drawn, why=_jpeg(why))
         except InputError as error:
-            picture.run.notes.append(f"Left out: {error}")
+            # Only what lies below the results is of interest elsewhere.
+            text = str(error).replace(f"{picture.run.folder}{os.sep}", "")
+            picture.run.notes.append(f"Left out: {text}")
             continue
         room -= len(drawn.jpeg) + len(drawn.why)
         if room < 0:

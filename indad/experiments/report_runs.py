@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..metrics import image_metrics
 from .records import METRICS, read_record, read_scores, summary_row
 from .tables import label, varied
@@ -51,8 +51,10 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         name = file.parent.absolute().name if name == "." else name
         try:
             runs.append(_read_run(file.parent, name))
-        except InputError as error:
+        except (InputError, OSError) as error:
             left_out.append(str(error))
+        except Exception as error:  # whatever a record holds, the others are told
+            left_out.append(f"{file}: not the record of a run ({first_line(error)[:200]})")
     if not runs:
         raise InputError(left_out[0] if left_out else
                          f"{folder}: no results there: no metrics.json of a run, up to three "
@@ -72,6 +74,9 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
 
 def _read_run(folder: Path, name: str) -> Run:
     """One run, checked so far as the page relies on it; raises `InputError`."""
+    for own in ("metrics.json", "scores.csv"):
+        if (folder / own).exists() or (folder / own).is_symlink():
+            check_own(folder, folder / own)
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder / 'metrics.json'}: not the record of a run; cut short?")
@@ -96,6 +101,9 @@ def _read_run(folder: Path, name: str) -> Run:
         run.notes.append("There is no scores.csv in its folder, so no curves and no names.")
         return run
     run.rows = read_scores(folder)
+    if not all(math.isfinite(one["score"]) and one["label"] in (0, 1) for one in run.rows):
+        raise InputError(f"{folder / 'scores.csv'}: a score is no number, or a label neither 0 nor "
+                         "1")
     found = image_metrics(*scores_of(run.rows)) if run.rows else {}
     differ = [metric for metric, value in found.items() if value != record["metrics"][metric]
               and abs((value or 0) - (record["metrics"][metric] or 0)) > 1e-9]
@@ -103,6 +111,17 @@ def _read_run(folder: Path, name: str) -> Run:
         raise InputError(f"{folder / 'scores.csv'}: not of the run in metrics.json beside it, as "
                          f"{differ[0] if differ else 'the number of images'} differs")
     return run
+
+
+def check_own(folder: Path, file: Path) -> None:
+    """Raise `InputError` unless a file is one of a run's own.
+
+    A link could lead to any picture of the disk, which would then be in a page that is handed on,
+    and a pipe would keep whoever opens it.
+    """
+    own = file.is_file() and not file.is_symlink()
+    if not own or not file.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{file}: a link, or no plain file, in the folder of a run")
 
 
 def scores_of(rows: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
 from ...errors import InputError, Progress
@@ -25,17 +25,22 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 LONGEST_WAIT = 60  # seconds, whatever a server asks for
+LARGEST = 100 << 30  # bytes, where nobody says how many there are
+MOST_REDIRECTS = 10
+ORIGIN = ("url", "sha256", "etag", "modified", "length")
 FULL = "free some space and run again: what has arrived is kept"
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to put up with a server: seconds, bytes a second, and tries in a row for nothing."""
+    """How long to put up with a server: seconds, bytes a second, tries in a row for nothing, and
+    requests in all."""
 
     connect: float = 10.0
     silence: float = 30.0
     slowest: float = 1024.0  # average over `silence`: a trickle is as good as dead
     tries: int = 5
+    requests: int = 200
     backoff: float = 1.0  # before the second try; doubles with each further one
 
 
@@ -58,7 +63,8 @@ def fetch(urls: Sequence[str], file: Path, *, sha256: str | None = None, size: i
 
     Args:
         urls: http, https or Google Drive addresses of the same file, tried in turn.
-        sha256: if known, nothing else gets the name `file`.
+        sha256: if known, nothing else gets the name `file`. If not, what was begun is continued
+            only while the server's length and validator (ETag, or Last-Modified) stay the same.
         size: bytes, if known: an address that has another size is left at once.
         progress: called with (what, bytes done, bytes in all or 0).
         note: called with a line for people when an address fails.
@@ -106,25 +112,34 @@ def _fetch_from(url: str, part: Path, sha256: str | None, size: int | None, pati
 def _from_http(url: str, part: Path, sha256: str | None, size: int | None, patience: Patience,
                progress: Progress | None) -> bool:
     """Try until the file is whole; True if it builds on what an earlier session left."""
-    from requests import RequestException
+    from requests import RequestException, TooManyRedirects
     from urllib3.exceptions import HTTPError
 
-    resumed, failures = _already(part, url, sha256) > 0, 0
-    while True:
-        before = _size(part)
+    farthest, failures = _already(part, url, sha256), 0
+    resumed = farthest > 0
+    for _ in range(patience.requests):
         try:
             _transfer(url, part, sha256, size, patience, progress)
             return resumed
+        except InputError:
+            raise
+        except TooManyRedirects:
+            raise Refused("it sends on and on, to other addresses") from None
+        except ValueError as error:  # what requests, urllib3 and Python say of absurd addresses
+            raise Refused("not an address of a file") from error
         except (Broken, RequestException, HTTPError) as error:
             reason = _reason(error, patience)
-            if isinstance(error, ValueError) or "no such host" in reason:
+            if "no such host" in reason:
                 raise Refused(reason) from error
-            # A try that brought bytes was not for nothing: resuming can go on for long.
-            failures = 1 if _size(part) > before else failures + 1
+            # A try that brought bytes was not for nothing; but those that came before count once.
+            arrived = _size(part)
+            failures = 1 if arrived > farthest else failures + 1
+            farthest = max(farthest, arrived)
             if failures >= patience.tries:
                 raise Refused(f"{reason}, {failures} times in a row") from error
             wait = max(getattr(error, "wait", 0), patience.backoff * 2 ** (failures - 1))
             time.sleep(min(wait, LONGEST_WAIT))
+    raise Refused(f"not whole after {patience.requests} requests")
 
 
 def _transfer(url: str, part: Path, sha256: str | None, size: int | None, patience: Patience,
@@ -137,28 +152,53 @@ def _transfer(url: str, part: Path, sha256: str | None, size: int | None, patien
         return
     # Compression in transit would make byte offsets meaningless.
     headers = {"Accept-Encoding": "identity", "User-Agent": "indad"}
+    origin = _read_origin(part)
     if have:
         headers["Range"] = f"bytes={have}-"
-        origin = _read_origin(part)
-        if origin["url"] == url and origin["etag"]:
-            headers["If-Range"] = origin["etag"]  # another file by now comes whole, as a 200
-    with requests.get(url, headers=headers, stream=True,
-                      timeout=(patience.connect, patience.silence)) as response:
-        if response.status_code == 416:  # nothing after `have`: whole already, or another file
-            if response.headers.get("Content-Range") == f"bytes */{have}":
-                return
-            part.unlink(missing_ok=True)
-            raise Broken("cannot resume there")
-        start, total = _check_answer(response, have, size)
-        check_space(part.parent, max(total - start, 0), f"downloading {part.stem}", FULL)
-        origin = {"url": url, "sha256": sha256, "etag": _strong_etag(response)}
-        if origin != _read_origin(part):
-            write_text(_origin_of(part), json.dumps(origin))
-        with explain_full_disk(str(part), FULL), \
-                open(part, "ab" if start else "wb", buffering=0) as out:
-            done = _pour(response.raw, out, start, total, patience, progress)
-        if total and done != total:  # urllib3 tells first, most of the time
-            raise Broken(f"cut off after {done:,} of {total:,} bytes")
+        validator = origin["etag"] or origin["modified"]
+        if origin["url"] == url and validator:
+            headers["If-Range"] = validator  # another file by now comes whole, as a 200
+    with requests.Session() as session:
+        session.max_redirects = MOST_REDIRECTS
+        response = session.get(url, headers=headers, stream=True,
+                               timeout=(patience.connect, patience.silence))
+        with response:
+            if response.status_code == 416:  # nothing after `have`: whole already, or another file
+                if response.headers.get("Content-Range") == f"bytes */{have}" \
+                        and origin["length"] in (None, have):
+                    return
+                _start_over(part, "cannot resume there")
+            start, total = _check_answer(response, have, size)
+            now = {"url": url, "sha256": sha256, "etag": _strong_etag(response),
+                   "modified": response.headers.get("Last-Modified"), "length": total or None}
+            if start and _differs(origin, now):
+                _start_over(part, "another file than before")
+            check_space(part.parent, max(total - start, 0), f"downloading {part.stem}", FULL)
+            if now != origin:
+                write_text(_origin_of(part), json.dumps(now))
+            most = size or total or LARGEST
+            with explain_full_disk(str(part), FULL), \
+                    open(part, "ab" if start else "wb", buffering=0) as out:
+                done = _pour(response.raw, out, start, total, most, patience, progress)
+    if most < LARGEST and done != most:  # urllib3 tells first, most of the time
+        raise Broken(f"cut off after {done:,} of {most:,} bytes")
+    if not done:
+        raise Broken("it sends an empty file")
+
+
+def _start_over(part: Path, reason: str) -> NoReturn:
+    """Throw away what has arrived, and let the next try begin anew."""
+    part.unlink(missing_ok=True)
+    raise Broken(reason)
+
+
+def _differs(origin: dict, now: dict) -> bool:
+    """True if an answer is of another file than the one before, as far as both say what they are.
+
+    The marks of two addresses cannot be compared, but their lengths can.
+    """
+    names = ("etag", "modified", "length") if origin["url"] == now["url"] else ("length",)
+    return any(origin[name] and now[name] and origin[name] != now[name] for name in names)
 
 
 def _check_answer(response: "Response", have: int, size: int | None) -> tuple[int, int]:
@@ -172,25 +212,44 @@ def _check_answer(response: "Response", have: int, size: int | None) -> tuple[in
     if "text/html" in headers.get("Content-Type", ""):
         raise Refused("a web page, where the file should be")
     if headers.get("Content-Encoding", "identity") != "identity":
-        raise Refused(f"compressed in transit ({headers['Content-Encoding']}), although unasked")
-    start = 0
+        raise Refused("compressed in transit, although unasked")
+    length = _number(headers.get("Content-Length"))
+    start, total = 0, length
     if status == 206:
-        span = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
-        start = int(span[1]) if span else -1
-        if start != have:
+        span = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)",
+                            headers.get("Content-Range", ""), re.ASCII)
+        start, last = (int(span[1]), int(span[2])) if span else (-1, -1)
+        if span is None or start != have:
             raise Refused("resumes at another place than asked")
-    total = start + int(headers["Content-Length"]) if "Content-Length" in headers else 0
+        total = last + 1 if span[3] == "*" else int(span[3])
+        if not start <= last < total or length not in (0, last + 1 - start) \
+                or (not length and "Content-Length" in headers):
+            raise Refused("its Content-Range and its length contradict each other")
     if size and total and total != size:
         raise Refused(f"a file of {total:,} bytes instead of {size:,}")
     return start, total
 
 
-def _pour(source: "BaseHTTPResponse", out: BinaryIO, done: int, total: int, patience: Patience,
-          progress: Progress | None) -> int:
-    """Copy until the end; -> bytes of the file by then. Raises `Broken` if it only trickles."""
+def _number(text: str | None) -> int:
+    """Of a Content-Length; 0 if there is none."""
+    if text is None:
+        return 0
+    if not re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII):
+        raise Refused(f"nonsense: Content-Length is {text[:40]!r}")
+    return int(text)
+
+
+def _pour(source: "BaseHTTPResponse", out: BinaryIO, done: int, total: int, most: int,
+          patience: Patience, progress: Progress | None) -> int:
+    """Copy until the end; -> bytes of the file by then.
+
+    Raises `Broken` if it only trickles, and `Refused` beyond `most` bytes.
+    """
     window_began, window_bytes = time.monotonic(), 0
     # read1 hands over what is there; read would wait for a full block, however slowly it comes.
     while block := source.read1(BLOCK, decode_content=False):
+        if done + len(block) > most:
+            raise Refused(f"it goes on after {most:,} bytes")
         out.write(block)
         done += len(block)
         window_bytes += len(block)
@@ -234,8 +293,6 @@ def _reason(error: Exception, patience: Patience) -> str:
         return "no such host, or no network"
     if "Timeout" in name or "timed out" in text:
         return f"no answer within {patience.silence:g} s"
-    if isinstance(error, ValueError):
-        return "not an address of a file"
     return "connection refused" if "refused" in text else "connection lost"
 
 
@@ -247,19 +304,22 @@ def _strong_etag(response: "Response") -> str | None:
 def _already(part: Path, url: str, sha256: str | None) -> int:
     """Bytes in `part` that a transfer from `url` may build on.
 
-    They must come from there, or be of a file with the same checksum, which is tested at the end.
+    They must come from there, with a mark that the server knows them by, or be of a file with the
+    same checksum, which is tested at the end.
     """
     origin = _read_origin(part)
-    same = origin["url"] == url or (sha256 is not None and origin["sha256"] == sha256)
+    marked = origin["url"] == url and (origin["etag"] or origin["modified"])
+    same = marked or (sha256 is not None and origin["sha256"] == sha256)
     return _size(part) if same else 0
 
 
 def _read_origin(part: Path) -> dict:
+    """Where `part` comes from, and how the server marked it; None for what is not known."""
     try:
         origin = json.loads(_origin_of(part).read_text(encoding="utf-8"))
-        return {name: origin[name] for name in ("url", "sha256", "etag")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"url": None, "sha256": None, "etag": None}
+        return {name: origin.get(name) for name in ORIGIN}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return dict.fromkeys(ORIGIN)
 
 
 def _forget_origin(part: Path) -> None:
