@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.files import complete_file
 from .tables import Spread, label, overall, varied
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ def write_figures(output: Path, table: Sequence[dict], rows: Sequence[dict]) -> 
                                     for key, folders in runs.items()}))):
         if figure is not None:
             for suffix in ("png", "svg"):
-                figure.savefig(output / f"benchmark-{name}.{suffix}", dpi=150,
-                               bbox_inches="tight")
+                with complete_file(output / f"benchmark-{name}.{suffix}") as partial:
+                    figure.savefig(partial, format=suffix, dpi=150, bbox_inches="tight")
             written.append(output / f"benchmark-{name}.png")
     return written
 

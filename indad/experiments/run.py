@@ -15,6 +15,7 @@ from ..data.files import (
     check_writable,
     clear_interrupted,
     complete_folder,
+    explain_full_disk,
     sha256_of,
     write_json,
     write_scores,
@@ -152,7 +153,8 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
         "config": config, "environment": environment(model.device_), "data_fingerprint": data,
         "credit": credit(train.dataset),  # of the photos in overlays and explanations
     }
-    with complete_folder(folder) as partial:
+    with (explain_full_disk(str(folder), "free some space, or draw fewer overlays"),
+          complete_folder(folder) as partial):
         write_json(partial / "metrics.json", record)
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
                      results.SCORES)

@@ -25,6 +25,7 @@ from ..data.files import (
     sha256_of,
     write_text,
 )
+from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
 from ..presets import Parameters, check_options
@@ -75,8 +76,13 @@ def check_free(folder: Path) -> None:
 def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     """Record and tensors of a saved model, checked: whole, unchanged, of the right shapes, finite.
 
-    Raises `InputError` for everything that is wrong with the folder, in one line.
+    Of one and the same model, also while another process saves a newer one there. Raises
+    `InputError` for everything that is wrong with the folder, in one line.
     """
+    return read_whole(folder, _read_model)
+
+
+def _read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     from safetensors.torch import load_file
 
     record = _read_record(folder)
@@ -87,7 +93,8 @@ def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise InputError(f"{file}: not the file that was saved with {RECORD} (its SHA-256 "
                          "differs): cut short, changed or of another model; copy both again")
     try:
-        tensors = load_file(file)
+        # Copies, as what is read so is still the file, which others may overwrite or truncate.
+        tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     except Exception as error:  # safetensors has types of its own
         raise InputError(f"{file}: not a safetensors file ({first_line(error)}); nothing else is "
                          "read, as pickled files could run any code") from error

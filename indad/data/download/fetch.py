@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ...errors import InputError, Progress
 from ..files import check_space, explain_full_disk, sha256_of, write_text
+from ..replacing import replace_file
 
 if TYPE_CHECKING:
     from requests import Response
@@ -74,7 +75,7 @@ def fetch(urls: Sequence[str], file: Path, *, sha256: str | None = None, size: i
             if note:
                 note(f"{url}: {refusal}")
             continue
-        os.replace(part, file)
+        replace_file(part, file)
         _forget_origin(part)
         return file
     raise InputError(f"{file.name} could not be downloaded "
