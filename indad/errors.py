@@ -10,6 +10,10 @@ class InputError(ValueError):
     """Something that was given is wrong; the message says what, and what to do about it."""
 
 
+class Notice(UserWarning):
+    """What went on without something, or waits: a line for people, which the shell shows as one."""
+
+
 def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     """Build the error for a name that is not in a registry, with the nearest names first."""
     names = [str(one) for one in known]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..data.files import in_units
 from ..errors import InputError
 from .lists import show_installed, show_list
-from .terminal import Bars, choose
+from .terminal import Bars, choose, told_in_a_line
 from .words import parser
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
     options = parser().parse_args(arguments)
     try:
-        return COMMANDS[options.command](options)
+        with told_in_a_line():
+            return COMMANDS[options.command](options)
     except (InputError, OSError) as error:
         if options.debug:
             raise
@@ -145,8 +146,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     output = Path(options.output)
     rows = []
     for outcome in outcomes:
-        record = results.read_record(outcome.folder)
-        assert record is not None  # the sweep has just written it, or found it whole
+        record = results.load_record(outcome.folder)
         rows.append(results.summary_row(record, outcome.folder.relative_to(output).as_posix()))
     if row is None:
         written = tables.write_tables(output, rows)

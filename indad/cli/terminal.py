@@ -1,12 +1,31 @@
 """What a person at a terminal sees and answers: progress bars and menus."""
 
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from ..errors import Progress
+from ..errors import Notice, Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+@contextmanager
+def told_in_a_line() -> Iterator[None]:
+    """Show notices as the command line shows its own warnings: without a file and line number."""
+    show = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, Notice):
+            print(f"indad: warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield
 
 
 class Bars:

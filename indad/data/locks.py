@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, Notice
 
 PATIENCE = 600.0  # seconds that a writer waits for its turn
 NOTICE = 5.0  # seconds after which somebody is told why nothing happens
@@ -46,7 +46,7 @@ def locked(place: Path, *, waiting: Callable[[], None] | None = None,
                 waiting()
             else:
                 warnings.warn(f"{place}: waiting for another process that is writing there",
-                              stacklevel=4)
+                              Notice, stacklevel=4)
         time.sleep(POLL)
     try:
         yield

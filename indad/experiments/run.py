@@ -130,9 +130,16 @@ def checkpoint_of(model: PatchCore) -> dict[str, str]:
 
 
 def existing(folder: Path, data: str) -> dict | None:
-    """The record of a complete run on exactly these data, or None."""
+    """The record of a complete run of this version on exactly these data, or None."""
     record = results.read_record(folder)
-    return record if record and record["data_fingerprint"] == data else None
+    if record is None or record["data_fingerprint"] != data or not (
+            {"calibration", "calibrated_on"} <= record["decision"].keys()):
+        return None
+    try:
+        results.read_scores(folder)
+    except InputError:
+        return None
+    return record
 
 
 def write_run(folder: Path, config: dict, data: str, model: PatchCore, prediction: Prediction,

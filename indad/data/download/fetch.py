@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ...errors import InputError, Progress
 from ..files import check_space, explain_full_disk, sha256_of, write_text
+from ..reading import read_json
 from ..replacing import replace_file
 
 if TYPE_CHECKING:
@@ -257,10 +258,13 @@ def _already(part: Path, url: str, sha256: str | None) -> int:
 
 def _read_origin(part: Path) -> dict:
     try:
-        origin = json.loads(_origin_of(part).read_text(encoding="utf-8"))
-        return {name: origin[name] for name in ("url", "sha256", "etag")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"url": None, "sha256": None, "etag": None}
+        origin = read_json(_origin_of(part))
+        found = {name: origin[name] for name in ("url", "sha256", "etag")}
+        if all(isinstance(value, (str, type(None))) for value in found.values()):
+            return found
+    except (OSError, InputError, KeyError, TypeError):
+        pass
+    return {"url": None, "sha256": None, "etag": None}
 
 
 def _forget_origin(part: Path) -> None:

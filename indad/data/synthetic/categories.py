@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import unknown
+from ...errors import InputError, unknown
 from ..files import explain_full_disk, partial_folder
 from ..images import cores
 from ..locks import locked
+from ..reading import read_json
 from ..replacing import mend, replace_folder
 from .objects import draw_board, draw_capsule, draw_gear
 from .parts import noise, photograph
@@ -153,8 +154,8 @@ def is_complete(folder: str | Path, category: str, *, seed: int = 0, train: int 
 def _drawn(folder: Path) -> dict | None:
     """What a folder says was drawn there."""
     try:
-        return json.loads((folder / "synthetic.json").read_text())
-    except (OSError, ValueError):
+        return read_json(folder / "synthetic.json")
+    except (OSError, InputError):
         return None
 
 
