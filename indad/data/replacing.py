@@ -104,7 +104,7 @@ def read_whole(place: Path, read: Callable[[Path], T]) -> T:
         with _held(now) as before:
             try:
                 found = read(now)
-            except (InputError, OSError):
+            except Exception:
                 if before == _identity(now) and not aside:  # which may be half deleted
                     raise
             else:

@@ -286,7 +286,10 @@ def _kept(state: Path, file: Path) -> dict | None:
     """A table of this sweep; None where there is none, or another than was noted."""
     if not file.is_file() or not _noted(state, _seal(file)):
         return None
-    return torch.load(file, mmap=True, weights_only=True)
+    try:
+        return torch.load(file, mmap=True, weights_only=True)
+    except Exception:  # a different type for every way in which a file can be wrong
+        return None
 
 
 def _seal(file: Path) -> dict:

@@ -43,7 +43,7 @@ def check_indices(record: dict, tensors: dict[str, Tensor]) -> None:
     for name in ("coreset_indices", "reserve_indices"):
         indices = tensors.get(name)
         if indices is not None and len(indices) and not (
-                0 <= int(indices.min()) and int(indices.max()) < seen):
+                int(indices.min()) >= 0 and int(indices.max()) < seen):
             raise InputError(f"{name} names patches beyond the {seen} of {images} images")
 
 
