@@ -98,7 +98,8 @@ def started(what: str, way: str, job: str, place: Path, seconds: float) -> tuple
         os.close(writing)
         os.read(reading, 1)  # it is at work
         return child, reading
-    status, said = 1, ""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells turn it off for what they
+    status, said = 1, ""                                      # start in the background
     try:
         if way == "renamed":
             replacing._renameat2 = lambda: None  # type: ignore[assignment]
@@ -196,7 +197,7 @@ def main() -> None:
             count = options.kills if what == "a model" else options.kills // 4
             kills.append(kill_many(what, way, count, options.seed))
             many.append(all_at_once(what, way, options.seconds))
-            print(kills[-1], many[-1], sep="\n", file=sys.stderr)
+            print(kills[-1], many[-1], sep="\n", file=sys.stderr, flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     write_json(options.output / "kills.json", {"kills": kills, "many": many, "seed": options.seed,
                                                "environment": environment(torch.device("cpu"))})
