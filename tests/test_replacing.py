@@ -210,6 +210,26 @@ def test_a_folder_that_is_really_damaged_is_read_once(tmp_path):
     assert calls == [tmp_path, tmp_path / "missing"]
 
 
+def test_a_folder_that_is_aside_whenever_one_looks(tmp_path, monkeypatch):
+    """It is away when it is opened and when the reader has failed, and back in between."""
+    place, aside = tmp_path / "model", tmp_path / ".model.0a1b2c3d.old"
+    write(place, "old")
+    calls, identity = [], replacing._identity
+
+    def away_at_first(folder):
+        calls.append(folder)
+        return None if len(calls) <= 2 else identity(folder)
+
+    def read(folder):
+        if len(calls) < 2:
+            os.rename(place, aside)
+            raise InputError("half of something")
+        return content(folder)
+
+    monkeypatch.setattr(replacing, "_identity", away_at_first)
+    assert read_whole(place, read) == "old"
+
+
 def test_what_was_put_aside_by_a_killed_writer_is_read_and_put_back(tmp_path):
     write(tmp_path / "model", "old")
     os.rename(tmp_path / "model", tmp_path / ".model.0a1b2c3d.old")

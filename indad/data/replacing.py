@@ -105,13 +105,19 @@ def read_whole(place: Path, read: Callable[[Path], T]) -> T:
             try:
                 found = read(now)
             except Exception:
-                if before == _identity(now) and not aside:  # which may be half deleted
+                same = before == _identity(now) if before else _is_missing(place)
+                if same and not aside:  # which may be half deleted
                     raise
             else:
-                if before == _identity(now):
+                if before and before == _identity(now):
                     return found
     with locked(place):
         return read(place)
+
+
+def _is_missing(place: Path) -> bool:
+    """True if nothing is there, and nothing that was there is aside for a moment."""
+    return not (place.exists() or leftovers_of(place, "old") or place.exists())
 
 
 @contextmanager
