@@ -183,7 +183,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "coreset_ratio": (lambda v: _number(v) and 0 < v <= 1, "in (0, 1]"),
     "reserve": (lambda v: _number(v) and 0 <= v <= 1, "in [0, 1]"),
     "false_alarm_rate": (lambda v: _number(v) and 0 < v < 1, "in (0, 1)"),
-    "map_sigma": (lambda v: _number(v) and v >= 0, "a number of pixels, 0 or more"),
+    "map_sigma": (lambda v: _number(v) and 0 <= v <= 1e6, "a number of pixels up to a million"),
     "map_kernel_size": (lambda v: _whole(v, 1) and v % 2 == 1, "odd, in pixels"),
     **{name: (lambda v: _whole(v, 1), "at least 1, and whole")
        for name in ("num_neighbors", "reweight_neighbors", "batch_size")},

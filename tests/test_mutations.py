@@ -142,7 +142,7 @@ NUMBERS = [(name, value) for name in ("size", "grid") for value in (
     ("fitted_on", 3), ("skipped", 10 ** 12), ("selected_from", "float8"), ("files", [1, 2, 3]),
     ("files", ["a"]), ("resize", 100_000), ("resize", [100_000, 64]), ("crop", 100_000),
     ("coreset_ratio", 1e-9), ("false_alarm_rate", "0.05"), ("false_alarm_rate", 7),
-    ("map_kernel_size", 10 ** 9 + 1)]
+    ("map_kernel_size", 10 ** 9 + 1), ("map_sigma", 10 ** 19), ("map_sigma", 1e300)]
 
 
 @pytest.mark.parametrize("name, value", NUMBERS, ids=str)
