@@ -9,7 +9,7 @@ the reference code.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
-from .data.arguments import PATH, kind, maybe, takes
+from .data.arguments import as_path, kind
 from .data.levels import Levels, check_same
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
@@ -37,7 +37,7 @@ from .learned.growth import grow
 from .learned.learning import learn
 from .learned.module import DetectorModule
 from .learned.plan import FitPlan, plan_fit
-from .presets import FREE_OPTIONS, NETWORK_OPTIONS, Parameters, check_map, check_options
+from .presets import NETWORK_OPTIONS, Parameters, check_map, check_options, check_unchanged
 from .scores import score_images
 
 
@@ -65,11 +65,10 @@ class PatchCore(Parameters):
     """
 
     fitted_: Fitted
-    memory_bank_, feature_scale_ = _learned("memory_bank"), _learned("feature_scale")
-    coreset_indices_, coreset_radii_ = _learned("coreset_indices"), _learned("coreset_radii")
-    reserve_, reserve_indices_ = _learned("reserve"), _learned("reserve_indices")
-    calibration_scores_ = _learned("calibration_scores")
-    calibration_peaks_ = _learned("calibration_peaks")
+    memory_bank_, feature_scale_, reserve_, reserve_indices_ = map(
+        _learned, ("memory_bank", "feature_scale", "reserve", "reserve_indices"))
+    coreset_indices_, coreset_radii_, calibration_scores_, calibration_peaks_ = map(
+        _learned, ("coreset_indices", "coreset_radii", "calibration_scores", "calibration_peaks"))
     grid_, size_, images_, views_ = map(_learned, ("grid", "size", "images", "views"))
     given_, fitted_on_, files_ = map(_learned, ("given", "fitted_on", "files"))
     fingerprint_, examples_, levels_ = map(_learned, ("fingerprint", "examples", "levels"))
@@ -98,7 +97,8 @@ class PatchCore(Parameters):
         began = time.perf_counter()
         network = self.prepare()
         training = training_set(X, y, groups)
-        features = each_once(training, self._extractor(strict, progress))
+        features = each_once(training, partial(self.extract, training=True, strict=strict,
+                                               progress=progress))
         self._assign(features, network, training=training, progress=progress, copy=False,
                      extract_s=time.perf_counter() - began)
         return self
@@ -144,7 +144,8 @@ class PatchCore(Parameters):
         """
         fitted, began = self.check_fitted(), time.perf_counter()
         training = training_set(X, groups=groups)
-        extract = self._extractor(strict, progress, levels=fitted.levels)
+        extract = partial(self.extract, training=True, levels=fitted.levels, strict=strict,
+                          progress=progress)
         features = each_once(training, extract, learned_digests(fitted))
         if len(features):  # not nothing but copies
             self.fitted_ = grow(fitted, features, self.options, training=training,
@@ -160,13 +161,8 @@ class PatchCore(Parameters):
         """
         if levels is None and not training and self.__sklearn_is_fitted__():
             levels = self.fitted_.levels
-        return self._extractor(strict, progress, training, levels)(as_list(X))
-
-    def _extractor(self, strict: bool, progress: Progress | None, training: bool = True,
-                   levels: Levels | None = None) -> Callable[[list], PatchFeatures]:
-        return partial(
-            self.prepare().extract, augmentation=self.augmentation if training else "none",
-            levels=levels,
+        return self.prepare().extract(
+            as_list(X), augmentation=self.augmentation if training else "none", levels=levels,
             batch_size=self.batch_size, budget=memory_budget(self.memory_budget), strict=strict,
             progress=progress)
 
@@ -201,10 +197,10 @@ class PatchCore(Parameters):
                                  what="scoring", levels=fitted.levels, progress=progress)
         yield from self._scored(fitted, parts)
 
-    @takes(features=kind(PatchFeatures, "what extract returned"))
     @torch.inference_mode()
     def predict_features(self, features: PatchFeatures) -> Prediction:
         """Score images whose features were extracted before, by a model with the same options."""
+        kind(PatchFeatures, "what extract returned").check("features", features)
         check_same(features.levels, (fitted := self.check_fitted()).levels)
         prediction = joined(self._scored(fitted, features.split(self.batch_size)))
         return replace(prediction, skipped=features.skipped)
@@ -235,17 +231,15 @@ class PatchCore(Parameters):
             partial(score_images, options=fitted.options), fitted, network.transform,
             precision=bank_precision)
 
-    @takes(folder=PATH)
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.
 
         Raises `InputError` if there is nothing to save, or something else in the folder.
         """
-        storage.write_model(Path(folder), *storage.describe(
+        storage.write_model(as_path("folder", folder), *storage.describe(
             self.check_fitted(), self.prepare(), self.false_alarm_rate))
 
     @classmethod
-    @takes(folder=PATH, weights=maybe(PATH))
     def load(cls, folder: str | Path, *, weights: str | Path | None = None, device: str = "auto",
              precision: str = "float32") -> "PatchCore":
         """A saved model, to predict with: on the same device its scores are the same to the bit.
@@ -257,7 +251,7 @@ class PatchCore(Parameters):
         Executes nothing that is in the files. Raises `InputError` for files that are missing,
         changed or of a newer format, and for a backbone that is not the one it was fitted with.
         """
-        folder = Path(folder)
+        folder = as_path("folder", folder)
         record, tensors = storage.read_model(folder)
         with storage.odd_record_explained(folder):
             model = cls(**storage.options_of(record, folder, weights), device=device,
@@ -297,11 +291,7 @@ class PatchCore(Parameters):
         """What was learned, on the device that is wanted; raises `InputError` if it is stale."""
         if not self.__sklearn_is_fitted__():
             raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
-        known, now = self.fitted_.options, self.options
-        for name in now:
-            if name not in FREE_OPTIONS and known[name] != now[name]:
-                raise InputError(f"{name} was {known[name]!r} when this PatchCore was fitted and "
-                                 f"is {now[name]!r} now; fit it again, or set it back")
+        check_unchanged(self.fitted_.options, self.options)
         self.fitted_ = self.fitted_.to(self.prepare().device)
         return self.fitted_
 

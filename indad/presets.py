@@ -171,7 +171,7 @@ RULES: dict[str, Rule] = {
     "coreset": one_of(("greedy", "random")), "coreset_start": one_of(("random", "first", "mean")),
     "projection": one_of((*PROJECTIONS, None)), "num_neighbors": whole(1), "squared": FLAG,
     "image_score": one_of(IMAGE_SCORES), "reweight_neighbors": whole(1),
-    "map_upsampling": one_of(UPSAMPLINGS), "map_sigma": number(0),
+    "map_upsampling": one_of(UPSAMPLINGS), "map_sigma": number(0, 10 ** 6),
     "map_kernel_size": Rule(lambda value: whole(1).holds(value) and value % 2 == 1,
                             "odd, in pixels"),
     "map_border": one_of(BORDERS), "calibration": one_of(CALIBRATIONS), "batch_size": whole(1),
@@ -190,6 +190,14 @@ def check_options(options: Mapping[str, Any]) -> None:
                          "'adaptive' ones are not")
     if options["weights"] and not Path(options["weights"]).is_file():
         raise InputError(f"{options['weights']}: no such checkpoint")
+
+
+def check_unchanged(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise `InputError` if an option that matters is another than when a model was fitted."""
+    for name in now:
+        if name not in FREE_OPTIONS and known[name] != now[name]:
+            raise InputError(f"{name} was {known[name]!r} when this PatchCore was fitted and "
+                             f"is {now[name]!r} now; fit it again, or set it back")
 
 
 def check_map(options: Mapping[str, Any], size: tuple[int, int]) -> None:

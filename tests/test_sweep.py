@@ -1,7 +1,10 @@
 """Many runs that share their work: the same results as one by one, whatever happens meanwhile."""
 
+import errno
 import json
+import os
 import shutil
+import signal
 
 import pytest
 from PIL import Image
@@ -18,6 +21,7 @@ from indad.experiments.plans import EXPERIMENTS, RunPlan, expand, expand_experim
 from indad.experiments.run import run
 from indad.experiments.sweep import run_sweep
 from indad.experiments.tables import published_table
+from indad.experiments.workers import workers
 from indad.learned import learning
 from indad.patchcore import PatchCore
 
@@ -240,6 +244,75 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "# few-shot with DINOv2 tokens" in out
     assert "| PatchCore | 83.4 |" in out.replace("83.40", "83.4")
+
+
+def _die(job, place):
+    """Kill the process that works on it, once, as a system without memory does."""
+    if job == "second" and not (place / "died").exists():
+        (place / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield job
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_explained_and_the_sweep_goes_on_when_started_again(tmp_path):
+    for attempt in range(2):
+        with workers("2") as work:
+            if attempt:
+                assert sorted(sum(work(_die, ["first", "second"], tmp_path), [])) == [
+                    "first", "second"]
+                break
+            with pytest.raises(InputError, match="was killed, probably out of memory; .*again"):
+                list(work(_die, ["first", "second"], tmp_path))
+
+
+def test_the_same_sweep_twice_at_once_is_refused(drawn, tmp_path):
+    plans = plans_for(drawn, coreset_ratio=[0.01])
+    refused = []
+
+    def start_it_again(outcome, done, total):
+        with pytest.raises(InputError, match="the same sweep is at work there") as caught:
+            run_sweep(plans, output=tmp_path)
+        refused.append(caught)
+
+    run_sweep(plans, output=tmp_path, on_run=start_it_again)
+    assert len(refused) == 1
+    assert not [file.name for file in tmp_path.iterdir() if file.name.startswith(".")]
+    run_sweep(plans, output=tmp_path)  # one after the other they may
+
+
+@pytest.mark.slow
+def test_tables_that_were_cut_between_two_starts_are_computed_again(drawn, tmp_path):
+    plans = plans_for(drawn, coreset_ratio=[0.01, 0.02])
+
+    def interrupt(outcome, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(plans, output=tmp_path / "out", on_run=interrupt)
+    tables = sorted(tmp_path.glob("out/.sweep-*/*.pt"))
+    assert len(tables) == 3
+    for table in tables:
+        table.write_bytes(table.read_bytes()[:-1000])
+    outcomes = run_sweep(plans, output=tmp_path / "out")
+    alone = run(str(drawn), "tiles", options={"coreset_ratio": 0.01}, output=tmp_path / "alone",
+                overlays=0)
+    same_run(alone.folder, outcomes[0].folder)
+
+
+def test_a_disk_that_fills_up_during_a_sweep(drawn, tmp_path, monkeypatch):
+    plans = plans_for(drawn, coreset_ratio=[0.01])
+
+    def full(value, out):
+        out.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep.torch, "save", full)
+        with pytest.raises(InputError, match="the disk is full; free some space, and start the"):
+            run_sweep(plans, output=tmp_path)
+    assert not list(tmp_path.rglob("*.partial"))
+    assert len(run_sweep(plans, output=tmp_path)) == 1
 
 
 def test_an_empty_sweep(tmp_path):

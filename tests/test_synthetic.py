@@ -100,7 +100,7 @@ def test_folder_has_the_layout_of_mvtec_ad(tmp_path, name):
     wanted |= {f"test/{defect}/000.png" for defect in defects}
     wanted |= {f"ground_truth/{defect}/000_mask.png" for defect in defects}
     assert files_below(folder) == sorted(wanted)
-    assert {entry.name for entry in tmp_path.iterdir()} == {name, f".{name}.lock"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {name}
     assert json.loads((folder / "synthetic.json").read_text()) == {
         "version": synthetic.VERSION, "seed": 1, "category": name, "counts": FEW}
 
@@ -141,13 +141,13 @@ def test_a_new_version_redraws(tmp_path, monkeypatch):
 
 
 def test_a_stale_partial_folder_is_removed_and_never_read(tmp_path):
-    stale = tmp_path / ".weave.partial" / "train" / "good"
+    stale = tmp_path / ".weave.0a1b2c3d.partial" / "train" / "good"
     stale.mkdir(parents=True)
     (stale / "999.png").write_bytes(b"half a picture")
     assert not is_complete(tmp_path / "weave", "weave", **FEW)
     folder = write_category(tmp_path / "weave", "weave", **FEW)
     assert not (folder / "train/good/999.png").exists()
-    assert {entry.name for entry in tmp_path.iterdir()} == {"weave", ".weave.lock"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"weave"}
 
 
 def test_an_interrupted_drawing_leaves_no_folder_and_can_be_repeated(tmp_path):
@@ -161,7 +161,7 @@ def test_an_interrupted_drawing_leaves_no_folder_and_can_be_repeated(tmp_path):
     assert not is_complete(tmp_path / "weave", "weave", **FEW)
     folder = write_category(tmp_path / "weave", "weave", **FEW)
     assert is_complete(folder, "weave", **FEW)
-    assert {entry.name for entry in tmp_path.iterdir()} == {"weave", ".weave.lock"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"weave"}
 
 
 def test_an_interrupted_redrawing_keeps_the_old_folder(tmp_path):

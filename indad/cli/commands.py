@@ -166,8 +166,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     output = Path(options.output)
     rows = []
     for outcome in outcomes:
-        record = results.read_record(outcome.folder)
-        assert record is not None  # the sweep has just written it, or found it whole
+        record = results.load_record(outcome.folder)
         rows.append(results.summary_row(record, outcome.folder.relative_to(output).as_posix()))
     if row is None:
         written = tables.write_tables(output, rows)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ..errors import InputError, unknown
@@ -168,3 +169,9 @@ OPTIONS = Rule(lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, 
 LIST = Rule(lambda value: not isinstance(value, (str, bytes, Mapping))
             and (isinstance(value, Sequence) or len(getattr(value, "shape", ())) > 0)
             or hasattr(value, "__getitem__") and hasattr(value, "__len__"), "a list")
+
+
+def as_path(name: str, value: str | os.PathLike) -> Path:
+    """A path; raises `InputError` for what is none."""
+    PATH.check(name, value)
+    return Path(value)

@@ -16,11 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from .locks import locked
+from .replacing import leftovers_of, mend, remove, replace_file, replace_folder
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file so that it is never seen half-written."""
-    with complete_file(file) as partial:
+    """Write a text file so that it is never seen half-written.
+
+    Raises `InputError` when the disk is full.
+    """
+    with explain_full_disk(str(file), "free some space"), complete_file(file) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -41,12 +48,14 @@ def write_scores(file: Path, rows: list[dict], columns: Sequence[str]) -> None:
 @contextmanager
 def complete_file(file: Path) -> Iterator[Path]:
     """Yield a name beside `file` to write to; it takes the place of `file` if all goes well."""
-    partial = _beside(file)
-    try:
-        yield partial
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with locked(file):
+        mend(file)
+        partial = _beside(file)
+        try:
+            yield partial
+            replace_file(partial, file)
+        finally:
+            remove(partial)
 
 
 @contextmanager
@@ -57,52 +66,36 @@ def partial_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
 
 
 @contextmanager
 def complete_folder(folder: Path) -> Iterator[Path]:
-    """Yield a fresh folder to write into; it takes the place of `folder` if all goes well."""
-    with partial_folder(folder) as partial:
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+    """Yield a fresh folder to write into; it takes the place of `folder` if all goes well.
 
-
-@contextmanager
-def locked(folder: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Let one process at a time work on `folder`; `waiting()` is called if it is another's turn.
-
-    The system lifts the lock when a process ends, however it ends. Disks that know no locks
-    (some mounted ones) go without.
+    Writers of one place take turns. Of a symbolic link, the folder that it leads to is replaced.
     """
-    from filelock import FileLock, Timeout
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if waiting:
-                waiting()
-            lock.acquire()
-    except NotImplementedError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
+    folder = folder.resolve()
+    with locked(folder):
+        mend(folder)
+        with partial_folder(folder) as partial:
+            yield partial
+            replace_folder(partial, folder)
 
 
 def clear_interrupted(folder: Path) -> list[Path]:
-    """Remove what interrupted work on this folder left beside it; says what."""
-    leftovers = sorted(folder.parent.glob(f".{folder.name}.*.partial"))
-    for leftover in leftovers:
-        shutil.rmtree(leftover, ignore_errors=True)
-    return leftovers
+    """Remove what interrupted work on this folder left beside it; says what.
+
+    Nothing is touched while another process is at work there.
+    """
+    folder = folder.resolve()
+    if not leftovers_of(folder, "partial") + leftovers_of(folder, "old"):
+        return []
+    try:
+        with locked(folder, patience=0):
+            return mend(folder)
+    except InputError:
+        return []
 
 
 def check_replaceable(folder: Path, own: Collection[str], what: str, remedy: str, *,
@@ -115,7 +108,13 @@ def check_replaceable(folder: Path, own: Collection[str], what: str, remedy: str
     """
     if folder.is_file():
         raise InputError(f"{folder} is a file; give a folder for {what}")
-    inside = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    if os.path.ismount(folder):
+        raise InputError(f"{folder}: a disk is mounted there, so it cannot be replaced as a whole; "
+                         "give a folder in it")
+    try:
+        inside = {file.name for file in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        inside = set()
     others = sorted(inside - set(own)) or sorted(inside if needs and needs not in inside else ())
     if others:
         raise InputError(f"{folder}: holds {others[0]}, which is no part of {what}; {remedy}")
@@ -146,10 +145,19 @@ def explain_full_disk(what: str, remedy: str) -> Iterator[None]:
     """Turn "no space left on device" into an `InputError` that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not is_full_disk(error):
             raise
         raise InputError(f"{what}: the disk is full; {remedy}") from error
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """True also if a library says so in words of its own about what happened to it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def sha256_of(file: Path, *, progress: Callable[[int, int], None] | None = None) -> str:

@@ -22,7 +22,13 @@ from .. import __version__
 from ..backbones.registry import COARSEST
 from ..calibration import conformal_threshold
 from ..data.arguments import FLAG, PATH, SHARE, kind, maybe, one_of, takes
-from ..data.files import check_writable, complete_file, explain_full_disk, in_units
+from ..data.files import (
+    check_writable,
+    complete_file,
+    explain_full_disk,
+    in_units,
+    is_full_disk,
+)
 from ..data.images import as_rgb
 from ..data.sources import EXAMPLES, as_list
 from ..engine.fused import SameConvolution
@@ -186,6 +192,8 @@ def _write(graph: Graph, file: Path, dtype: torch.dtype, dynamic_size: bool,
                 output_names=["score", "map", "verdict"], opset_version=OPSET, dynamo=True,
                 dynamic_shapes={"image": free}, external_data=False, verbose=False)
         except Exception as error:  # the exporter has many ways to fail
+            if is_full_disk(error):
+                raise
             cause: Exception = error
             while isinstance(cause.__cause__, Exception):
                 cause = cause.__cause__

@@ -1,6 +1,5 @@
 """Figures of a benchmark: learning curves, what accuracy costs, and which defects are found."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.files import complete_file
+from .records import read_scores
 from .tables import Spread, label, overall, varied
 
 if TYPE_CHECKING:
@@ -92,11 +93,10 @@ def recall_by_type(folders: Sequence[Path]) -> dict[str, tuple[int, int]]:
     """Defect type -> (found, all) over the scores.csv of some runs, by their own verdicts."""
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for folder in folders:
-        with open(folder / "scores.csv", newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                if row["label"] == "1" and row["verdict"] != "n/a":
-                    found[row["defect_type"]][0] += row["verdict"] == "defective"
-                    found[row["defect_type"]][1] += 1
+        for row in read_scores(folder):
+            if row["label"] and row["verdict"] != "n/a":
+                found[row["defect_type"]][0] += row["verdict"] == "defective"
+                found[row["defect_type"]][1] += 1
     return {kind: (hits, count) for kind, (hits, count) in sorted(found.items())}
 
 
@@ -142,8 +142,8 @@ def write_figures(output: Path, table: Sequence[dict], rows: Sequence[dict]) -> 
                                     for key, folders in runs.items()}))):
         if figure is not None:
             for suffix in ("png", "svg"):
-                figure.savefig(output / f"benchmark-{name}.{suffix}", dpi=150,
-                               bbox_inches="tight")
+                with complete_file(output / f"benchmark-{name}.{suffix}") as partial:
+                    figure.savefig(partial, format=suffix, dpi=150, bbox_inches="tight")
             written.append(output / f"benchmark-{name}.png")
     return written
 

@@ -4,17 +4,16 @@ import csv
 import hashlib
 import io
 import json
+import math
+import warnings
 from pathlib import Path
 
 from ..data.files import write_json, write_text
-from ..errors import InputError
+from ..data.reading import read_json
+from ..errors import InputError, InputWarning
 from .missing import why_missing
+from .valid import METRICS, VARIANT, check_record
 
-METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
-           "aupro_30", "aupro_5")
-# What tells one variant of a method from another; category and seed only repeat it.
-VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "preset",
-           "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
 COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run",
            "missing")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
@@ -38,20 +37,35 @@ def run_folder(output: Path, config: dict) -> Path:
 def read_record(folder: Path) -> dict | None:
     """The run in a folder, or None if there is no whole one."""
     try:
-        record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return load_record(folder)
+    except InputError:
         return None
-    return record if isinstance(record, dict) and "metrics" in record else None
+
+
+def load_record(folder: Path) -> dict:
+    """The run in a folder; raises `InputError`, saying why, if there is no whole one."""
+    file = folder / "metrics.json"
+    try:
+        return check_record(read_json(file))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except InputError as error:
+        reason = str(error).removeprefix(f"{file}: ")
+        raise InputError(f"{file}: not the record of a whole run ({reason}); cut short?"
+                         ) from error
 
 
 def read_all(output: Path) -> list[dict]:
-    """All runs below a folder, as the rows of its summary."""
+    """All runs below a folder, as the rows of its summary; warns of what is none."""
     rows = []
     for file in sorted(output.glob("*/*/*/metrics.json")):
         if not any(part.startswith(".") for part in file.relative_to(output).parts):
-            record = read_record(file.parent)
-            if record:
-                rows.append(summary_row(record, file.parent.relative_to(output).as_posix()))
+            try:
+                record = load_record(file.parent)
+            except InputError as error:
+                warnings.warn(f"left out of the summary: {error}", InputWarning, stacklevel=3)
+                continue
+            rows.append(summary_row(record, file.parent.relative_to(output).as_posix()))
     return rows
 
 
@@ -90,11 +104,18 @@ def read_scores(folder: Path) -> list[dict]:
     file = folder / "scores.csv"
     try:
         with open(file, newline="", encoding="utf-8") as lines:
-            return [{**row, "label": int(row["label"]), "score": float(row["score"]),
-                     "threshold": float(row["threshold"]) if row["threshold"] else None}
-                    for row in csv.DictReader(lines)]
+            return [_score_row(row) for row in csv.DictReader(lines)]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{file}: not the scores of a run ({error})") from error
+
+
+def _score_row(row: dict) -> dict:
+    if set(row) != set(SCORES) or None in row.values() or row["label"] not in ("0", "1"):
+        raise ValueError(f"the line of {str(row.get('image'))[:60]!r} is not whole")
+    score, threshold = float(row["score"]), float(row["threshold"]) if row["threshold"] else None
+    if not all(map(math.isfinite, (score, threshold or 0))) or not row["image"]:
+        raise ValueError(f"the score of {row['image'][:60]!r} is {score}, above {threshold}")
+    return {**row, "label": int(row["label"]), "score": score, "threshold": threshold}
 
 
 SHOWN = (("image AUROC", "image_auroc"), ("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro_30"),

@@ -1,15 +1,16 @@
 """Runs as their folders hold them, checked before anybody relies on them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..metrics import image_metrics
-from .records import METRICS, read_record, read_scores, summary_row
+from .records import load_record, read_scores, summary_row
 from .tables import label, varied
 
 
@@ -50,7 +51,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         name = file.parent.relative_to(folder).as_posix()
         name = file.parent.absolute().name if name == "." else name
         try:
-            runs.append(_read_run(file.parent, name))
+            runs.append(read_whole(file.parent, partial(_read_run, name)))
         except (InputError, OSError) as error:
             left_out.append(str(error))
         except Exception as error:  # whatever a record holds, the others are told
@@ -72,38 +73,17 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     return runs, left_out
 
 
-def _read_run(folder: Path, name: str) -> Run:
+def _read_run(name: str, folder: Path) -> Run:
     """One run, checked so far as the page relies on it; raises `InputError`."""
     for own in ("metrics.json", "scores.csv"):
         if (folder / own).exists() or (folder / own).is_symlink():
             check_own(folder, folder / own)
-    record = read_record(folder)
-    if record is None:
-        raise InputError(f"{folder / 'metrics.json'}: not the record of a run; cut short?")
-    try:
-        row = summary_row(record, name)
-        counts, decision = record["counts"], record["decision"]
-        numbers = [*(record["metrics"][metric] for metric in METRICS), decision["threshold"],
-                   decision["misses"], decision["false_alarms"], counts["train"],
-                   counts["test_good"], counts["test_defective"]]
-        if not all(number is None or isinstance(number, (int, float)) and math.isfinite(number)
-                   for number in numbers):
-            raise TypeError("what should be a number is none")
-        text = (row["category"], row["dataset"], row["backbone"], record["data_fingerprint"])
-        if not all(isinstance(value, str) for value in text) or not isinstance(row["seed"], int):
-            raise TypeError("what should be a name, or the seed, is none")
-        hash(tuple(row.values()))  # nothing nested where a value should be
-    except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise InputError(f"{folder / 'metrics.json'}: not the record of a whole run ({error})"
-                         ) from error
-    run = Run(folder, name, record, None, row)
+    record = load_record(folder)
+    run, counts = Run(folder, name, record, None, summary_row(record, name)), record["counts"]
     if not (folder / "scores.csv").exists():
         run.notes.append("There is no scores.csv in its folder, so no curves and no names.")
         return run
     run.rows = read_scores(folder)
-    if not all(math.isfinite(one["score"]) and one["label"] in (0, 1) for one in run.rows):
-        raise InputError(f"{folder / 'scores.csv'}: a score is no number, or a label neither 0 nor "
-                         "1")
     found = image_metrics(*scores_of(run.rows)) if run.rows else {}
     differ = [metric for metric, value in found.items() if value != record["metrics"][metric]
               and abs((value or 0) - (record["metrics"][metric] or 0)) > 1e-9]

@@ -30,6 +30,7 @@ from ..data.files import (
     check_writable,
     clear_interrupted,
     complete_folder,
+    explain_full_disk,
     sha256_of,
     write_json,
     write_scores,
@@ -162,9 +163,16 @@ def checkpoint_of(model: PatchCore) -> dict[str, str]:
 
 
 def existing(folder: Path, data: str) -> dict | None:
-    """The record of a complete run on exactly these data, or None."""
+    """The record of a complete run of this version on exactly these data, or None."""
     record = results.read_record(folder)
-    return record if record and record["data_fingerprint"] == data else None
+    if record is None or record["data_fingerprint"] != data or not (
+            {"calibration", "calibrated_on"} <= record["decision"].keys()):
+        return None
+    try:
+        results.read_scores(folder)
+    except InputError:
+        return None
+    return record
 
 
 def write_run(folder: Path, config: dict, data: str, model: PatchCore, prediction: Prediction,
@@ -187,7 +195,8 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
     }
     if model.levels_:
         record["levels"] = model.levels_  # of photos of more than 8 bits
-    with complete_folder(folder) as partial:
+    with (explain_full_disk(str(folder), "free some space, or draw fewer overlays"),
+          complete_folder(folder) as partial):
         write_json(partial / "metrics.json", record)
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
                      results.SCORES)

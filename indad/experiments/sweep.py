@@ -9,11 +9,11 @@ selections, and a journal with a line for each thing computed.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from ..coreset import CoresetSelection, bank_size
 from ..data.arguments import CALLED, FLAG, PATH, kind, maybe, several, takes
 from ..data.copies import without_copies
 from ..data.datasets import ImageSet, fingerprint, load_dataset
-from ..data.files import check_writable
+from ..data.files import check_writable, complete_file, explain_full_disk, sha256_of
 from ..data.images import Placement
 from ..data.layouts import Item
 from ..data.levels import Levels
+from ..data.locks import locked
 from ..engine.extraction import PatchFeatures
 from ..engine.memory import memory_budget
 from ..errors import InputError
@@ -80,23 +81,37 @@ def run_sweep(plans: Sequence[RunPlan], *, datasets: str | Path | None = None,
     check_writable(output, "--output")
     _check_data(plans, datasets)
     state = output / f".sweep-{_hash([asdict(plan) for plan in plans])}"
-    state.mkdir(exist_ok=True)
     jobs = list(_jobs(plans).values())
     outcomes: list[Outcome] = []
-    with workers(parallel) as work:
-        for done in work(run_job, jobs, datasets, output, state, skip_existing):
-            for outcome in done:
-                outcomes.append(outcome)
-                if on_run:
-                    on_run(outcome, len(outcomes), len(plans))
-    results.write_summary(output)
-    _forget(state)
+    with _one_sweep(state), explain_full_disk(f"{output}", "free some space, and start the same "
+                                              "again: what is complete is kept"):
+        state.mkdir(exist_ok=True)
+        with workers(parallel) as work:
+            for done in work(run_job, jobs, datasets, output, state, skip_existing):
+                for outcome in done:
+                    outcomes.append(outcome)
+                    if on_run:
+                        on_run(outcome, len(outcomes), len(plans))
+        results.write_summary(output)
+        _forget(state)
     place = {_hash(asdict(plan)): i for i, plan in enumerate(plans)}
     return sorted(outcomes, key=lambda outcome: place[_hash(asdict(outcome.plan))])
 
 
+@contextmanager
+def _one_sweep(state: Path) -> Iterator[None]:
+    """Refuse what another process is doing already; two different sweeps do not meet."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(state, patience=0))
+        except InputError as error:
+            raise InputError(f"{state.parent}: the same sweep is at work there, in another "
+                             "process; wait until it ends, or choose another --output") from error
+        yield
+
+
 def _forget(state: Path) -> None:
-    shutil.rmtree(state)
+    shutil.rmtree(state, ignore_errors=True)
 
 
 def _check_data(plans: Sequence[RunPlan], datasets: str | Path | None) -> None:
@@ -202,7 +217,7 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
     groups = run.train.groups and [group for item, group in zip(
         run.train, run.train.groups, strict=True) if str(item.path) in trained.position]
     file = state / f"selection-{_selection_hash(run)}.pt"
-    known = torch.load(file, weights_only=True) if file.exists() else None
+    known = _kept(state, file)
     size, coreset_s = bank_size(run.model.coreset_ratio, len(train.rows)), {}
     if size == len(train.rows):  # keeps everything: nothing is selected that others could share
         run.model.fit_features(train, groups=groups, copy=False)
@@ -213,8 +228,8 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
     else:
         run.model.fit_features(train, groups=groups, copy=False)
         seconds = run.model.timings_["coreset_s"]
-        _save(file, {"indices": run.model.coreset_indices_.cpu(), "seconds": seconds,
-                     "radii": run.model.coreset_radii_.cpu()})
+        _keep(state, file, {"indices": run.model.coreset_indices_.cpu(), "seconds": seconds,
+                            "radii": run.model.coreset_radii_.cpu()})
         _note(state, {"event": "selection", "selection": file.stem, "size": size})
     began = time.perf_counter()
     prediction = run.model.predict_features(test)
@@ -234,15 +249,15 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
     made_of = [_extraction(model), training, fingerprint(*sets), *([levels] if levels else ())]
     file = state / f"features-{_hash(made_of)}.pt"
-    if not file.exists():
+    kept = _kept(state, file)
+    if kept is None:
         began = time.perf_counter()
         features = model.extract(list(items.values()), training=training, levels=levels,
                                  strict=False)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
         numbers = [astuple(placement) for placement in features.placements]
-        _save(file, {**vars(features), "placements": numbers, "seconds": seconds})
+        kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds})
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
-    kept = torch.load(file, mmap=True, weights_only=True)
     seconds = kept.pop("seconds")
     placements = [Placement(*of_one) for of_one in kept["placements"]]
     features = PatchFeatures(**kept | {"placements": placements})
@@ -269,21 +284,40 @@ def _selection_hash(run: _Run) -> str:
     return _hash([_extraction(run.model), chosen, fingerprint(run.train)])
 
 
-def _save(file: Path, value: dict) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    torch.save(value, partial)
-    os.replace(partial, file)
+def _keep(state: Path, file: Path, value: dict) -> dict:
+    """Save a table, note its checksum, and return it as it lies on the disk."""
+    with complete_file(file) as partial, open(partial, "wb") as out:
+        torch.save(value, out)
+    _note(state, _seal(file))
+    return torch.load(file, mmap=True, weights_only=True)
+
+
+def _kept(state: Path, file: Path) -> dict | None:
+    """A table of this sweep; None where there is none, or another than was noted."""
+    if not file.is_file() or not _noted(state, _seal(file)):
+        return None
+    try:
+        return torch.load(file, mmap=True, weights_only=True)
+    except Exception:  # a different type for every way in which a file can be wrong
+        return None
+
+
+def _seal(file: Path) -> dict:
+    return {"event": "table", "file": file.name, "sha256": sha256_of(file)}
 
 
 def _note(state: Path, line: dict) -> None:
-    """One line in the journal; short enough to be written in one piece by many processes."""
+    """One line in the journal; short enough to be written in one piece by many processes.
+
+    A line of its own even where a process that was killed has left half a one.
+    """
     with open(state / "journal.jsonl", "a", encoding="utf-8") as journal:
-        journal.write(json.dumps(line) + "\n")
+        journal.write(f"\n{json.dumps(line)}\n")
 
 
 def _noted(state: Path, line: dict) -> bool:
     journal = state / "journal.jsonl"
-    return journal.exists() and json.dumps(line) in journal.read_text().splitlines()
+    return journal.exists() and json.dumps(line).encode() in journal.read_bytes().splitlines()
 
 
 def _hash(value: object) -> str:

@@ -9,6 +9,10 @@ import torch
 from ..data.images import cores
 from ..errors import InputError
 
+# How joblib, Ray and Dask call it; the last two need not be here.
+DEATHS = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError", "OutOfMemoryError",
+          "NodeDiedError", "KilledWorker")
+
 
 @contextmanager
 def workers(parallel: int | str) -> Iterator[Callable]:
@@ -25,10 +29,23 @@ def workers(parallel: int | str) -> Iterator[Callable]:
             tasks = (delayed(_alone)(threads, work, job, *arguments) for job in jobs)
             # Ray's and Dask's backends hand results over only when all are there.
             how = "generator_unordered" if name == "loky" else "list"
-            with parallel_config(backend=name, n_jobs=count):
+            with parallel_config(backend=name, n_jobs=count), _death_explained():
                 yield from Parallel(return_as=how, batch_size=1, pre_dispatch="all")(tasks)
 
         yield spread
+
+
+@contextmanager
+def _death_explained() -> Iterator[None]:
+    """Say what it means if a process was killed from outside: most likely by the system."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ not in DEATHS:
+            raise
+        raise InputError("a process of the sweep was killed, probably out of memory; choose fewer "
+                         "with --parallel, or a --memory-budget, and start the same again: what "
+                         "was complete is kept") from error
 
 
 def _alone(threads: int | None, work: Callable, job: object, *arguments: object) -> list:

@@ -26,9 +26,12 @@ from ..data.files import (
     write_text,
 )
 from ..data.levels import levels_in
+from ..data.reading import read_json
+from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
 from ..presets import Parameters, check_options
+from .bounds import check_bounds, check_indices
 from .fitted import Fitted
 
 FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
@@ -76,8 +79,13 @@ def check_free(folder: Path) -> None:
 def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     """Record and tensors of a saved model, checked: whole, unchanged, of the right shapes, finite.
 
-    Raises `InputError` for everything that is wrong with the folder, in one line.
+    Of one and the same model, also while another process saves a newer one there. Raises
+    `InputError` for everything that is wrong with the folder, in one line.
     """
+    return read_whole(folder, _read_model)
+
+
+def _read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     from safetensors.torch import load_file
 
     record = _read_record(folder)
@@ -88,11 +96,14 @@ def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise InputError(f"{file}: not the file that was saved with {RECORD} (its SHA-256 "
                          "differs): cut short, changed or of another model; copy both again")
     try:
-        tensors = load_file(file)
+        # Copies, as what is read so is still the file, which others may overwrite or truncate.
+        tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     except Exception as error:  # safetensors has types of its own
         raise InputError(f"{file}: not a safetensors file ({first_line(error)}); nothing else is "
                          "read, as pickled files could run any code") from error
     _check_tensors(file, tensors, record)
+    with odd_record_explained(folder):
+        check_bounds(record, tensors)
     return record, tensors
 
 
@@ -161,7 +172,7 @@ def odd_record_explained(folder: Path) -> Iterator[None]:
     """Turn what a record of another shape leads to into an `InputError`."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: its record is not as indad writes it "
                          f"({type(error).__name__}: {error})") from error
 
@@ -176,6 +187,7 @@ def restore(record: dict, tensors: dict[str, Tensor], folder: Path, *, options: 
     Raises `InputError` if the network is not the one that the bank was made by.
     """
     _check_network(record, tensors, folder, options, network)
+    check_indices(record, tensors)
     fitted = _restored(record, tensors, folder, options, network.device)
     thresholds = fitted.thresholds(record["thresholds"]["false_alarm_rate"])
     if thresholds != record["thresholds"]:
@@ -197,6 +209,10 @@ def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
                      if name != "levels"}:
         raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
                          f"this version prepares them as {transform}; fit again")
+    size = network.transform.placement((256, 256)).size
+    if list(size) != record["size"]:  # before a picture of it is made
+        raise InputError(f"{folder / RECORD}: size is {record['size']}, but its options say "
+                         f"{list(size)}; copy it again")
     shape = list(network(torch.zeros(1, *record["size"], 3, dtype=torch.uint8)).shape[1:])
     expected = [tensors["memory_bank"].shape[1], *record["grid"]]
     if shape != expected:
@@ -253,8 +269,11 @@ def _read_record(folder: Path) -> dict:
     if not file.is_file():
         raise InputError(f"{file} is missing; give a folder that PatchCore.save wrote")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         version = record["format"]
+    except InputError as error:
+        raise InputError(f"{file}: not the record of a saved model "
+                         f"({str(error).removeprefix(f'{file}: ')})") from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{file}: not the record of a saved model ({first_line(error)})") from error

@@ -1,6 +1,7 @@
 """Photos by what was typed into a form: found, fetched or unpacked, or refused in one line."""
 
 import importlib
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ..data.download.unpack import SUFFIXES, unpack
 from ..data.files import partial_folder
 from ..data.folders import folders_in
 from ..data.layouts import layout_of
+from ..data.locks import locked
+from ..data.replacing import mend, replace_folder
 from ..errors import InputError, first_line, unknown
 
 FOLDERS = ("folder", "drive")
@@ -100,10 +103,12 @@ def own_folder(dataset: str, folder: str) -> Path:
     # Another size: another archive of that name.
     unpacked = datasets_folder() / ".own" / str(place.stat().st_size) / place.name.partition(".")[0]
     if not unpacked.exists():
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with partial_folder(unpacked) as partial, Bars() as bars:
-            unpack(place, partial, progress=bars.of(place.name))
-            _top(partial).rename(unpacked)
+        with locked(unpacked, patience=math.inf), Bars() as bars:
+            mend(unpacked)
+            if not unpacked.exists():  # another process may have unpacked it meanwhile
+                with partial_folder(unpacked) as partial:
+                    unpack(place, partial, progress=bars.of(place.name))
+                    replace_folder(_top(partial), unpacked)
     return unpacked
 
 

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from ...errors import InputError, Progress
 from ..files import check_space, explain_full_disk, sha256_of, write_text
+from ..reading import read_json
+from ..replacing import replace_file
 
 if TYPE_CHECKING:
     from requests import Response
@@ -80,7 +82,7 @@ def fetch(urls: Sequence[str], file: Path, *, sha256: str | None = None, size: i
             if note:
                 note(f"{url}: {refusal}")
             continue
-        os.replace(part, file)
+        replace_file(part, file)
         _forget_origin(part)
         return file
     raise InputError(f"{file.name} could not be downloaded "
@@ -316,10 +318,13 @@ def _already(part: Path, url: str, sha256: str | None) -> int:
 def _read_origin(part: Path) -> dict:
     """Where `part` comes from, and how the server marked it; None for what is not known."""
     try:
-        origin = json.loads(_origin_of(part).read_text(encoding="utf-8"))
-        return {name: origin.get(name) for name in ORIGIN}
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return dict.fromkeys(ORIGIN)
+        origin = read_json(_origin_of(part))
+        found = {name: origin.get(name) for name in ORIGIN}
+        if all(isinstance(value, (str, int, type(None))) for value in found.values()):
+            return found
+    except (OSError, InputError, AttributeError):
+        pass
+    return dict.fromkeys(ORIGIN)
 
 
 def _forget_origin(part: Path) -> None:

@@ -3,6 +3,7 @@
 Nothing that was on the disk before is changed or deleted: categories that are missing are added.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,15 @@ from ..datasets import NotHere, count_images, datasets_folder, folder_of
 from ..files import (
     check_space,
     check_writable,
-    clear_interrupted,
+    complete_file,
     explain_full_disk,
     in_units,
-    locked,
     partial_folder,
     sha256_of,
 )
 from ..folders import folders_in
+from ..locks import locked
+from ..replacing import mend
 from .fetch import Patience, fetch
 from .package import install
 from .unpack import ELSEWHERE, SUFFIXES, unpack
@@ -83,8 +85,9 @@ def download_dataset(name: str, categories: str | Sequence[str] = (), *,
     if "/drive/MyDrive/" in root.resolve().as_posix():
         tell(f"{root.parent} is on Google Drive, which is slow with thousands of small files; "
              "better: --archives there, and --datasets on the local disk")
-    with locked(root, waiting=lambda: tell(f"another process is getting {name}: waiting")):
-        clear_interrupted(root)
+    with locked(root, waiting=lambda: tell(f"another process is getting {name}: waiting"),
+                patience=math.inf):
+        mend(root)
         sources = row.archives
         if url:  # of the archive of the whole set, so nothing else is tried before it
             sources = (replace(sources[0], urls=(url, *sources[0].urls)),)
@@ -257,13 +260,9 @@ class _Getter:
         self.tell(f"copying {source} to {target}")
         target.parent.mkdir(parents=True, exist_ok=True)
         check_space(target.parent, source.stat().st_size, f"copying {source.name}", ELSEWHERE)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            with explain_full_disk(f"copying {source.name}", ELSEWHERE):
-                shutil.copyfile(source, partial)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (explain_full_disk(f"copying {source.name}", ELSEWHERE),
+              complete_file(target) as partial):
+            shutil.copyfile(source, partial)
 
     def _install(self, source: Archive, archive: Path) -> None:
         """Unpack beside the dataset's folder, count, and only then move into it."""

@@ -6,7 +6,7 @@ good twin, and the mask is where the two differ.
 """
 
 import json
-import shutil
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import unknown
-from ..files import locked
+from ...errors import InputError, unknown
+from ..files import explain_full_disk, partial_folder
 from ..images import cores
+from ..locks import locked
+from ..reading import read_json
+from ..replacing import mend, replace_folder
 from .objects import draw_board, draw_capsule, draw_gear
 from .parts import noise, photograph
 from .textures import draw_tiles, draw_weave, draw_wood
@@ -111,7 +114,8 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
     wanted = _description(category, seed, train, good, per_defect)
     if _drawn(folder) == wanted:
         return folder
-    with locked(folder):
+    with locked(folder, patience=math.inf):
+        mend(folder)
         if _drawn(folder) != wanted:  # another process may have drawn it meanwhile
             _refuse_foreign(folder)
             _draw_all(folder, wanted, progress)
@@ -119,8 +123,6 @@ def write_category(folder: str | Path, category: str, *, seed: int = 0, train: i
 
 
 def _draw_all(folder: Path, wanted: dict, progress: Callable[[int, int], None] | None) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     category, seed = wanted["category"], wanted["seed"]
     jobs = list(_jobs(category, **wanted["counts"]))
 
@@ -128,18 +130,19 @@ def _draw_all(folder: Path, wanted: dict, progress: Callable[[int, int], None] |
         split, defect, index = job
         _write_one(partial, category, split, defect, index, seed)
 
-    # NumPy and zlib leave the GIL for most of the time; more threads than cores only fight over it.
-    pool = ThreadPoolExecutor(max_workers=cores())
-    try:
-        written = pool.map(draw, jobs)
-        for done, _ in enumerate(written, start=1):
-            if progress:
-                progress(done, len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    (partial / "synthetic.json").write_text(json.dumps(wanted, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with (explain_full_disk(f"{folder}: drawing it", "free some space"),
+          partial_folder(folder) as partial):
+        # NumPy and zlib leave the GIL for most of the time; more threads than cores only fight.
+        pool = ThreadPoolExecutor(max_workers=cores())
+        try:
+            written = pool.map(draw, jobs)
+            for done, _ in enumerate(written, start=1):
+                if progress:
+                    progress(done, len(jobs))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        (partial / "synthetic.json").write_text(json.dumps(wanted, indent=1) + "\n")
+        replace_folder(partial, folder)
 
 
 def is_complete(folder: str | Path, category: str, *, seed: int = 0, train: int = 32,
@@ -151,8 +154,8 @@ def is_complete(folder: str | Path, category: str, *, seed: int = 0, train: int 
 def _drawn(folder: Path) -> dict | None:
     """What a folder says was drawn there."""
     try:
-        return json.loads((folder / "synthetic.json").read_text())
-    except (OSError, ValueError):
+        return read_json(folder / "synthetic.json")
+    except (OSError, InputError):
         return None
 
 

@@ -1,0 +1,98 @@
+"""What the record of a run (metrics.json) must hold before anybody relies on it."""
+
+from typing import Any
+
+from ..errors import InputError
+
+METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
+           "aupro_30", "aupro_5")
+# What tells one variant of a method from another; category and seed only repeat it.
+VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "preset",
+           "coreset_ratio", "image_score", "shots", "protocol", "augmentation", "frame")
+MOST = 2 ** 53  # a count beyond it is none
+
+
+def check_record(record: object) -> dict:
+    """The record itself; raises `InputError` with what is wrong in it first.
+
+    Records of earlier versions say less: what they need not have is checked if it is there.
+    """
+    if not isinstance(record, dict):
+        raise InputError("it is no object")
+    metrics, counts, decision, timings, bank, config = (
+        _part(record, name) for name in ("metrics", "counts", "decision", "timings", "memory_bank",
+                                         "config"))
+    for name in METRICS:
+        _number(metrics, name, highest=1, none=True)
+    for name in ("train", "test_good", "test_defective"):
+        _count(counts, name)
+    for name in {"threshold", "map_threshold", "false_alarms", "misses"} & decision.keys():
+        _number(decision, name, lowest=-MOST, none=True)
+    for name in ("threshold", "false_alarms", "misses"):
+        if name not in decision:
+            raise InputError(f"it has no decision {name}")
+    for name in ("fit_s", "predict_s"):
+        _number(timings, name)
+    _number(timings, "images_per_s", lowest=1e-9)
+    _count(bank, "bytes")
+    for name in ("dataset", "category", "backbone"):
+        _text(config, name)
+    _count(config, "seed")
+    _text(record, "data_fingerprint")
+    for name in VARIANT:
+        value = config.get(name)
+        if isinstance(value, dict) or (isinstance(value, list)
+                                       and any(isinstance(one, (dict, list)) for one in value)):
+            raise _wrong(name, value, "one value, or a list of them")
+    if config.get("shots") is not None:
+        _count(config, "shots")
+    if config.get("coreset_ratio") is not None:
+        _number(config, "coreset_ratio", highest=1)
+    _optional(record, counts, decision, config)
+    return record
+
+
+def _optional(record: dict, counts: dict, decision: dict, config: dict) -> None:
+    if "unreadable" in counts:
+        _count(counts, "unreadable")
+    if "calibration" in decision:
+        _text(decision, "calibration")
+    if "calibrated_on" in decision:
+        _count(decision, "calibrated_on")
+    for part, name in ((decision, "lowest_false_alarm_rate"), (config, "false_alarm_rate")):
+        if name in part:
+            _number(part, name, highest=1, none=True)
+    if not isinstance(record.get("environment") or {}, dict):
+        raise _wrong("environment", record["environment"], "an object")
+
+
+def _part(record: dict, name: str) -> dict:
+    if not isinstance(record.get(name), dict):
+        raise InputError(f"it has no {name}")
+    return record[name]
+
+
+def _number(part: dict, name: str, *, lowest: float = 0, highest: float = MOST,
+            none: bool = False) -> None:
+    value = part.get(name, "missing")
+    if value is None and none:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
+            lowest <= value <= highest):
+        raise _wrong(name, value, f"a number from {lowest:g} to {highest:g}")
+
+
+def _count(part: dict, name: str) -> None:
+    value = part.get(name, "missing")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+        raise _wrong(name, value, "a whole number, 0 or more")
+
+
+def _text(part: dict, name: str) -> None:
+    value = part.get(name, 0)
+    if not isinstance(value, str) or not value:
+        raise _wrong(name, value, "text")
+
+
+def _wrong(name: str, value: Any, wanted: str) -> InputError:
+    return InputError(f"{name} is {str(value)[:60]!r}; it must be {wanted}")
