@@ -27,7 +27,8 @@ def raw(answer: bytes):
 
 
 def answer(status: str, *headers: str, body: bytes = b""):
-    return raw("\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body)
+    lines = [f"HTTP/1.1 {status}", *headers, "Connection: close", "", ""]
+    return raw("\r\n".join(lines).encode() + body)
 
 
 def redirect(location: str):

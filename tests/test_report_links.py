@@ -103,4 +103,4 @@ def test_scores_that_are_none_do_not_end_it_either(output, tmp_path, score, labe
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], f"good/0.png,{label},good,{score},1.0,good", lines[1]]))
     _, left_out = write_report(output, tmp_path / "a.html")
-    assert len(left_out) == 1 and "scores.csv: a score is no number, or a label" in left_out[0]
+    assert len(left_out) == 1 and "scores.csv: not the scores of a run" in left_out[0]
