@@ -1,6 +1,6 @@
 """What is told to whoever calls: the exception meant for a person, and progress."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 Progress = Callable[[str, int, int], None]  # (what, done, total); total is 0 where it is not known
@@ -20,6 +20,12 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     nearest = get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
     return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+def none_of(skipped: Sequence[tuple[int, str]]) -> str:
+    """Why there is no image at all, of those that were skipped as (number, reason)."""
+    return (f"none of {len(skipped)} can be read; the first: {skipped[0][1]}" if skipped
+            else "none was given")
 
 
 def first_line(error: Exception) -> str:

@@ -33,6 +33,7 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1, *,
         >>> distances.item(), indices.item()
         (0.0, 1)
     """
+    check_searchable(bank, bank, k)  # as a model's bank was, when it was made
     return MemoryIndex(bank, method=method).search(queries, k)
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
-from .data.arguments import as_path, kind
+from .data.arguments import FLAG, as_path, kind
 from .data.levels import Levels, check_same
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
@@ -159,6 +159,7 @@ class PatchCore(Parameters):
         They depend on `presets.EXTRACTION_OPTIONS` and `levels` (the model's, or of these images if
         they train) only. `training` adds the views of `augmentation`. Raises what `fit` raises.
         """
+        FLAG.check("training", training)
         if levels is None and not training and self.__sklearn_is_fitted__():
             levels = self.fitted_.levels
         return self.prepare().extract(
@@ -175,8 +176,7 @@ class PatchCore(Parameters):
                 progress: Progress | None = None) -> Prediction:
         """Score images: whatever `fit` takes; of a folder, all images in it and below.
 
-        An array made of it is its `scores`, so that loops of scikit-learn work. A forked process
-        computes with one thread, see `engine.machine.let_forks_compute`.
+        An array made of it is its `scores`; for forked processes see engine/machine.py.
         """
         return joined(self.stream(X, strict=strict, progress=progress))
 

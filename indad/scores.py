@@ -116,8 +116,8 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
     return scores, maps
 
 
-@takes(patches=table(3), size=SIZE, upsampling=one_of(UPSAMPLINGS), sigma=number(0),
-       kernel_size=whole(1), border=one_of(BORDERS))
+@takes(patches=table(3), size=SIZE, upsampling=one_of(UPSAMPLINGS), sigma=number(0, 10 ** 6),
+       kernel_size=whole(1, 2 ** 31 - 1), border=one_of(BORDERS))
 @in_float32
 def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "bilinear",
                  sigma: float = 4.0, kernel_size: int = 33, border: str = "symmetric") -> Tensor:

@@ -19,7 +19,7 @@ from indad.errors import InputError
 from indad.features import PatchNetwork
 from indad.learned import learning
 from indad.learned.fitted import Fitted
-from indad.presets import NETWORK_OPTIONS, PRESETS
+from indad.presets import EXTRACTION_OPTIONS, NETWORK_OPTIONS, PRESETS
 
 REAL = machine.accelerator()
 
@@ -57,17 +57,34 @@ def fitted(images, **options) -> PatchCore:
     return PatchCore(**dict(resize=64, batch_size=4) | options).fit(images[0])
 
 
+@pytest.fixture(scope="module")
+def extracted(images):
+    """Features of training and test images, once for all options that do not change them."""
+    known = {}
+
+    def extract(model, *, training):
+        key = str([model.get_params()[name] for name in EXTRACTION_OPTIONS if name != "device"]
+                  + [model.prepare().device, training])
+        if key not in known:
+            known[key] = model.extract(images[not training], training=training)
+        return known[key]
+
+    return extract
+
+
 @pytest.mark.parametrize("case", [*recorder.OPTIONS, *PRESETS])
-def test_every_option_fits_on_a_gpu_and_is_loaded_on_a_cpu(gpu, images, tmp_path, case):
+def test_every_option_fits_on_a_gpu_and_is_loaded_on_a_cpu(gpu, extracted, tmp_path, case):
     """The same bank: scores within 1e-5 of their size, on the mean over pixels of maps too."""
     options = recorder.OPTIONS.get(case) or PRESETS[case] | dict(resize=64, crop=None)
-    model = fitted(images, **options)
+    model = PatchCore(**dict(resize=64) | options)
+    model.fit_features(extracted(model, training=True))
     assert model.device_ == model.memory_bank_.device == gpu
-    prediction = model.predict(images[1])
+    prediction = model.predict_features(extracted(model, training=False))
     model.save(tmp_path / "model")
     if options.get("precision"):
         return
-    there = PatchCore.load(tmp_path / "model", device="cpu").predict(images[1])
+    loaded = PatchCore.load(tmp_path / "model", device="cpu")
+    there = loaded.predict_features(extracted(loaded, training=False))
     np.testing.assert_allclose(prediction.scores, there.scores, rtol=1e-5)
     np.testing.assert_allclose(prediction.model_maps, there.model_maps, rtol=1e-4,
                                atol=1e-5 * there.model_maps.max())

@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -161,14 +161,17 @@ PART = Rule(lambda value: number().holds(value) and 0 < value <= 1, "in (0, 1]")
 FLAG = kind(bool, "True or False")
 TEXT = Rule(lambda value: isinstance(value, str) and value.strip() != "",
             "a text that is not empty")
+ADDRESS = Rule(lambda value: isinstance(value, str)
+               and value.startswith(("http://", "https://")),
+               "an address that begins with http:// or https://")
 PATH = Rule(_is_path, "a path")
 CALLED = Rule(callable, "a function")
 LABELS = Rule(_are_labels, "0 (good) or 1 (defective) for each image")
 OPTIONS = Rule(lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, value)),
                "a dict with names of options")
 LIST = Rule(lambda value: not isinstance(value, (str, bytes, Mapping))
-            and (isinstance(value, Sequence) or len(getattr(value, "shape", ())) > 0)
-            or hasattr(value, "__getitem__") and hasattr(value, "__len__"), "a list")
+            and hasattr(value, "__getitem__") and hasattr(value, "__len__")
+            and len(getattr(value, "shape", (0,))) == 1, "a list")
 
 
 def as_path(name: str, value: str | os.PathLike) -> Path:

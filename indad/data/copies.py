@@ -36,7 +36,7 @@ def digests_of(sources: Iterable) -> list[str | None]:
 def _digest(source: object) -> str | None:
     try:
         return digest_of(source).hex()
-    except (InputError, OSError):  # told where it is read
+    except (ValueError, OSError):  # told where it is read
         return None
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, first_line
-from .arguments import LABELS, LIST, maybe, shown, takes
+from .arguments import LABELS, LIST, as_path, maybe, shown, takes
 from .copies import digests_of
 from .folders import images_below
 from .images import as_rgb, path_of
@@ -105,7 +105,7 @@ def as_list(images: object, *, only_good: bool = False) -> list:
     Raises `InputError` for anything else, and for a folder without images.
     """
     if isinstance(images, (str, Path)):
-        folder = Path(images)
+        folder = as_path("images", images)
         if not folder.is_dir():
             return [images]
         if only_good:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data.arguments import CALLED, FLAG, maybe, takes
 from ..data.images import ImageTransform, Placement
 from ..data.levels import Levels
-from ..errors import InputError, InputWarning, Progress
+from ..errors import InputError, InputWarning, Progress, none_of
 from .batches import load_batches
 from .memory import feature_store
 
@@ -174,7 +174,7 @@ def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int =
             whole.placements += part.placements
             whole.indices += part.indices
     if whole is None:
-        raise InputError("no readable image" + (f": {skipped[0][1]}" if skipped else ""))
+        raise InputError(f"no image to learn from: {none_of(skipped)}")
     whole.rows = whole.rows[:filled]
     # Readers and skippers count views; of an unreadable image all are.
     whole.skipped = [(i // views, why) for i, why in skipped if i % views == 0]

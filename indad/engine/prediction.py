@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..data.images import ImageTransform, Placement, to_photo
-from ..errors import InputError
+from ..errors import InputError, none_of
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def joined(parts: Iterable[Prediction]) -> Prediction:
     indices = [i for part in parts for i in part.indices]
     skipped = [one for part in parts for one in part.skipped]
     if not indices:
-        raise InputError("no readable image to score" + (f": {skipped[0][1]}" if skipped else ""))
+        raise InputError(f"no image to score: {none_of(skipped)}")
     return Prediction(np.concatenate([part.scores for part in parts]),
                       np.concatenate([part.model_maps for part in parts]),
                       [one for part in parts for one in part.placements], indices,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.arguments import LIST, numbers, shown
+from ..data.arguments import LIST, either, numbers, shown
 from ..errors import InputError
 
 CHUNK_PIXELS = 1 << 23
@@ -96,7 +96,7 @@ def defect_pixels(maps: Sequence[np.ndarray],
     from scipy import ndimage
 
     for name, given in (("maps", maps), ("masks", masks)):
-        LIST.check(name, given)
+        either(LIST, numbers(3)).check(name, given)
     if len(maps) != len(masks):
         raise InputError(f"{len(maps)} maps, but {len(masks)} masks")
     scores, weights, regions = [], [], 0

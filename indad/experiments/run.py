@@ -126,6 +126,8 @@ def make_model(preset: str, options: dict | None) -> PatchCore:
             raise unknown("option of PatchCore", name, PatchCore().get_params())
     model = PatchCore(**chosen)
     check_options(model.get_params())
+    for name in model.backbone.split("+"):
+        find_backbone(name)
     return model
 
 

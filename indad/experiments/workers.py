@@ -10,6 +10,7 @@ from ..data.images import cores
 from ..errors import InputError
 
 # How joblib, Ray and Dask call it; the last two need not be here.
+MOST_PROCESSES = 1024
 DEATHS = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError", "OutOfMemoryError",
           "NodeDiedError", "KilledWorker")
 
@@ -58,7 +59,7 @@ def _alone(threads: int | None, work: Callable, job: object, *arguments: object)
 @contextmanager
 def _backend(parallel: str) -> Iterator[tuple[str, int]]:
     """joblib's name for where to run, and how many jobs at a time (-1: as many as there are)."""
-    if parallel.isdecimal() and int(parallel) > 0:
+    if parallel.isdecimal() and 0 < int(parallel) <= MOST_PROCESSES:
         with warnings.catch_warnings():
             # joblib renews a process that has grown; nothing is lost by it.
             warnings.filterwarnings("ignore", message="A worker stopped")

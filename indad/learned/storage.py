@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..backbones.registry import find_backbone
+from ..data.arguments import PATH, maybe
 from ..data.files import (
     check_replaceable,
     complete_folder,
@@ -151,6 +152,7 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
 
 def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict[str, Any]:
     """Arguments of `PatchCore` from a record; `weights` says where the checkpoint lies now."""
+    maybe(PATH).check("weights", weights)
     options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                                for name, value in record["options"].items()}
     try:

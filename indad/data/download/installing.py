@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InputError, Progress, unknown
 from .. import elpv
-from ..arguments import CALLED, PATH, TEXT, either, maybe, several, takes
+from ..arguments import ADDRESS, CALLED, PATH, TEXT, either, maybe, several, takes
 from ..catalog import CATALOG, Archive, DatasetInfo
 from ..datasets import NotHere, count_images, datasets_folder, folder_of
 from ..files import (
@@ -45,7 +45,7 @@ class Installed:
 
 
 @takes(name=TEXT, categories=either(TEXT, several(TEXT)), datasets=maybe(PATH),
-       archives=maybe(PATH), url=maybe(TEXT), progress=maybe(CALLED), note=maybe(CALLED))
+       archives=maybe(PATH), url=maybe(ADDRESS), progress=maybe(CALLED), note=maybe(CALLED))
 def download_dataset(name: str, categories: str | Sequence[str] = (), *,
                      datasets: str | Path | None = None, archives: str | Path | None = None,
                      url: str | None = None, patience: Patience | None = None,
