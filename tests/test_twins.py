@@ -171,8 +171,8 @@ def test_where_copies_run_out_a_folds_bank_takes_no_patch_of_its_own(monkeypatch
         return np.empty(0), np.empty(0)
 
     monkeypatch.setattr(learning, "calibrate", captured)
-    PatchCore(resize=64, coreset_ratio=0.99, map_kernel_size=9, balance_layers=False).fit(
-        [grey, grey, odd, grey])
+    model = PatchCore(resize=64, coreset_ratio=0.99, map_kernel_size=9, balance_layers=False)
+    model.fit_features(model.extract([grey, grey, odd, grey], training=True))  # fit drops copies
     (rows, bank), = banks
     assert len(bank) and nearest(rows[128:192], bank)[0].min() > 0
 
