@@ -1,14 +1,18 @@
 """No file that leaves this machine says where it keeps what."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import indad
 from indad import PatchCore
 from indad.cli.commands import main
+from indad.data.images import read_image
+from indad.deploy.explanation import explain, why_picture
 from indad.deploy.export import export_onnx
 
 ELSEWHERE = {str(place).encode() for place in (
@@ -39,13 +43,12 @@ def test_an_exported_file_keeps_no_source_lines(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_its_report_a_model_and_predictions_hold_no_path(drawn, tmp_path, monkeypatch):
-    """All is given by whole paths but the photos of `fit`, which a model remembers as given."""
+    """All is given by whole paths."""
     assert main(["run", "--dataset", str(drawn), "--category", "tiles", "--resize", "64",
                  "--output", str(tmp_path / "runs")]) == 0
     assert main(["report", str(tmp_path / "runs")]) == 0
     assert paths_in(tmp_path / "runs") == []
-    monkeypatch.chdir(drawn)
-    assert main(["fit", "tiles/train/good", "--resize", "64", "--output",
+    assert main(["fit", str(drawn / "tiles/train/good"), "--resize", "64", "--output",
                  str(tmp_path / "model")]) == 0
     assert paths_in(tmp_path / "model") == []
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -53,3 +56,17 @@ def test_a_run_its_report_a_model_and_predictions_hold_no_path(drawn, tmp_path, 
                  str(tmp_path / "broken.png"),
                  "--output", str(tmp_path / "found")]) == 0
     assert paths_in(tmp_path / "found") == []
+
+
+def test_a_model_shows_no_picture_that_it_did_not_learn(drawn, tmp_path):
+    """A model of a stranger may name any file: it is shown only if its bytes were learned."""
+    photos = sorted((drawn / "tiles/train/good").iterdir())
+    model = PatchCore(resize=64, device="cpu").fit(photos)
+    photo = read_image(photos[0])
+    shown = why_picture(model, photo, explain(model, photos[0]))
+    private = tmp_path / "private.png"
+    Image.new("RGB", photo.size, "red").save(private)
+    model.fitted_ = replace(model.fitted_, files=[str(private)] * len(photos))
+    hidden = why_picture(model, photo, explain(model, photos[0]))
+    assert hidden.width < shown.width
+    assert not (np.asarray(hidden) == (255, 0, 0)).all(2).mean() > 0.1

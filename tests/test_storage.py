@@ -335,3 +335,18 @@ def test_saving_spares_what_it_did_not_write(model, tmp_path, monkeypatch):
         model.save(tmp_path / "kept")
     assert (tmp_path / "kept" / TENSORS).read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["kept", "photos"]
+
+
+def test_a_model_finds_its_photos_from_where_it_lies(drawn, tmp_path, monkeypatch):
+    """Paths are kept as seen from the model: no path of this machine, and all may move together."""
+    photos = shutil.copytree(drawn / "tiles" / "train" / "good", tmp_path / "line 1" / "photos")
+    PatchCore(resize=64).fit(photos).save(tmp_path / "line 1" / "models" / "tiles")
+    text = (tmp_path / "line 1" / "models" / "tiles" / "model.json").read_text()
+    assert str(tmp_path) not in text and '"../../photos/000.png"' in text
+    (tmp_path / "line 1").rename(tmp_path / "line 2")
+    monkeypatch.chdir(tmp_path / "line 2" / "models")
+    model = PatchCore.load("tiles")
+    assert Path(model.files_[0]) == Path("../photos/000.png") and Path(model.files_[0]).is_file()
+    model.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "model.json").read_text())["training"]["files"][0] \
+        == "../line 2/photos/000.png"

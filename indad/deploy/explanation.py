@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ..data.arguments import kind, maybe, several, takes, whole
-from ..data.images import Placement, read_image
+from ..data.images import Placement, digest_of, read_image
 from ..engine.extraction import PatchFeatures
 from ..engine.search import MemoryIndex
 from ..errors import InputError
@@ -76,14 +76,15 @@ def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0,
 
 
 def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = "") -> Image.Image:
-    """The explained patch and, if that image is still there, the one it came nearest to."""
+    """The explained patch and, if that image is still there, the one it came nearest to.
+
+    A saved model may come from a stranger and name any picture of this disk: a file is shown only
+    if it is one that was learned, byte for byte.
+    """
     title = (f"{name + ': ' if name else ''}worst patch, {match.distance:.3g} from the nearest one "
              "of")
     file = model.files_[match.train_image] if model.files_ else None
-    try:
-        partner = read_image(file, model.levels_) if file else None
-    except InputError:
-        partner = None
+    partner = _if_learned(model, file) if file else None
     if file is None or partner is None:
         return match_picture(f"{title} training image {match.train_image}, which is not at hand",
                              (photo, match.box))
@@ -92,6 +93,15 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
     view = "" if box else "a view of "
     return match_picture(f"{title} {view}training image {Path(file).name}",
                          (photo, match.box), (partner, box))
+
+
+def _if_learned(model: PatchCore, file: str) -> Image.Image | None:
+    try:
+        if digest_of(file).hex() in (model.fitted_.digests or ()):
+            return read_image(file, model.levels_)
+    except (InputError, OSError):  # it is gone
+        pass
+    return None
 
 
 def box_in_photo(place: tuple[int, int], grid: tuple[int, int], placement: Placement) -> Box:

@@ -159,9 +159,10 @@ def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
 
 
 def checkpoint_of(model: PatchCore) -> dict[str, str]:
-    """SHA-256 of a checkpoint of one's own: its path alone would not tell when it changes."""
+    """A checkpoint of one's own: its name, and its SHA-256, as another may have that name."""
     weights = model.options["weights"]
-    return {"weights_sha256": sha256_of(Path(weights))} if weights else {}
+    return ({"weights": Path(weights).name, "weights_sha256": sha256_of(Path(weights))}
+            if weights else {})
 
 
 def existing(folder: Path, data: str) -> dict | None:

@@ -34,6 +34,7 @@ from ..features import PatchNetwork
 from ..presets import Parameters, check_options
 from .bounds import check_bounds, check_indices
 from .fitted import Fitted
+from .places import found_from, seen_from
 
 FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
 TENSORS, RECORD = "model.safetensors", "model.json"
@@ -64,7 +65,7 @@ def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
         # Not `save_file`, which makes a file that nobody else may read.
         (partial / TENSORS).write_bytes(save({name: tensor.detach().cpu().contiguous()
                                               for name, tensor in tensors.items()}))
-        record = {"format": FORMAT, "indad": __version__, **record,
+        record = {"format": FORMAT, "indad": __version__, **seen_from(folder, record),
                   "tensors": {name: {"shape": list(tensor.shape), "dtype": _dtype(tensor)}
                               for name, tensor in tensors.items()},
                   "tensors_sha256": sha256_of(partial / TENSORS)}
@@ -83,7 +84,9 @@ def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     Of one and the same model, also while another process saves a newer one there. Raises
     `InputError` for everything that is wrong with the folder, in one line.
     """
-    return read_whole(folder, _read_model)
+    record, tensors = read_whole(folder, _read_model)
+    with odd_record_explained(folder):
+        return found_from(folder, record), tensors
 
 
 def _read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
@@ -140,7 +143,7 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
                      "skipped": len(fitted.skipped), "given": fitted.given,
                      "sha256": fitted.fingerprint, "digests": fitted.digests,
                      "selected_from": fitted.selected_from,
-                     # As they were given, for explanations; the images are not kept.
+                     # For explanations; the images are not kept.
                      "files": fitted.files if any(fitted.files or ()) else None},
         "thresholds": fitted.thresholds(false_alarm_rate),
     }
