@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,11 +37,13 @@ def networks_loaded_once():
     original, loaded = patchcore.load_network, {}
 
     def load_network(options):
+        how = {name: options[name] for name in ("patch_features", "precision")}
         wanted = machine.pick_device(options["device"])
-        key = str({name: options[name] for name in NETWORK_OPTIONS} | {"device": wanted})
+        key = str({name: options[name] for name in NETWORK_OPTIONS if name not in how}
+                  | {"device": wanted})
         if key not in loaded:
             loaded[key] = original(options)
-        return loaded[key]
+        return replace(loaded[key], **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patchcore, "load_network", load_network)
