@@ -71,6 +71,7 @@ def real_features(dataset, images):
         return as_rows(concatenate(extractor(torch.stack(pixels)))).clone()
 
 
+@pytest.mark.slow
 def test_hazelnut_features_give_the_same_coreset(select, hazelnut):
     from indad.data.datasets import load_dataset
 
@@ -79,6 +80,7 @@ def test_hazelnut_features_give_the_same_coreset(select, hazelnut):
     assert_same_selection(greedy_coreset(features, 784), literal)
 
 
+@pytest.mark.slow
 def test_tile_features_give_the_same_coreset(select, mtd):
     from indad.data.datasets import load_dataset
 

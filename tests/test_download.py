@@ -392,6 +392,7 @@ def test_a_folder_that_cannot_be_written_to(toy, tmp_path, capsys):
     assert "choose another folder with --datasets" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_commands(toy, tmp_path, capsys):
     """What the README shows: download, list what is there, run on it."""
     datasets = ["--datasets", str(tmp_path)]

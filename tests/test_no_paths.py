@@ -28,6 +28,7 @@ def paths_in(place: Path) -> list[str]:
             if path in file.read_bytes()]
 
 
+@pytest.mark.slow
 def test_an_exported_file_keeps_no_source_lines(tmp_path):
     onnx = pytest.importorskip("onnx")
     pictures = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))

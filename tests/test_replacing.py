@@ -75,6 +75,7 @@ def killed_at(step: int, work) -> bool:
 
 
 @ONLY_POSIX
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["nothing there", "an older one"])
 def test_killed_at_every_step_a_whole_folder_is_left(tmp_path, way, before):
     place, killed, seen = tmp_path / "model", True, set()
@@ -96,6 +97,7 @@ def test_killed_at_every_step_a_whole_folder_is_left(tmp_path, way, before):
 
 
 @ONLY_POSIX
+@pytest.mark.slow
 def test_killed_at_every_step_a_whole_file_is_left(tmp_path):
     place, killed, seen, step = tmp_path / "report.html", True, set(), 0
     while killed:

@@ -266,6 +266,7 @@ def test_a_killed_process_is_explained_and_the_sweep_goes_on_when_started_again(
                 list(work(_die, ["first", "second"], tmp_path))
 
 
+@pytest.mark.slow
 def test_the_same_sweep_twice_at_once_is_refused(drawn, tmp_path):
     plans = plans_for(drawn, coreset_ratio=[0.01])
     refused = []
@@ -300,6 +301,7 @@ def test_tables_that_were_cut_between_two_starts_are_computed_again(drawn, tmp_p
     same_run(alone.folder, outcomes[0].folder)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_sweep(drawn, tmp_path, monkeypatch):
     plans = plans_for(drawn, coreset_ratio=[0.01])
 

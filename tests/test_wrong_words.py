@@ -152,6 +152,7 @@ def actions():
                 yield command, action
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", BASE)
 def test_every_option_of_every_command_with_words_of_every_kind(command, at_work, capsys):
     tried = 0
@@ -176,6 +177,7 @@ def test_every_option_of_every_command_with_words_of_every_kind(command, at_work
     assert tried > 10
 
 
+@pytest.mark.slow
 def test_a_planted_option_that_takes_anything_is_seen(at_work, capsys, monkeypatch):
     monkeypatch.setitem(TAKEN, "--seed", set())
     with pytest.raises(AssertionError, match="--seed=0"):
