@@ -53,7 +53,7 @@ def test_killed_at_five_random_moments(drawn, tmp_path):
         assert process.wait(120) == 0
     assert lines == 16
     (state,) = (tmp_path / "disturbed").glob(".sweep-*")
-    journal = (state / "journal.jsonl").read_text().splitlines()
+    journal = [line for line in (state / "journal.jsonl").read_text().splitlines() if line]
     assert len(journal) == len(set(journal))
     events = [json.loads(line)["event"] for line in journal]
     assert (events.count("run"), events.count("features")) == (16, 4)

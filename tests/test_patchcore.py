@@ -179,7 +179,7 @@ def test_unreadable_images_stop_or_are_listed(model, capsules, tmp_path):
     assert torch.equal(fitted.memory_bank_, model.memory_bank_)
     assert fitted.skipped_[0][0] == 1
     for act in (PatchCore().fit, model.predict):
-        with pytest.raises(InputError, match="no readable"):
+        with pytest.raises(InputError, match="none of . can be read"):
             act([bad], strict=False)
 
 
