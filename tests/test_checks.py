@@ -12,7 +12,7 @@ from indad.cli.commands import main
 from indad.data.audit import audit
 from indad.data.images import read_image
 from indad.data.layouts import images_in
-from indad.data.near_duplicates import alike, fine_detail
+from indad.data.near_duplicates import ALIKE, alike, fine_detail
 from indad.errors import InputError
 
 
@@ -311,3 +311,18 @@ def test_one_of_each_odd_habit_in_one_folder_is_found_and_the_clean_ones_are_not
               if any(one["fault"] for one in category["findings"])}
     assert faulty == set(kinds) - {"clean", "clean_painted_on_transparency", "clean_sub_folders",
                                    "clean_flat_masks", "validation", "usual_words"}
+
+
+def test_what_all_parts_share_is_no_sign_of_a_copy():
+    """Bars that lie alike in every photo, and grain that does not: only the copy is one."""
+    generator = np.random.default_rng(0)
+    bars = np.zeros((64, 64))
+    bars[10::20] = 60
+    photos = [Image.fromarray((120 + bars + generator.normal(0, 1.2, (64, 64))).astype(np.uint8))
+              for _ in range(12)]
+    packed = io.BytesIO()
+    photos[3].save(packed, "JPEG", quality=98)
+    photos += [Image.open(packed), photos[5].rotate(180)]
+    details = np.stack([fine_detail(photo) for photo in photos])
+    assert float(details[0] @ details[1]) > ALIKE  # what was called a copy before
+    assert alike(details) == [(3, 12, False), (5, 13, True)]
