@@ -317,8 +317,8 @@ def test_what_all_parts_share_is_no_sign_of_a_copy():
     """Bars that lie alike in every photo, and grain that does not: only the copy is one."""
     generator = np.random.default_rng(0)
     bars = np.zeros((64, 64))
-    bars[10::20] = 60
-    photos = [Image.fromarray((120 + bars + generator.normal(0, 1.2, (64, 64))).astype(np.uint8))
+    bars[10::20] = 180
+    photos = [Image.fromarray((40 + bars + generator.normal(0, 3.5, (64, 64))).astype(np.uint8))
               for _ in range(12)]
     packed = io.BytesIO()
     photos[3].save(packed, "JPEG", quality=98)
