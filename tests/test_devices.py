@@ -230,6 +230,14 @@ def test_float32_is_float32_whatever_torch_is_set_to(before):
         torch.set_float32_matmul_precision("highest")
 
 
+def test_one_precision_inside_of_another_is_refused_and_of_itself_is_not():
+    with (products("float32"), products("float32"),
+          pytest.raises(RuntimeError, match="'tf32'. inside of products.'float32'")):
+        products("tf32").__enter__()
+    with products("tf32"):
+        pass
+
+
 def test_threads_of_another_precision_wait():
     entered, done = [], threading.Event()
 

@@ -8,7 +8,7 @@ devices, and between batches of another size.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
-from threading import Condition
+from threading import Condition, local
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -28,18 +28,30 @@ class _Products:
         self._free = Condition()
         self._precision, self._inside = "", 0
         self._before: list[tuple[Setter, Any]] = []
+        self._mine = local()  # what this thread is in, and how deep
 
     @contextmanager
     def __call__(self, precision: str) -> Iterator[None]:
-        """Products of float32 numbers in "float32" or in "tf32", where the device has that."""
+        """Products of float32 numbers in "float32" or in "tf32", where the device has that.
+
+        Raises `RuntimeError` inside of the other one, which a thread cannot wait for.
+        """
+        outer = getattr(self._mine, "precision", precision)
+        if outer != precision:
+            raise RuntimeError(f"products({precision!r}) inside of products({outer!r})")
         with self._free:
             self._free.wait_for(lambda: not self._inside or self._precision == precision)
             if not self._inside:
                 self._precision, self._before = precision, _set(precision)
             self._inside += 1
+        self._mine.precision = precision
+        depth = self._mine.depth = getattr(self._mine, "depth", 0) + 1
         try:
             yield
         finally:
+            self._mine.depth = depth - 1
+            if depth == 1:
+                del self._mine.precision
             with self._free:
                 self._inside -= 1
                 if not self._inside:

@@ -59,6 +59,8 @@ def find_category(dataset: str, category: str, folder: str, drawn: str) -> str:
     """What a category stands for: `drawn` or the first one for "auto"; raises `Unavailable`."""
     with in_words_of_a_form():
         known = categories_of(dataset, folder)
+    if dataset == "elpv":  # with the cells that may be defective
+        known += [f"{name}_all" for name in known]
     if category == AUTO:
         return drawn if dataset == "synthetic" else known[0]
     if category not in known and category.removesuffix("_reduced") not in known:

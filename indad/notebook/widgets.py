@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..data.datasets import in_notebook
+
 if TYPE_CHECKING:
     from ipywidgets import Dropdown, SelectionSlider
     from matplotlib.figure import Figure
@@ -49,8 +51,7 @@ def interactive() -> bool:
     """Is this a notebook in which somebody may click?"""
     if os.environ.get(STATIC) or importlib.util.find_spec("ipywidgets") is None:
         return False
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    return bool(shell and getattr(shell, "kernel", None))
+    return in_notebook()
 
 
 def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
