@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @contextmanager
 def warned_in_a_line() -> Iterator[None]:
     """Each `InputWarning` once, as a line on standard error; other warnings as ever."""
+    from tqdm import tqdm
+
     with warnings.catch_warnings():
         otherwise, told = warnings.showwarning, set[str]()
 
@@ -24,7 +26,7 @@ def warned_in_a_line() -> Iterator[None]:
                 otherwise(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
-                print(f"indad: warning: {message}", file=sys.stderr)
+                tqdm.write(f"indad: warning: {message}", file=sys.stderr)  # not through a bar
 
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = show

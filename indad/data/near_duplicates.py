@@ -15,8 +15,8 @@ BLUR = 2.0  # pixels of standard deviation; what is smoother than that is not de
 # Copies correlate at 0.98 and more; different shots stay well below on the synthetic parts and on
 # hazelnuts (tests/test_checks.py), while two exposures of one magnetic tile can reach it.
 ALIKE = 0.98
-# Without what is common: copies 0.92 to 1.0 (at half the size; saved again, 0.97 and more), while
-# nine of ten pairs of solar cells that pass the first test are below.
+# Without what is common. Solar cells saved again stay above it; of their pairs that pass the first
+# test, four of five do not.
 OWN_ALIKE = 0.95
 ENOUGH = 8  # pictures to tell what is common; among fewer, copies would hide themselves
 ROWS = 512
