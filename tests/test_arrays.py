@@ -69,6 +69,7 @@ def holed(value):
     (torch.zeros(3, 40, 3), "taken as (c, h, w), is 40 pixels high and 3 wide"),
     (np.zeros((3, 40, 40)), "shape (3, 40, 40)"), (torch.zeros(40, 40, 3), "shape (40, 40, 3)"),
     (np.zeros((40, 40, 2)), "shape (40, 40, 2)"), (np.zeros(40), "shape (40,)"),
+    (np.ma.masked_greater(COLOUR, 200), "masked array, some of whose pixels have no value"),
     (torch.zeros(3, 9, 9).to_sparse(), "give a dense one"),
     (torch.zeros(3, 9, 9, device="meta"), "give a dense one")], ids=lambda value: (
         value if isinstance(value, str) else ""))

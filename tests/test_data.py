@@ -102,6 +102,27 @@ def test_visa_layout(tmp_path):
     assert [i.mask().sum() for i in test if i.label] == [4]
 
 
+@pytest.mark.parametrize("content, words", [
+    (b"object,split,label,image,mask\ncandle,test,normal\n", "line 2: the columns image, mask are"),
+    (b"object;split\n", "line 2: the columns object, split, label, image, mask are"),
+    (b"", "line 2: the columns object"), (b"PK\x03\x04\xff\xfe", "is no table of commas in UTF-8"),
+    (b"object\n\0", "columns split|is no table")])
+def test_a_split_of_visa_that_is_none(tmp_path, content, words):
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        list_categories(tmp_path)
+
+
+def test_a_split_of_visa_saved_by_a_spreadsheet(tmp_path):
+    (tmp_path / "split_csv").mkdir()
+    picture(tmp_path / "café/0.jpg")
+    (tmp_path / "split_csv/1cls.csv").write_text(
+        "object,split,label,image,mask\ncafé,train,normal,café/0.jpg,\n", encoding="utf-8-sig")
+    assert list_categories(tmp_path) == ["café"]
+    assert len(load_dataset(tmp_path)[0]) == 1
+
+
 def test_btad_layout(tmp_path):
     """ok and ko; bmp images; masks named as their images."""
     for n in range(3):

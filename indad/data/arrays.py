@@ -69,6 +69,9 @@ def pixels_in(source: np.ndarray | torch.Tensor) -> np.ndarray:
 
 def _as_numpy(source: np.ndarray | torch.Tensor) -> np.ndarray:
     if not isinstance(source, torch.Tensor):
+        if np.ma.is_masked(source):
+            raise InputError("cannot read an image from a masked array, some of whose pixels have "
+                             "no value; give array.filled(VALUE)")
         return np.asarray(source)
     try:
         source = source.detach().cpu()

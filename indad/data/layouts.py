@@ -247,11 +247,16 @@ def _read_visa(folder: Path, category: str, split: str, seed: int) -> "TwoLists"
 
 def _visa_rows(folder: Path) -> list[dict[str, str]]:
     file = folder / "split_csv" / "1cls.csv"
-    with open(file, newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    missing = {"object", "split", "label", "image", "mask"} - set(rows[0] if rows else ())
-    if missing:
-        raise InputError(f"{file}: the columns {', '.join(sorted(missing))} are missing")
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as lines:  # Excel begins with a mark
+            rows = list(csv.DictReader(lines))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: is no table of commas in UTF-8 ({error}); get it anew, or save "
+                         "it as \"CSV UTF-8\"") from error
+    columns = ("object", "split", "label", "image", "mask")
+    for line, row in enumerate(rows or [{}], 2):
+        if missing := [name for name in columns if row.get(name) is None]:
+            raise InputError(f"{file}, line {line}: the columns {', '.join(missing)} are missing")
     return rows
 
 
