@@ -162,6 +162,14 @@ def _drawn(folder: Path) -> dict | None:
         return None
 
 
+def version_of(folder: Path) -> int | None:
+    """Which version of a category lies in a folder; None if it was not drawn here."""
+    drawn = _drawn(folder)
+    version = drawn.get("version") if isinstance(drawn, dict) else None
+    known = isinstance(version, int) and not isinstance(version, bool) and version > 0
+    return version if known and drawn.get("category") in tuple(CATEGORIES) else None
+
+
 def _refuse_foreign(folder: Path) -> None:
     """Real data sets have a `wood` and a `capsule` too: never replace what was not drawn here."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "synthetic.json").exists():
