@@ -329,9 +329,9 @@ def _version(folder: Path) -> int | None:
     """The version of drawn parts, None for photos; warns of one whose masks are not today's."""
     version = synthetic.version_of(folder)
     if version is not None and version != synthetic.VERSION:
-        tell([Remark("version", f"{folder}: parts drawn by version {version}, with other masks than "
-                     f"those of version {synthetic.VERSION}; --dataset synthetic draws them again",
-                     (folder,))])
+        tell([Remark("version", f"{folder}: parts drawn by version {version}, with other masks "
+                     f"than those of version {synthetic.VERSION}; --dataset synthetic draws them "
+                     "again", (folder,))])
     return version
 
 

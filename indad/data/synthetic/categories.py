@@ -165,9 +165,11 @@ def _drawn(folder: Path) -> dict | None:
 def version_of(folder: Path) -> int | None:
     """Which version of a category lies in a folder; None if it was not drawn here."""
     drawn = _drawn(folder)
-    version = drawn.get("version") if isinstance(drawn, dict) else None
+    if not isinstance(drawn, dict) or drawn.get("category") not in tuple(CATEGORIES):
+        return None
+    version = drawn.get("version")
     known = isinstance(version, int) and not isinstance(version, bool) and version > 0
-    return version if known and drawn.get("category") in tuple(CATEGORIES) else None
+    return version if known else None
 
 
 def _refuse_foreign(folder: Path) -> None:
