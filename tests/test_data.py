@@ -1,7 +1,9 @@
 """Every layout on disk, its labels, masks and splits; and the errors of each."""
 
+import json
 import pickle
 import shutil
+import warnings
 import zlib
 
 import numpy as np
@@ -12,7 +14,7 @@ from indad.cli.commands import main
 from indad.data import datasets as data
 from indad.data import layouts
 from indad.data.datasets import fingerprint, list_categories, load_dataset
-from indad.errors import InputError
+from indad.errors import InputError, InputWarning
 
 
 def picture(file, size=(16, 16), value=90):
@@ -299,6 +301,29 @@ def test_synthetic_is_drawn_where_datasets_live(tmp_path, monkeypatch):
     assert train[0].path == tmp_path / "here/synthetic/weave/train/good/000.png"
     load_dataset("synthetic", "weave", datasets=tmp_path / "there")
     assert (tmp_path / "there/synthetic/weave/train/good/001.png").is_file()
+
+
+def test_parts_of_another_version_are_told_by_path_and_drawn_again_by_name(tmp_path, monkeypatch):
+    drawing = data.synthetic.write_category
+    monkeypatch.setattr(drawing, "__kwdefaults__", drawing.__kwdefaults__ | dict(
+        train=2, good=1, per_defect=1))
+    train, test = load_dataset("synthetic", "wood", datasets=tmp_path)
+    assert train.version == test.version == train.replaced(train[:1]).version == 2
+    before, folder = fingerprint(train, test), train.folder
+    note, mask = folder / "wood/synthetic.json", test[-1].mask_paths[0]
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"version": 1}))
+    picture(mask, (256, 256), 255)  # other masks, the same photos
+    for source in (folder, folder / "wood"):
+        with pytest.warns(InputWarning, match="wood: parts drawn by version 1, with other masks "
+                          "than those of version 2; --dataset synthetic draws them again$"):
+            train, test = load_dataset(source, "wood")
+        assert train.version == 1 and fingerprint(train, test) != before
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train, test = load_dataset("synthetic", "wood", datasets=tmp_path)
+    assert train.version == 2 and fingerprint(train, test) == before
+    note.unlink()
+    assert load_dataset(folder, "wood")[0].version is None  # may be anybody's photos of wood
 
 
 @pytest.mark.parametrize("source, category, message", [

@@ -107,6 +107,23 @@ def read(folder, output=None) -> Page:
     return Page(write_report(folder, output)[0])
 
 
+def test_runs_on_two_versions_of_drawn_parts_are_not_mixed(tmp_path):
+    """One configuration, one category and seed: two runs, and no mean over both."""
+    for version in ({}, {"data_version": 2}, {"data_version": 3}):
+        write_run(tmp_path, dataset="synthetic", scores=[0.5, 2.0], labels=[0, 1], **version)
+    rows = results.write_summary(tmp_path)
+    assert sorted(row["dataset"] for row in rows) == ["synthetic", "synthetic v2", "synthetic v3"]
+    assert "| synthetic v2 | gear |" in (tmp_path / "summary.md").read_text()
+    assert [one["image_auroc"].n for one in tables.aggregate(rows)] == [1, 1, 1]
+    assert tables.compare(rows, "preset", "default", "default").n == 3  # each with its own version
+    titles = [one.title for one in runs.read_runs(tmp_path)[0]]
+    assert titles == ["gear · synthetic", "gear · synthetic v2", "gear · synthetic v3"]
+    assert "synthetic, synthetic v2, synthetic v3" in read(tmp_path).source
+    write_run(tmp_path, "wood", dataset="synthetic", data_version=[2], scores=[0, 2], labels=[0, 1])
+    with pytest.raises(InputError, match="data_version"):
+        runs.read_runs(tmp_path / "synthetic/wood")
+
+
 @pytest.fixture(scope="module")
 def real_runs(drawn, tmp_path_factory) -> Path:
     """What `run` leaves for two small drawn categories."""

@@ -67,6 +67,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
     assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4,
                                      "selected_from": "float32"}
     assert results.config_hash(record["config"]) == folder.name[-8:]
+    assert record["config"]["data_version"] == 2  # of the drawn parts
 
     rows = read_csv(folder / "scores.csv")
     assert len(rows) == 8
@@ -97,6 +98,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
 
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [row["category"] for row in summary] == ["capsule", "tiles"]
+    assert {row["dataset"] for row in summary} == {f"{drawn.name} v2"}
     assert summary[1]["aupro_30"] == record["metrics"]["aupro_30"]
     assert len(read_csv(tmp_path / "summary.csv")) == 2
     assert (tmp_path / "summary.md").read_text().count("\n") == 4

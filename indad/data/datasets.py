@@ -20,7 +20,7 @@ from .catalog import CATALOG, Package
 from .files import in_units
 from .images import digest_of, image_size
 from .layouts import READERS, Item, categories_in, drawing, layout_of, remarks_of
-from .left_out import tell
+from .left_out import Remark, tell
 from .orientation import turned_apart
 from .synthetic import categories as synthetic
 
@@ -32,11 +32,16 @@ REDUCED_TRAIN, REDUCED_TEST = 50, 10
 
 
 class ImageSet(Sequence[Item]):
-    """The items of one split, in a fixed order. Give it to `PatchCore.fit` or `.predict`."""
+    """The items of one split, in a fixed order. Give it to `PatchCore.fit` or `.predict`.
 
-    def __init__(self, items: Sequence[Item], *, dataset: str, category: str, folder: Path):
+    `version` is that of drawn parts, None for photos.
+    """
+
+    def __init__(self, items: Sequence[Item], *, dataset: str, category: str, folder: Path,
+                 version: int | None = None):
         self.items = tuple(items)
         self.dataset, self.category, self.folder = dataset, category, folder
+        self.version = version
 
     def __len__(self) -> int:
         return len(self.items)
@@ -69,7 +74,8 @@ class ImageSet(Sequence[Item]):
 
     def replaced(self, items: Sequence[Item]) -> "ImageSet":
         """The same set with other items."""
-        return ImageSet(items, dataset=self.dataset, category=self.category, folder=self.folder)
+        return ImageSet(items, dataset=self.dataset, category=self.category, folder=self.folder,
+                        version=self.version)
 
     def name_of(self, item: Item) -> str:
         """The item's path below the dataset's folder, with forward slashes."""
@@ -145,12 +151,13 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     if not train:
         raise InputError(f"{folder}: no good images to learn from in category {category!r}")
     tell(remarks_of(folder, layout, base, [*train, *test]))
+    version = _version(folder if layout == "one" else folder / base)
     if base != category:
         train, test = reduced(train, test, base)
     if shots is not None:
         train = [train[i] for i in choose_shots(len(train), shots, category=category, seed=seed,
                                                 protocol=protocol)]
-    sets = [ImageSet(items, dataset=name, category=category, folder=folder)
+    sets = [ImageSet(items, dataset=name, category=category, folder=folder, version=version)
             for items in (train, test)]
     _check_masks(test)
     return sets[0], sets[1]
@@ -316,6 +323,16 @@ def _pick_category(source: object, category: str | None, folder: Path, layout: s
     if base not in categories:
         raise unknown("category", category, categories)
     return category, base
+
+
+def _version(folder: Path) -> int | None:
+    """The version of drawn parts, None for photos; warns of one whose masks are not today's."""
+    version = synthetic.version_of(folder)
+    if version is not None and version != synthetic.VERSION:
+        tell([Remark("version", f"{folder}: parts drawn by version {version}, with other masks "
+                     f"than those of version {synthetic.VERSION}; --dataset synthetic draws them "
+                     "again", (folder,))])
+    return version
 
 
 def _check_masks(items: list[Item]) -> None:

@@ -73,6 +73,8 @@ def summary_row(record: dict, run: str) -> dict:
     """One line of the summary, from a run's record."""
     config, timings = record["config"], record["timings"]
     row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
+    if "data_version" in config:  # of drawn parts; another version is another data set
+        row["dataset"] = f"{config['dataset']} v{config['data_version']}"
     row |= {name: record["metrics"][name] for name in METRICS}
     return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),

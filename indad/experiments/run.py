@@ -153,7 +153,9 @@ def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
     rows = [find_backbone(part) for part in model.options["backbone"].split("+")]
     chosen = {"resize": default_size(model.options["backbone"]),
               "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
-    return {"dataset": train.dataset, "category": train.category, **choices, **model.options,
+    drawn = {} if train.version is None else {"data_version": train.version}
+    return {"dataset": train.dataset, "category": train.category, **drawn, **choices,
+            **model.options,
             **{name: value for name, value in chosen.items() if model.options[name] is None},
             **checkpoint_of(model)}
 

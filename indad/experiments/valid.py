@@ -55,6 +55,8 @@ def check_record(record: object) -> dict:
 def _optional(record: dict, counts: dict, decision: dict, config: dict) -> None:
     if "unreadable" in counts:
         _count(counts, "unreadable")
+    if "data_version" in config:
+        _count(config, "data_version")
     if "calibration" in decision:
         _text(decision, "calibration")
     if "calibrated_on" in decision:

@@ -1,8 +1,8 @@
 """A synthetic data set to learn from: six categories drawn into the folder layout of MVTec AD.
 
 Real data sets are large and not free to share; these pictures are drawn in seconds, on any
-machine, and their masks are exact by construction: each defective part is drawn together with its
-good twin, and the mask is where the two differ.
+machine, and their masks are known by construction: each defective part is drawn together with its
+good twin, and the mask outlines where the two differ.
 """
 
 import json
@@ -23,10 +23,12 @@ from ..locks import locked
 from ..reading import read_json
 from ..replacing import mend, replace_folder
 from .objects import draw_board, draw_capsule, draw_gear
+from .outlines import outline
 from .parts import noise, photograph
 from .textures import draw_tiles, draw_weave, draw_wood
 
-VERSION = 1  # raised whenever a pixel changes, so that old drawings are redrawn
+# Raised whenever a pixel of a photo or mask changes, so that old drawings are drawn again.
+VERSION = 2  # 2: the photos of 1, with masks as a person outlines them
 VISIBLE = 6 / 255  # a change of fewer grey levels in every channel is not called a defect
 
 
@@ -80,7 +82,8 @@ def draw_twins(category: str, *, defect: str = "good", split: str = "train", ind
                seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> good twin and image, both (256, 256, 3) uint8, and mask (256, 256) bool.
 
-    The twins share part, light and noise; this is what makes the mask exact, and testable.
+    The twins share part, light and noise; so all that differs is the defect, and a mask of it can
+    be made, and tested.
     """
     kind = CATEGORIES[_known(category, CATEGORIES, "category")]
     _known(defect, ("good", *kind.defects), f"defect of {category}")
@@ -98,8 +101,8 @@ def draw_twins(category: str, *, defect: str = "good", split: str = "train", ind
     if defect == "good":
         return twin, twin, np.zeros(twin.shape[:2], bool)
     shown = shot(defect)
-    mask = (np.abs(shown - good) > VISIBLE).any(axis=0)
-    return twin, _developed(shown, grain), mask
+    change = (np.abs(shown - good) > VISIBLE).any(axis=0)
+    return twin, _developed(shown, grain), outline(change, defect)
 
 
 def write_category(folder: str | Path, category: str, *, seed: int = 0, train: int = 32,
@@ -157,6 +160,16 @@ def _drawn(folder: Path) -> dict | None:
         return read_json(folder / "synthetic.json")
     except (OSError, InputError):
         return None
+
+
+def version_of(folder: Path) -> int | None:
+    """Which version of a category lies in a folder; None if it was not drawn here."""
+    drawn = _drawn(folder)
+    if not isinstance(drawn, dict) or drawn.get("category") not in tuple(CATEGORIES):
+        return None
+    version = drawn.get("version")
+    known = isinstance(version, int) and not isinstance(version, bool) and version > 0
+    return version if known else None
 
 
 def _refuse_foreign(folder: Path) -> None:

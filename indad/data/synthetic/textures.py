@@ -2,7 +2,7 @@
 
 Each draw function takes two generators: `part` decides everything a good part has, `flaw` only the
 defect. The same `part` generator with and without a defect therefore gives exact twins, whose
-difference is the mask.
+difference the mask outlines.
 """
 
 import math
