@@ -177,7 +177,7 @@ def _insert_times(cells: list[NotebookNode], lesson: Lesson, times: dict[str, fl
 
 def run(notebook: NotebookNode, *, static: bool = True, kernel: KernelManager | None = None,
         ) -> float:
-    """Run all cells in the notebooks' folder, offline, in a fresh kernel or a given one; -> seconds.
+    """Run all cells in the notebooks' folder, offline, in a fresh or a given kernel; -> seconds.
 
     A kernel that is given goes on afterwards: what it has imported need not be imported again.
     """
