@@ -79,6 +79,18 @@ def shared_backbones():
         yield
 
 
+@pytest.fixture(scope="session")
+def small_network(tmp_path_factory) -> dict:
+    """Arguments of a `PatchCore` whose network is small, with random weights, where any would do."""
+    import timm
+    import torch
+
+    file = tmp_path_factory.mktemp("weights") / "test_resnet.pth"
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), file)
+    return {"backbone": "test_resnet", "weights": str(file)}
+
+
 @pytest.fixture
 def hazelnut() -> Path:
     folder = REAL_DATA / "mvtec_ad"
