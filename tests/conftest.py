@@ -81,7 +81,7 @@ def shared_backbones():
 
 @pytest.fixture(scope="session")
 def small_network(tmp_path_factory) -> dict:
-    """Arguments of a `PatchCore` whose network is small, with random weights, where any would do."""
+    """Arguments of a `PatchCore`: a small network, with random weights, where any would do."""
     import timm
     import torch
 
