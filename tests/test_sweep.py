@@ -89,6 +89,7 @@ def test_skip_existing_keeps_only_the_same_runs(drawn, tmp_path):
     assert [outcome.reused for outcome in fresh] == [False, False]
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(drawn, tmp_path, monkeypatch):
     plans = plans_for(drawn, coreset_ratio=[0.01, 0.02, 0.05])
 
