@@ -60,7 +60,8 @@ def write_run(output, category="gear", *, scores, labels, kinds=None, names=None
         for name, label, kind, score, flag in zip(names, labels, kinds, scores, flagged,
                                                   strict=True)], results.SCORES)
     for name in overlays:
-        Image.effect_noise((512, 280), 60).convert("RGB").save(folder / "overlays" / name)
+        Image.effect_noise((512, 280), 60).convert("RGB").save(folder / "overlays" / name,
+                                                               compress_level=1)
     return folder
 
 
