@@ -22,6 +22,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
@@ -174,13 +175,17 @@ def _insert_times(cells: list[NotebookNode], lesson: Lesson, times: dict[str, fl
                                     for row in cell.source.split("\n"))
 
 
-def run(notebook: NotebookNode, *, static: bool = True) -> float:
-    """Run all cells in a fresh kernel, in the notebooks' folder, offline; -> seconds."""
+def run(notebook: NotebookNode, *, static: bool = True, kernel: KernelManager | None = None,
+        ) -> float:
+    """Run all cells in the notebooks' folder, offline, in a fresh or a given kernel; -> seconds.
+
+    A kernel that is given goes on afterwards: what it has imported need not be imported again.
+    """
     environment = {"INDAD_DATASETS": str(HERE.parent / "datasets"), **os.environ,
                    "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0"}
     if static:
         environment["INDAD_STATIC"] = "1"
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
+    client = NotebookClient(notebook, kernel, timeout=CELL_SECONDS, kernel_name="python3",
                             resources={"metadata": {"path": str(HERE)}},
                             store_widget_state=False, record_timing=False, coalesce_streams=True)
     began = time.perf_counter()

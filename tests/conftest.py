@@ -1,7 +1,9 @@
 """Shared by all tests: no network, and one small drawn dataset for the whole session."""
 
+import copy
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from loopback import Loopback
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only get in the way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Grammars of web addresses that nbformat brings, by way of jsonschema, and that nothing here uses:
+# made anew at each import, they would take it from a second to seven.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -51,9 +56,12 @@ def drawn(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def shared_backbones():
-    """Build each packaged backbone once for a module that makes many models; nothing changes it."""
+    """Each packaged backbone is built once; every model of a test gets a copy, as if it were new.
+
+    `load_backbone` itself is as ever: tests of loading call it where it is defined.
+    """
     from indad import features
 
     original, built = features.load_backbone, {}
@@ -64,11 +72,23 @@ def shared_backbones():
         key = (name, *options.items())
         if key not in built:
             built[key] = original(name, **options)
-        return built[key]
+        return copy.deepcopy(built[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "load_backbone", load_backbone)
         yield
+
+
+@pytest.fixture(scope="session")
+def small_network(tmp_path_factory) -> dict:
+    """Arguments of a `PatchCore`: a small network, with random weights, where any would do."""
+    import timm
+    import torch
+
+    file = tmp_path_factory.mktemp("weights") / "test_resnet.pth"
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), file)
+    return {"backbone": "test_resnet", "weights": str(file)}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from indad.notebook import chosen as choosing
 from indad.notebook.chosen import Chosen
 from notebooks import build
 
-FEW = 24
+FEW = 16
 
 
 def cells_of(lesson, **choice):

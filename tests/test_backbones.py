@@ -52,7 +52,7 @@ def test_layers_can_be_chosen():
 
 
 ANTIALIASED = "antialiased_wide_resnet50_2"
-QUICK = {"resnet18", "dinov2_small", "dinov3_small"}
+QUICK = {"resnet18", "dinov2_small"}
 ROWS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BACKBONES]
 
 
@@ -123,6 +123,7 @@ def test_a_vits_tokens_lie_where_its_patches_are():
     assert [m.shape[-2:] for m in extractor(torch.zeros(1, 3, 64, 64))] == [(4, 4)] * 2  # any size
 
 
+@pytest.mark.slow
 def test_self_supervised_tokens_come_normed():
     """A last norm, untrained, leaves every token with mean 0 and variance 1."""
     extractor, _ = load_backbone("dinov2_small", resize=56, pretrained=False)
@@ -195,6 +196,7 @@ def test_without_its_package_the_antialiased_network_says_what_to_install(monkey
         load_backbone(ANTIALIASED, pretrained=False)
 
 
+@pytest.mark.slow
 def test_an_ensemble_gives_every_members_maps_finest_first():
     """Each member sees images as if it were alone, whatever statistics the transform used."""
     torch.manual_seed(0)

@@ -102,6 +102,7 @@ def test_headers_of_ordinary_archives_are_far_below_the_bound(tmp_path):
         assert (folder / "link.png").read_bytes() == (folder / name).read_bytes() == b"good"
 
 
+@pytest.mark.slow
 def test_empty_members_count_by_their_headers(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "SLACK", 1 << 20)
     with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:

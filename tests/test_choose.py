@@ -83,6 +83,7 @@ def test_what_is_chosen_is_said_and_given_to_patchcore(drawn, capsys):
     assert len(scores) == len(chosen.test) == 8
 
 
+@pytest.mark.slow
 def test_many_images_on_a_cpu_are_said_to_take_long(drawn, monkeypatch, capsys):
     monkeypatch.setattr("indad.notebook.chosen.MANY", 15)
     choose("folder", "tiles", folder=str(drawn))
@@ -261,6 +262,7 @@ def test_a_drive_that_is_not_mounted(colab, tmp_path):
             "again, and allow it when Google asks")
 
 
+@pytest.mark.slow
 def test_transformers_get_a_size_that_their_patches_divide(drawn, transformer, capsys):
     chosen = choose("folder", "tiles", folder=str(drawn), backbone="test_vit", weights=transformer)
     capsys.readouterr()
@@ -296,6 +298,7 @@ def test_a_part_of_many_test_images_has_both_kinds(drawn):
     assert chosen.defective("nothing of the kind", among=part) == next(i for i in part if i.label)
 
 
+@pytest.mark.slow
 def test_several_backbones(drawn):
     chosen = choose("folder", "tiles", folder=str(drawn),
                     backbone="efficientnet_lite1, efficientnet_lite0")

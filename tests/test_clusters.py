@@ -1,16 +1,15 @@
 """A sweep that is killed, or spread over processes and machines, gives the same results."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sweeping import same_run
 
+from indad.experiments import sweep
 from indad.experiments.plans import expand
 from indad.experiments.sweep import run_sweep
 
@@ -23,34 +22,50 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr("indad.experiments.run._write_pictures", lambda *arguments: None)
 
 
-SWEEP = """
-import sys
-from indad.experiments import sweep
-from indad.experiments.plans import expand
-sweep._forget = lambda state: None if {keep} else __import__("shutil").rmtree(state)
-plans = expand({drawn!r}, ["capsule", "tiles"], seeds=(0, 1), shots=(2, None),
-                     choices={{"coreset_ratio": [0.01, 0.05]}})
-sweep.run_sweep(plans, output={output!r}, on_run=lambda *what: print(what[1], flush=True))
-"""
+PLANS = dict(seeds=(0, 1), shots=(2, None), choices={"coreset_ratio": [0.01, 0.05]})
 
 
-def test_killed_at_five_random_moments(drawn, tmp_path):
+def sweep_and_say(drawn, output, keep, said):
+    """In a process of its own: each run that is complete is said; the state may be kept."""
+    if keep:
+        sweep._forget = lambda state: None
+    run_sweep(expand(drawn, ["capsule", "tiles"], **PLANS), output=output,
+              on_run=lambda *what: said.send(what[1]))
+
+
+@pytest.fixture
+def processes():
+    """A fork each of a process that has imported torch: six would else spend most on that."""
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(["timm", "indad.experiments.sweep"])
+    return context
+
+
+def test_killed_at_five_random_moments(drawn, tmp_path, processes):
     """Nothing is computed twice but the run in hand, and the summary is that of a calm sweep."""
-    def start(output, keep=False):
-        code = SWEEP.format(drawn=str(drawn), output=str(tmp_path / output), keep=keep)
-        return subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, text=True,
-                                stdout=subprocess.PIPE, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    def start(keep=False):
+        heard, said = processes.Pipe(duplex=False)
+        process = processes.Process(
+            target=sweep_and_say, args=(str(drawn), str(tmp_path / "disturbed"), keep, said))
+        process.start()
+        said.close()  # the other end is in the process: when it is gone, nothing more is heard
+        return process, heard
 
     generator, lines = np.random.default_rng(3), 0
     for _ in range(5):
-        with start("disturbed") as process:
-            for _ in range(int(generator.integers(0, 4))):
-                process.stdout.readline()
-            process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
-            process.wait(60)
-    with start("disturbed", keep=True) as process:
-        lines = len(process.stdout.read().split())
-        assert process.wait(120) == 0
+        process, heard = start()
+        for _ in range(int(generator.integers(0, 4))):
+            heard.recv()
+        process.kill()
+        process.join(60)
+    process, heard = start(keep=True)
+    with suppress(EOFError):
+        while heard.recv():
+            lines += 1
+    process.join(120)
+    assert process.exitcode == 0
     assert lines == 16
     (state,) = (tmp_path / "disturbed").glob(".sweep-*")
     journal = [line for line in (state / "journal.jsonl").read_text().splitlines() if line]
@@ -58,8 +73,7 @@ def test_killed_at_five_random_moments(drawn, tmp_path):
     events = [json.loads(line)["event"] for line in journal]
     assert (events.count("run"), events.count("features")) == (16, 4)
     assert events.count("selection") == 8
-    run_sweep(expand(str(drawn), ["capsule", "tiles"], seeds=(0, 1), shots=(2, None),
-                     choices={"coreset_ratio": [0.01, 0.05]}), output=tmp_path / "calm")
+    run_sweep(expand(str(drawn), ["capsule", "tiles"], **PLANS), output=tmp_path / "calm")
     summaries = [json.loads((tmp_path / name / "summary.json").read_text())
                  for name in ("disturbed", "calm")]
     for rows in summaries:

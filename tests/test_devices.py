@@ -75,7 +75,13 @@ def extracted(images):
     return extract
 
 
-@pytest.mark.parametrize("case", [*recorder.OPTIONS, *PRESETS])
+# Each of these has a network of its own to build, or many more images.
+SLOW = ("ensemble", "lite2", "crop", "not-square", "layers", "imagenet", "augmentation-santos",
+        "half")
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW
+                                  else case for case in [*recorder.OPTIONS, *PRESETS]])
 def test_every_option_fits_on_a_gpu_and_is_loaded_on_a_cpu(gpu, extracted, tmp_path, case):
     """The same bank: scores within 1e-5 of their size, on the mean over pixels of maps too."""
     options = recorder.OPTIONS.get(case) or PRESETS[case] | dict(resize=64, crop=None)
@@ -254,7 +260,8 @@ def test_threads_of_another_precision_wait():
     assert entered == ["tf32"]
 
 
-@pytest.mark.parametrize("precision", ["tf32", "float16", "bfloat16"])
+@pytest.mark.parametrize("precision", [
+    "tf32", "float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_precisions_change_scores_a_little(images, precision):
     exact = fitted(images, device="cpu")
     near = fitted(images, device="cpu").set_params(precision=precision)

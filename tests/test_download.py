@@ -123,6 +123,7 @@ def test_all_categories(toy, get, server, drawn):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_one_category_comes_from_its_own_archive(toy, get, server):
     root = get("toy", ["tiles"])
     assert paths(server) == ["/tiles.tar.xz"]

@@ -270,6 +270,7 @@ def pip(tmp_path, monkeypatch):
         CATALOG["elpv"], counts=COUNTS, package=Package("elpv-toy", "elpv_toy/data", 91_000_000)))
 
 
+@pytest.mark.slow
 def test_download_runs_pip_and_reads_the_package_in_place(pip, tmp_path, capsys):
     write_wheel(tmp_path)
     told = []
@@ -289,6 +290,7 @@ def test_download_runs_pip_and_reads_the_package_in_place(pip, tmp_path, capsys)
     assert out[-1] == credit("elpv")
 
 
+@pytest.mark.slow
 def test_pip_that_cannot(pip, monkeypatch, capsys):
     assert main(["download", "elpv"]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == (
@@ -379,6 +381,7 @@ def test_a_sweep(split, small, tmp_path):
     assert all(json.loads(run.read_text())["credit"] == credit("elpv") for run in runs)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_report(small, tmp_path, capsys):
     output = tmp_path / "out"
     assert main(["run", "--dataset", "elpv", "--shots", "3", "--resize", "64", "--overlays", "2",
@@ -420,6 +423,7 @@ def test_the_audit_takes_it(small):
 # The real photos
 
 
+@pytest.mark.slow
 def test_real_counts_are_those_of_the_catalogue(real):
     for category, counts in CATALOG["elpv"].counts.items():
         assert count_images("elpv", category) == counts

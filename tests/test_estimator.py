@@ -198,6 +198,7 @@ def test_an_empty_folder_and_an_empty_list(model, tmp_path):
             use([])
 
 
+@pytest.mark.slow
 def test_the_module_says_what_the_estimator_says(capsules, model):
     pixels = np.stack([model.transform_.pixels(read_image(path)) for path in capsules[1]])
     pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255

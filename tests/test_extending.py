@@ -48,6 +48,7 @@ def test_a_dataset_layout_is_a_reader_and_a_line_that_knows_it(tmp_path, monkeyp
     assert (len(train), [item.defect_type for item in test]) == (2, ["bad"])
 
 
+@pytest.mark.slow
 def test_an_image_score_is_a_function(photos, monkeypatch, tmp_path, drawn):
     def second(patches, features, indices, index, b, maps):
         return patches.topk(2, dim=1).values[:, 1]

@@ -93,6 +93,7 @@ def test_recall_counts_defects_by_type_and_nothing_else(run):
     assert [bar.get_height() for bar in figure.axes[0].patches] == [0.5, 1.0]
 
 
+@pytest.mark.slow
 def test_all_that_can_be_drawn_is_written_twice(run, tmp_path):
     rows = [row("a", shots, run="set/nut/a-1") for shots in (1, 2, None)]
     written = figures.write_figures(tmp_path, aggregate(rows), rows)

@@ -366,6 +366,7 @@ def test_the_command(photos, tmp_path, capsys):
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_what_fit_saves_has_a_reserve_unless_told_otherwise(photos, tmp_path, capsys):
     words = ["fit", str(photos[0].parent), "--resize", "64", "--output", str(tmp_path / "model")]
     for more, count in (([], int(0.05 * 640)), (["--reserve", "0"], 0),

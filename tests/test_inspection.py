@@ -131,6 +131,7 @@ def test_flagged_photos_are_drawn_and_explained(model, photos, tmp_path):
     assert not list((tmp_path / PICTURES).iterdir())
 
 
+@pytest.mark.slow
 def test_a_loaded_model_knows_its_training_photos_or_does_without(saved, photos, tmp_path):
     loaded = PatchCore.load(saved, device="cpu")
     assert loaded.files_ == [str(photos / "good" / f"{i}.png") for i in range(5)]
@@ -244,6 +245,7 @@ def test_names_that_are_no_text_are_written_out(model, photos, tmp_path):
     assert found.warnings == ()
 
 
+@pytest.mark.slow
 def test_only_its_own_results_are_replaced(model, photos, tmp_path, monkeypatch):
     one = [photos / "new" / "1.png"]
     (tmp_path / "mine").mkdir()

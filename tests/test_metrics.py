@@ -21,10 +21,10 @@ def literal_aupro(maps, masks, limit):
         flagged = maps >= threshold
         overlap = np.mean([flagged[image][region].mean() for image, region in regions])
         points.append((flagged[~masks].mean(), overlap))
+        if points[-1][0] >= limit:
+            break
     area = 0.0
     for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
-        if x0 >= limit:
-            break
         if x1 > limit:
             x1, y1 = limit, y0 + (y1 - y0) * (limit - x0) / (x1 - x0)
         area += (x1 - x0) * (y0 + y1) / 2

@@ -29,10 +29,10 @@ def paths_in(place: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_an_exported_file_keeps_no_source_lines(tmp_path):
+def test_an_exported_file_keeps_no_source_lines(tmp_path, small_network):
     onnx = pytest.importorskip("onnx")
     pictures = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))
-    model = PatchCore(resize=64, coreset_ratio=0.3, device="cpu").fit(pictures)
+    model = PatchCore(resize=64, coreset_ratio=0.3, device="cpu", **small_network).fit(pictures)
     export_onnx(model, tmp_path / "a.onnx")
     assert paths_in(tmp_path / "a.onnx") == []
     raw = (tmp_path / "a.onnx").read_bytes()

@@ -60,7 +60,8 @@ def write_run(output, category="gear", *, scores, labels, kinds=None, names=None
         for name, label, kind, score, flag in zip(names, labels, kinds, scores, flagged,
                                                   strict=True)], results.SCORES)
     for name in overlays:
-        Image.effect_noise((512, 280), 60).convert("RGB").save(folder / "overlays" / name)
+        Image.effect_noise((512, 280), 60).convert("RGB").save(folder / "overlays" / name,
+                                                               compress_level=1)
     return folder
 
 
@@ -224,6 +225,7 @@ def test_what_a_screen_reader_needs(real_runs, tmp_path):
     assert all(one.get("scope") in ("row", "col") for one in page.all("th"))
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside_where_there_are_some(tmp_path):
     write_run(tmp_path, "screw", scores=[0.5, 0.7, 0.9, 3], labels=[0, 1, 0, 1])
     table = tables.published_table("amazon-10")
@@ -274,6 +276,7 @@ def test_pictures_belong_to_their_images_or_are_left_out(tmp_path):
         "bent_a.png": names[0], "bent_a.png.png": names[1], "good_c.png": names[4]}
 
 
+@pytest.mark.slow
 def test_mistakes_keep_their_pictures_when_there_is_no_room_for_all(tmp_path, monkeypatch):
     folder = write_run(tmp_path, scores=[0.9, 2, 3, 4, 0.5], labels=[1, 1, 1, 0, 0],
                        overlays=[f"{kind}_{i:03}.png" for i, kind in enumerate(
@@ -316,6 +319,7 @@ def test_the_title_of_an_overlay_is_cut_off(tmp_path):
     assert shown.size == (512, 256) and shown.convert("L").getextrema()[1] < 30
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_bytes(real_runs, tmp_path):
     first, second = (write_report(real_runs, tmp_path / name)[0].read_bytes() for name in "ab")
     assert first == second

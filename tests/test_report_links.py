@@ -87,6 +87,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD)
 def test_one_bad_run_does_not_end_the_report(output, tmp_path, bad):
     file = of(output, "wood") / "metrics.json"

@@ -236,6 +236,7 @@ def test_overlays_of_one_stem_do_not_overwrite_each_other(tiles, tmp_path):
     assert len(list((only_run(tmp_path / "out") / "overlays").iterdir())) == 9
 
 
+@pytest.mark.slow
 def test_shots_and_one_training_image(drawn, tmp_path, capsys):
     assert command("--dataset", drawn / "tiles", "--output", tmp_path, "--shots", 1) == 0
     assert "verdicts: none where no good image was left" in capsys.readouterr().out
@@ -320,7 +321,7 @@ def test_without_a_terminal_the_defaults_run(monkeypatch):
 
 
 def test_the_library_never_prints(drawn, tmp_path, capsys):
-    run(str(drawn), "tiles", output=tmp_path, overlays=2)
+    run(str(drawn), "tiles", options={"resize": 64}, output=tmp_path, overlays=2)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 

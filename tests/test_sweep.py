@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -31,16 +32,19 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr("indad.experiments.run._write_pictures", lambda *arguments: None)
 
 
+SMALL = {"resize": 128}  # images, and with them all else
+
+
 def plans_for(drawn, **choices):
-    return expand(str(drawn), ["tiles"], choices=choices)
+    return expand(str(drawn), ["tiles"], choices=choices, options=SMALL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [
-    {}, {"preset": "amazon"}, {"preset": "ind_knn_ad", "seed": 1}, {"shots": 3, "seed": 2},
-    {"shots": 2, "protocol": "anomalydino", "augmentation": "flips"},
-    {"coreset": "random", "image_score": "top", "calibration": "folds"},
-    {"coreset_ratio": 1.0, "num_neighbors": 3, "calibration": "held-out"}])
+    {}, {"preset": "amazon"}, {"preset": "ind_knn_ad", "seed": 1}, SMALL | {"shots": 3, "seed": 2},
+    SMALL | {"shots": 2, "protocol": "anomalydino", "augmentation": "flips"},
+    SMALL | {"coreset": "random", "image_score": "top", "calibration": "folds"},
+    SMALL | {"coreset_ratio": 1.0, "num_neighbors": 3, "calibration": "held-out"}])
 def test_a_run_of_a_sweep_is_the_run_alone(drawn, tmp_path, options):
     own = {name: options.pop(name) for name in ("preset", "shots", "protocol") if name in options}
     alone = run(str(drawn), "tiles", options=options, output=tmp_path / "a", overlays=0, **own)
@@ -58,7 +62,7 @@ def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
         "extract") or extract(self, *arguments, **options))
     monkeypatch.setattr(learning, "select_coreset", lambda *arguments, **options: calls.append(
         "select") or select(*arguments, **options))
-    plans = expand(str(drawn), ["tiles"], seeds=(0, 1), shots=(2, None),
+    plans = expand(str(drawn), ["tiles"], seeds=(0, 1), shots=(2, None), options=SMALL,
                    choices={"coreset_ratio": [0.01, 0.02, 0.1], "image_score": ["max", "top"]})
     assert len(plans) == 24
     outcomes = run_sweep(plans, output=tmp_path)
@@ -68,7 +72,7 @@ def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
     banks = {(plan.options["coreset_ratio"], plan.shots):
              results.read_record(outcome.folder)["memory_bank"]["patches"]
              for plan, outcome in zip(plans, outcomes, strict=True)}
-    assert banks == {(ratio, shots): int((shots or 8) * 1024 * ratio)
+    assert banks == {(ratio, shots): int((shots or 8) * 256 * ratio)
                      for ratio in (0.01, 0.02, 0.1) for shots in (2, None)}
     assert len(json.loads((tmp_path / "summary.json").read_text())) == 24
     assert not list(tmp_path.glob(".sweep-*"))
@@ -85,6 +89,7 @@ def test_skip_existing_keeps_only_the_same_runs(drawn, tmp_path):
     assert [outcome.reused for outcome in fresh] == [False, False]
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(drawn, tmp_path, monkeypatch):
     plans = plans_for(drawn, coreset_ratio=[0.01, 0.02, 0.05])
 
@@ -105,7 +110,8 @@ def test_a_sweep_goes_on_where_it_stopped(drawn, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_data_that_changed_meanwhile_are_noticed(drawn, tmp_path):
     shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
-    plans = expand(str(tmp_path / "set"), ["tiles"], choices={"coreset_ratio": [0.01, 0.02]})
+    plans = expand(str(tmp_path / "set"), ["tiles"], options=SMALL,
+                   choices={"coreset_ratio": [0.01, 0.02]})
 
     def interrupt(outcome, done, total):
         raise KeyboardInterrupt
@@ -115,7 +121,7 @@ def test_data_that_changed_meanwhile_are_noticed(drawn, tmp_path):
     Image.new("RGB", (256, 256), "red").save(tmp_path / "set/tiles/train/good/000.png")
     outcomes = run_sweep(plans, output=tmp_path / "out")
     assert [outcome.reused for outcome in outcomes] == [False, False]
-    alone = run(str(tmp_path / "set"), "tiles", options={"coreset_ratio": 0.01},
+    alone = run(str(tmp_path / "set"), "tiles", options=SMALL | {"coreset_ratio": 0.01},
                 output=tmp_path / "alone", overlays=0)
     same_run(alone.folder, outcomes[0].folder)
 
@@ -127,7 +133,7 @@ def test_unreadable_images_are_left_out_and_counted(drawn, tmp_path):
         (tmp_path / "set/tiles" / file).write_bytes(b"")
     shutil.rmtree(tmp_path / "set/tiles/ground_truth/crack")
     for augmentation in ("none", "flips"):
-        options = {"coreset_ratio": 0.01, "augmentation": augmentation}
+        options = SMALL | {"coreset_ratio": 0.01, "augmentation": augmentation}
         plan = RunPlan(str(tmp_path / "set"), "tiles", options=options)
         (outcome,) = run_sweep([plan], output=tmp_path / "out")
         record = results.read_record(outcome.folder)
@@ -163,8 +169,8 @@ def test_bad_input_is_said_before_the_first_run(words, message, drawn, tmp_path,
 
 @pytest.mark.slow
 def test_the_command_writes_tables(drawn, tmp_path, capsys):
-    assert main(["benchmark", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio",
-                 "0.01", "0.05", "--seeds", "2", "--shots", "2,all",
+    assert main(["benchmark", "--dataset", str(drawn), "--category", "tiles", "--resize", "128",
+                 "--coreset-ratio", "0.01", "0.05", "--seeds", "2", "--shots", "2,all",
                  "--output", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "8 runs, 0 of them kept from before" in out
@@ -198,7 +204,8 @@ def test_a_checkpoint_that_changes_makes_another_run(drawn, tmp_path, capsys):
 
     file = tmp_path / "mine.pth"
     base = ["benchmark", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio", "0.01",
-            "--weights", str(file), "--skip-existing", "--output", str(tmp_path / "out")]
+            "--resize", "128", "--weights", str(file), "--skip-existing",
+            "--output", str(tmp_path / "out")]
     assert main(base) == 2
     assert "mine.pth: no such checkpoint" in capsys.readouterr().err
     for seed, kept in ((0, 0), (0, 1), (1, 0)):
@@ -239,7 +246,9 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
     drawing = synthetic.write_category
     monkeypatch.setattr(drawing, "__kwdefaults__", drawing.__kwdefaults__ | dict(
         train=8, good=2, per_defect=1))
-    assert main(["benchmark", "--experiment", "few-shot-anomalydino", "--quick",
+    name = "few-shot-anomalydino"
+    monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], shots=(1, 2)))
+    assert main(["benchmark", "--experiment", name, "--quick",
                  "--datasets", str(tmp_path / "sets"), "--output", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert "# few-shot with DINOv2 tokens" in out
@@ -296,8 +305,8 @@ def test_tables_that_were_cut_between_two_starts_are_computed_again(drawn, tmp_p
     for table in tables:
         table.write_bytes(table.read_bytes()[:-1000])
     outcomes = run_sweep(plans, output=tmp_path / "out")
-    alone = run(str(drawn), "tiles", options={"coreset_ratio": 0.01}, output=tmp_path / "alone",
-                overlays=0)
+    alone = run(str(drawn), "tiles", options=SMALL | {"coreset_ratio": 0.01},
+                output=tmp_path / "alone", overlays=0)
     same_run(alone.folder, outcomes[0].folder)
 
 
@@ -326,7 +335,7 @@ def test_an_empty_sweep(tmp_path):
 @pytest.mark.parametrize("coreset", ["greedy", "random"])
 def test_keeping_everything_is_no_selection_for_smaller_ratios(drawn, tmp_path, coreset):
     """All patches, in whatever order, are no greedy picks to take the first ones of."""
-    plans = expand(str(drawn), ["tiles"], shots=(2,), options={"coreset": coreset},
+    plans = expand(str(drawn), ["tiles"], shots=(2,), options=SMALL | {"coreset": coreset},
                    choices={"coreset_ratio": [1.0, 0.1, 0.05]})
     outcomes = run_sweep(plans, output=tmp_path / "sweep")
     for plan, outcome in zip(plans, outcomes, strict=True):

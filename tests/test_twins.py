@@ -106,6 +106,7 @@ def test_an_index_without_some_rows_never_finds_them(method):
     assert index.search(bank)[0].max() == 0
 
 
+@pytest.mark.slow
 def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     """Twenty images used to cost twenty preparations, as nothing had prepared the bank before."""
     prepared, convert = [], search._to_bfloat16

@@ -222,6 +222,7 @@ def test_the_authors_names_are_converted(name, rename, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_lacks_tensors_is_refused(resnet, tmp_path):
     tensors = resnet.state_dict()
     head = {key: value for key, value in tensors.items() if key not in ("fc.weight", "fc.bias")}

@@ -95,6 +95,7 @@ def test_small_spots_and_thin_lines_keep_their_colours(static, monkeypatch):
     assert ((green > 220) & (red < 60) & (blue < 60)).sum() > 20
 
 
+@pytest.mark.slow
 def test_levels_of_a_threshold_are_short_numbers(fitted, shown, monkeypatch):
     levels = []
     monkeypatch.setattr(views, "explore", lambda draw, threshold, **more: levels.extend(threshold))
@@ -163,6 +164,7 @@ def test_a_training_patch_explains_itself(fitted):
     assert (match.train_image, match.train_place, match.distance) == (image, divmod(place, 32), 0)
 
 
+@pytest.mark.slow
 def test_unreadable_training_images_do_not_shift_the_explanation(drawn, tmp_path):
     train, _ = load_dataset(drawn, "tiles")
     bad = tmp_path / "bad.png"

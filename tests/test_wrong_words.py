@@ -276,7 +276,9 @@ NAMES_OF_CALLS = [
     "inspect_images", "run", "expand", "write_report"]
 
 
-@pytest.mark.parametrize("name", NAMES_OF_CALLS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if name in ("fit", "update", "load_backbone")
+    else name for name in NAMES_OF_CALLS])
 def test_every_argument_with_values_of_every_kind(name, calls, here, request):
     """Nothing but `InputError`, a `TypeError` with a sentence, or a result."""
     if name == "run":

@@ -12,7 +12,9 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +28,9 @@ from ..errors import InputError
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
 from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
 from .tables import aggregate, compare_with_published, overall, published_for, varied
+
+if TYPE_CHECKING:
+    import jinja2
 
 PAGES = Path(__file__).with_name("pages")
 SHARED = Path(__file__).parents[1] / "deploy" / "pages"  # what the page at the bench has as well
@@ -59,17 +64,10 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> tuple[
 
 def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
     """The report as HTML. Every text in it that is not the page's own goes through escaping."""
-    import jinja2
-
     table = aggregate([run.row for run in runs])
     pictures, unseen = _pictures(runs)
     script, style = _text("theme.js", SHARED) + _text("report.js"), _text("page.css", SHARED)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
-    environment.filters.update(fixed=_fixed, percent=_percent, short=_short, line=_line,
-                               address=_address)
-    return environment.get_template("report.html").render(
+    return _environment().get_template("report.html").render(
         version=__version__, runs=runs, left_out=left_out, how=HOW, script=script, style=style,
         script_hash=_sha256(script), style_hash=_sha256(style), totals=_totals(runs),
         variants=list(overall(table)), names=varied(table),
@@ -77,6 +75,19 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
         kinds={run.anchor: _by_defect_type(run) for run in runs},
         mistakes={run.anchor: _mistakes(run) for run in runs}, most=MOST_MISTAKES,
         pictures=pictures, unseen=unseen, credits=_credits(pictures), **_configurations(runs))
+
+
+@cache
+def _environment() -> "jinja2.Environment":
+    """Kept, and with it the page's template: compiling that takes longer than filling it in."""
+    import jinja2
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
+                                     undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     lstrip_blocks=True)
+    environment.filters.update(fixed=_fixed, percent=_percent, short=_short, line=_line,
+                               address=_address)
+    return environment
 
 
 def _text(name: str, folder: Path = PAGES) -> str:
