@@ -1,5 +1,7 @@
 """Each function of engine/ says what its literal twin says; and what mutants once got away with."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,28 @@ def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     scores, _ = leave_one_out(bank, index, owners, score, patches=300)
     assert len(scores) == 20
     assert sum(prepared) == -(-len(bank) // search.TILE[1])  # the bank's tiles, once
+
+
+def test_a_bank_is_prepared_once_for_calibration_predictions_and_explanations(monkeypatch):
+    from indad import PatchCore
+    from indad.deploy.explanation import explain
+
+    prepared, axes_of = [], search._principal_axes
+    monkeypatch.setattr(search, "MANY", 0)
+    monkeypatch.setattr(search, "_principal_axes", lambda sample: (
+        prepared.append(len(sample)) or axes_of(sample)))
+    photos = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
+    model = PatchCore(resize=64, map_kernel_size=9, reserve=0.1).fit(photos[:3])
+    assert model.fitted_.index.bank is model.memory_bank_
+    for _ in range(2):
+        model.predict(photos)
+        explain(model, photos[4])
+    assert len(prepared) == 1
+    copied = pickle.loads(pickle.dumps(model.fitted_))
+    assert copied.index.bank is copied.memory_bank and copied.index._coarse is None
+    model.update(photos[3:])  # the old bank says how far new patches are; the new one judges
+    model.predict(photos)
+    assert len(prepared) <= 3 and model.fitted_.index.bank is model.memory_bank_
 
 
 def test_a_fold_never_judges_with_its_own_patches():

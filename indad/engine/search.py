@@ -5,9 +5,8 @@ product's |a|^2 - 2ab + |b|^2 cancels badly for close points, so without the sec
 that *is* in the bank would not get distance zero.
 """
 
-import copy
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import torch
@@ -19,6 +18,7 @@ from .tables import CHUNK_ROWS, Table
 
 CHUNK_BYTES = 64 << 20  # of distances held at a time
 BLOCK = 512  # bank rows that are looked at together, or not at all
+MANY = 12 * BLOCK  # bank rows, of which telling blocks apart pays
 SHARE = 0.85  # of the bank's spread, that axes hold which tell blocks apart
 SAMPLE = 4096  # bank rows that say which axes
 NORMS = 3  # columns of a half norm
@@ -100,6 +100,10 @@ class MemoryIndex:
             found = torch.cat([self._nearest_rows(part, k) for part in queries.split(at_once)])
         return _remeasure(queries, self.bank, found)
 
+    def __reduce__(self) -> tuple:
+        """Copies in files and in other processes prepare the bank themselves."""
+        return partial(MemoryIndex, method=self.method), (self.bank,)
+
     def without(self, left_out: Tensor) -> "MemoryIndex":
         """The index of the bank rows that are not in the `(m,)` mask.
 
@@ -107,10 +111,10 @@ class MemoryIndex:
         """
         if (method := self._method()) in ("float32", "bfloat16"):
             self._prepare(method)
-        smaller = copy.copy(self)
-        smaller.bank = self.bank[~left_out]
-        if self._coarse is not None:  # where they are, they are out of reach
-            gone = left_out[self._order]
+        smaller = MemoryIndex(self.bank[~left_out], method=self.method)
+        if self._coarse is not None:
+            vars(smaller).update(vars(self), bank=smaller.bank)
+            gone = left_out[self._order]  # they stay where they are, out of reach
             smaller._half_norms = self._half_norms.masked_fill(gone, HUGE)
             smaller._coarse = self._coarse.clone()
             smaller._coarse[gone, -NORMS:] = HUGE / NORMS
@@ -121,10 +125,9 @@ class MemoryIndex:
         """What "auto" means for this bank."""
         if self.method != "auto":
             return self.method
-        if self.bank.device.type != "cpu" or len(self.bank) < 4 * BLOCK:
+        if self.bank.device.type != "cpu" or len(self.bank) < MANY:
             return "matmul"
-        large = len(self.bank) >= 8 * BLOCK
-        return "bfloat16" if large and bfloat16_is_faster(self.bank.shape[1]) else "float32"
+        return "bfloat16" if bfloat16_is_faster(self.bank.shape[1]) else "float32"
 
     @property
     def _blocks(self) -> int:
@@ -147,8 +150,8 @@ class MemoryIndex:
         self._largest = float(self._half_norms.max().mul(2).sqrt())
         tables = [_coarse(rows, self._axes, dtype, half_norms) for rows, half_norms in
                   zip(self._rows.split(TILE[1]), self._half_norms.split(TILE[1]), strict=True)]
-        self._coarse = torch.cat([table for table, _ in tables])
         self._moved = max(float(moved.max()) for _, moved in tables)
+        self._coarse = torch.cat([table for table, _ in tables])  # last: now all is there
 
     def _nearest_rows(self, queries: Tensor, k: int) -> Tensor:
         """`(n, k)`: the nearest bank rows of each query; k is at most a block."""
@@ -206,15 +209,14 @@ class MemoryIndex:
         return -highest - error[:, None] - stored * highest.abs()
 
 
-def distances_to(bank: Tensor, features: Table) -> Tensor:
+def distances_to(index: MemoryIndex, features: Table) -> Tensor:
     """`(n,)` float32: how far each of `(n, d)` features, of any precision, is from the bank."""
-    index = MemoryIndex(bank)
     parts = (features[i:i + CHUNK_ROWS] for i in range(0, len(features), CHUNK_ROWS))
-    return torch.cat([index.search(part.to(bank.device, torch.float32))[0][:, 0]
+    return torch.cat([index.search(part.to(index.bank.device, torch.float32))[0][:, 0]
                       for part in parts]).to(features.device)
 
 
-def worst_covered(features: Table, bank: Tensor, taken: Tensor, size: int) -> Tensor:
+def worst_covered(features: Table, index: MemoryIndex, taken: Tensor, size: int) -> Tensor:
     """`(r,)` int64: which of `(n, d)` features a bank covers worst, the farthest first.
 
     Args:
@@ -224,7 +226,7 @@ def worst_covered(features: Table, bank: Tensor, taken: Tensor, size: int) -> Te
     size = min(size, len(features) - len(taken))
     if not size:  # and nothing is searched
         return taken[:0].to(features.device)
-    distances = distances_to(bank, features)
+    distances = distances_to(index, features)
     return distances.index_fill_(0, taken.to(distances.device), -1).topk(size).indices
 
 
@@ -233,6 +235,7 @@ def _principal_axes(sample: Tensor) -> Tensor:
 
     And some more where a product takes no longer for them: it has a multiple of 16 columns.
     """
+    sample = sample / sample.abs().max().clamp(min=1e-30)  # squares of large numbers are infinite
     spread, axes = torch.linalg.eigh(sample.T @ sample)  # ascending
     needed = int((spread.cumsum(0) > (1 - SHARE) * spread.sum()).sum())
     columns = -(-(needed + 1 + NORMS) // 16) * 16

@@ -86,11 +86,10 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
         stopped.fitted = fitted(CoresetSelection(stopped.indices, stopped.radii))
         raise
     found = fitted(picked)
-    left = worst_covered(rows, found.memory_bank, picked.indices, reserve_size(options, len(rows)))
+    left = worst_covered(rows, found.index, picked.indices, reserve_size(options, len(rows)))
     selected = time.perf_counter()
-    scores, peaks = judge_bank(found, MemoryIndex(found.memory_bank), rows,
-                               found.coreset_indices // found.patches, rows, judges, groups,
-                               progress)
+    scores, peaks = judge_bank(found, found.index, rows, found.coreset_indices // found.patches,
+                               rows, judges, groups, progress)
     return replace(
         found, calibration_scores=scores, calibration_peaks=peaks,
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
