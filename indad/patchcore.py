@@ -4,8 +4,7 @@
            -> anomaly map + image score
 
 The steps are functions in features.py, coreset.py, neighbors.py, scores.py and calibration.py,
-put together in learned/; this class only wires them. Left out: the approximate (IVFPQ) search of
-the reference code.
+put together in learned/; this class only wires them.
 """
 
 import time

@@ -98,7 +98,7 @@ class MemoryIndex:
             self._prepare(method)
             at_once = max(TILE[0], CHUNK_BYTES // (4 * max(BLOCK, self._blocks)))
             found = torch.cat([self._nearest_rows(part, k) for part in queries.split(at_once)])
-        return _remeasure(queries, self.bank, found)
+        return remeasured(queries, self.bank, found)
 
     def __reduce__(self) -> tuple:
         """Copies in files and in other processes prepare the bank themselves."""
@@ -318,13 +318,14 @@ def _search_faiss(queries: Tensor, bank: Tensor, k: int) -> Tensor:
     return torch.from_numpy(found).to(queries.device)
 
 
-def _remeasure(queries: Tensor, bank: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances by subtraction for the candidates `(n, k)`, sorted again by them."""
+def remeasured(queries: Tensor, bank: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances by subtraction for the candidates `(n, k)`, sorted by them; of row -1 infinite."""
     distances = torch.empty(indices.shape, dtype=queries.dtype, device=queries.device)
     rows = max(1, CHUNK_BYTES // (4 * bank.shape[1] * indices.shape[1]))
     for start in range(0, len(queries), rows):
         part = slice(start, start + rows)
         difference = queries[part, None] - bank[indices[part]]  # (rows, k, d)
         distances[part] = torch.linalg.vector_norm(difference, dim=2)
+    distances.masked_fill_(indices < 0, torch.inf)
     distances, order = distances.sort(dim=1, stable=True)
     return distances, indices.gather(1, order)

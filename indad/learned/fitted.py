@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..calibration import decide
 from ..data.levels import Levels
+from ..engine.approximate import index_of
 from ..engine.search import MemoryIndex
 
 
@@ -65,7 +66,7 @@ class Fitted:
 
     def __post_init__(self) -> None:
         if self.index is None or self.index.bank is not self.memory_bank:
-            object.__setattr__(self, "index", MemoryIndex(self.memory_bank))
+            object.__setattr__(self, "index", index_of(self.memory_bank, self.options))
 
     @property
     def patches(self) -> int:

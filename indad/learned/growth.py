@@ -18,10 +18,11 @@ import torch
 
 from ..coreset import bank_size, select_coreset
 from ..data.sources import TrainingSet
+from ..engine.approximate import index_of
 from ..engine.extraction import PatchFeatures
 from ..engine.machine import on_device
 from ..engine.scaling import scale_rows
-from ..engine.search import MemoryIndex, worst_covered
+from ..engine.search import worst_covered
 from ..engine.tables import Joined, Table
 from ..errors import Progress
 from .copies import learned_digests
@@ -61,7 +62,7 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     picked = select_coreset(candidates, bank_size(options["coreset_ratio"], total, len(old)),
                             options, bank=old, device=old.device, progress=progress)
     bank = torch.cat([old, candidates[picked.indices].to(old)])
-    index = MemoryIndex(bank)
+    index = index_of(bank, options)
     indices = torch.cat([fitted.coreset_indices, numbers[picked.indices.to(old.device)]])
     # What old patches are from the new picks is not known; from the old ones at most this:
     old_radius = fitted.coreset_radii[-1:]

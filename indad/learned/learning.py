@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..calibration import calibrate
 from ..coreset import CoresetInterrupted, CoresetSelection, bank_size, select_coreset
 from ..data.arguments import CALLED, FLAG, LIST, kind, maybe, takes
 from ..data.sources import TrainingSet
+from ..engine.approximate import index_of
 from ..engine.extraction import PatchFeatures
 from ..engine.groups import hold_out
 from ..engine.machine import on_device
@@ -135,6 +137,7 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
     if judges is not None:
         judges = fitted.scaled(judges)
     return calibrate(rows, index, owners, score, bank_without, judges, options["calibration"],
+                     prepare=partial(index_of, options=options),
                      patches=fitted.grid[0] * fitted.grid[1], views=fitted.views, groups=groups,
                      seed=options["seed"], progress=progress)
 
