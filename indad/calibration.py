@@ -40,8 +40,9 @@ Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
 
 def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
               select: Callable[[Tensor], Tensor], judges: Tensor | None, method: str, *,
-              patches: int, views: int, groups: Sequence | None, seed: int,
-              progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+              prepare: Callable[[Tensor], MemoryIndex], patches: int, views: int,
+              groups: Sequence | None, seed: int, progress: Progress | None,
+              ) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks of good images, in one of the three ways; see their functions.
 
     `judges` are the features of images that were held out, where `method` holds some out.
@@ -50,8 +51,8 @@ def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
         return score_held_out(judges, index, score, patches=patches, views=views,
                               progress=progress)
     if method == "folds":
-        return cross_fit(rows, select, score, patches=patches, views=views, groups=groups,
-                         seed=seed, progress=progress)
+        return cross_fit(rows, select, score, prepare=prepare, patches=patches, views=views,
+                         groups=groups, seed=seed, progress=progress)
     return leave_one_out(rows, index, owners, score, patches=patches, views=views, groups=groups,
                          seed=seed, progress=progress)
 
@@ -80,7 +81,8 @@ def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score
     return _judged(rows, cases(), len(drawn), score, patches, views, progress)
 
 
-def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *, patches: int,
+def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
+              prepare: Callable[[Tensor], MemoryIndex] = MemoryIndex, patches: int,
               views: int = 1, groups: Sequence | None = None, seed: int = 0,
               progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Score training images against banks that were selected without their fold.
@@ -89,7 +91,7 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
 
     Args:
         select: a mask of the rows `(n * views * patches,)` that must be left out -> a bank
-            `(m, d)` of others.
+            `(m, d)` of others, which `prepare` makes ready to be searched.
 
     The other arguments, and what is returned, are those of `leave_one_out`.
     """
@@ -100,7 +102,7 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
     def cases() -> Iterable[tuple[int, MemoryIndex]]:
         for fold in folds:
             left_out = _among(owners, [image for members in fold for image in members])
-            index = MemoryIndex(select(left_out))
+            index = prepare(select(left_out))
             yield from ((members[0], index) for members in fold)
 
     return _judged(rows, cases(), sum(map(len, folds)), score, patches, views, progress)

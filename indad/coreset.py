@@ -18,7 +18,7 @@ from .data.arguments import CALLED, kind, maybe, table, takes, whole
 from .engine.blocks import farthest_first_in_blocks
 from .engine.lazy import farthest_first
 from .engine.projections import PROJECTIONS, mean_distances
-from .engine.search import distances_to
+from .engine.search import MemoryIndex, distances_to
 from .engine.selection import CoresetInterrupted, bank_size, begin, leave_out
 from .engine.tables import Table
 from .errors import InputError, Progress
@@ -139,7 +139,7 @@ def select_coreset(features: Table, size: int, options: Mapping[str, Any], *,
                                 torch.full((size,), float("nan")))
     seen, start, known = features, None, None
     if bank is not None:
-        known = distances_to(bank, features)
+        known = distances_to(MemoryIndex(bank), features)
     else:
         assert isinstance(features, Tensor), "only what joins a bank is read from two tables"
         seen = projected = (PROJECTIONS[options["projection"]](features, seed, device=device)

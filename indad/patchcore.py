@@ -4,8 +4,7 @@
            -> anomaly map + image score
 
 The steps are functions in features.py, coreset.py, neighbors.py, scores.py and calibration.py,
-put together in learned/; this class only wires them. Left out: the approximate (IVFPQ) search of
-the reference code.
+put together in learned/; this class only wires them.
 """
 
 import time
@@ -27,7 +26,7 @@ from .engine.extraction import PatchFeatures
 from .engine.machine import as_array
 from .engine.memory import memory_budget
 from .engine.prediction import Prediction, joined, one_behind
-from .engine.search import Index, MemoryIndex
+from .engine.search import Index
 from .errors import InputError, Progress
 from .features import PATCH_FEATURES, PatchNetwork, load_network
 from .learned import storage
@@ -206,9 +205,8 @@ class PatchCore(Parameters):
         return replace(prediction, skipped=features.skipped)
 
     def _scored(self, fitted: Fitted, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
-        index = MemoryIndex(fitted.memory_bank)
         none = torch.empty(0), torch.empty(0, *fitted.size)
-        begun = ((part, self.score(fitted.scaled(part.rows), index, part.grid, part.size)
+        begun = ((part, self.score(fitted.scaled(part.rows), fitted.index, part.grid, part.size)
                   if len(part) else none) for part in parts)
         for part, (scores, maps) in one_behind(begun):
             yield Prediction(as_array(scores), as_array(maps), part.placements, part.indices,

@@ -31,6 +31,7 @@ from .data.arguments import (
     whole,
 )
 from .data.augmentation import AUGMENTATIONS
+from .engine.approximate import SEARCHES
 from .engine.memory import memory_budget
 from .engine.precision import PRECISIONS
 from .engine.projections import PROJECTIONS
@@ -100,6 +101,8 @@ class Parameters(BaseEstimator):
             projection: "linear", "sparse" or "sparse-if-smaller", see engine/projections.py.
         num_neighbors: a patch's score is its mean distance to so many bank entries; published
             variants use the nearest one only.
+        search: how the bank is searched: "exact", or approximately, for banks of a million patches,
+            by faiss, "ivfpq" or "hnsw", see engine/approximate.py. Thresholds come from the same.
         squared: square the distances, as faiss and so the reference implementation do.
         image_score: "max", "reweighted", "top", "peak" or "ind_knn_ad", see scores.py.
         reweight_neighbors: b of Eq. 7.
@@ -127,7 +130,8 @@ class Parameters(BaseEstimator):
                  augmentation: str = "none", balance_layers: bool = True,
                  coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
-                 num_neighbors: int = 1, squared: bool = False, image_score: str = "max",
+                 num_neighbors: int = 1, search: str = "exact", squared: bool = False,
+                 image_score: str = "max",
                  reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
                  map_sigma: float = 4.0, map_kernel_size: int = 33,
                  map_border: str = "symmetric", calibration: str = "leave-one-out",
@@ -139,7 +143,8 @@ class Parameters(BaseEstimator):
         self.patch_features, self.augmentation = patch_features, augmentation
         self.balance_layers, self.coreset_ratio = balance_layers, coreset_ratio
         self.coreset, self.coreset_start, self.projection = coreset, coreset_start, projection
-        self.num_neighbors, self.squared, self.image_score = num_neighbors, squared, image_score
+        self.num_neighbors, self.search, self.squared = num_neighbors, search, squared
+        self.image_score = image_score
         self.reweight_neighbors, self.map_upsampling = reweight_neighbors, map_upsampling
         self.map_sigma, self.map_kernel_size = map_sigma, map_kernel_size
         self.map_border, self.calibration = map_border, calibration
@@ -169,8 +174,9 @@ RULES: dict[str, Rule] = {
     "normalization": one_of(NORMALIZATIONS), "patch_features": one_of(PATCH_FEATURES),
     "augmentation": one_of(AUGMENTATIONS), "balance_layers": FLAG, "coreset_ratio": PART,
     "coreset": one_of(("greedy", "random")), "coreset_start": one_of(("random", "first", "mean")),
-    "projection": one_of((*PROJECTIONS, None)), "num_neighbors": whole(1), "squared": FLAG,
-    "image_score": one_of(IMAGE_SCORES), "reweight_neighbors": whole(1),
+    "projection": one_of((*PROJECTIONS, None)), "num_neighbors": whole(1),
+    "search": one_of(SEARCHES), "squared": FLAG, "image_score": one_of(IMAGE_SCORES),
+    "reweight_neighbors": whole(1),
     "map_upsampling": one_of(UPSAMPLINGS), "map_sigma": number(0, 10 ** 6),
     "map_kernel_size": Rule(lambda value: whole(1).holds(value) and value % 2 == 1,
                             "odd, in pixels"),

@@ -252,7 +252,7 @@ def test_the_features_of_a_file_stay_as_they_are_too(capsules):
     assert model.selected_from_ == "float16"
 
 
-STEPS = ("training_set", "learn", "MemoryIndex", "calibrate", "worst_covered", "layer_scales",
+STEPS = ("training_set", "learn", "judge_bank", "calibrate", "worst_covered", "layer_scales",
          "replace", "on_device")
 
 

@@ -15,7 +15,7 @@ from indad.cli.commands import main
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time
 from indad.data.synthetic.categories import draw_part
 from indad.deploy.explanation import explain
-from indad.engine.search import worst_covered
+from indad.engine.search import MemoryIndex, worst_covered
 from indad.errors import InputError
 from indad.experiments.records import config_hash
 
@@ -109,7 +109,8 @@ def test_a_reserve_is_what_the_bank_covers_worst_and_changes_nothing_else(photos
 
 def test_of_copies_only_those_that_were_not_taken_are_in_reserve():
     for taken in range(9):
-        found = worst_covered(torch.zeros(9, 2), torch.zeros(1, 2), torch.tensor([taken]), 9)
+        found = worst_covered(torch.zeros(9, 2), MemoryIndex(torch.zeros(1, 2)),
+                              torch.tensor([taken]), 9)
         assert sorted([taken, *found.tolist()]) == [*range(9)]
 
 

@@ -1,5 +1,7 @@
 """Each function of engine/ says what its literal twin says; and what mutants once got away with."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -47,48 +49,38 @@ def test_the_selection_picks_what_the_loop_picks(size):
 def test_rounding_to_bfloat16_cannot_hide_the_nearest_row(monkeypatch):
     """Rows that differ by less than bfloat16 can tell, in many blocks: only the bound saves them.
 
-    The bound of each step is needed: without any of its terms the search goes wrong here.
+    Without it the search goes wrong here.
     """
-    bank = points(64, 16).repeat_interleave(80, 0) + 1e-2 * points(64 * 80, 16, seed=1)
-    bank = bank[torch.randperm(len(bank), generator=torch.Generator().manual_seed(2))]
+    bank = points(4, 16).repeat_interleave(1280, 0) + 1e-2 * points(4 * 1280, 16, seed=1)
     queries = bank[::7] + 2e-3 * points(len(bank[::7]), 16, seed=3)
     wanted, _ = nearest_by_product(queries.double(), bank.double())
     found, _ = nearest(queries, bank, method="bfloat16")
     torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-6)
 
-    def without_bound(self, queries):
-        smallest, error = costs(self, queries)
-        return smallest, torch.zeros_like(error)
-
-    costs = MemoryIndex._block_costs
-    monkeypatch.setattr(MemoryIndex, "_block_costs", without_bound)
+    coarse = search._coarse
+    monkeypatch.setattr(search, "_coarse", lambda *about: (
+        (made := coarse(*about))[0], torch.zeros_like(made[1])))
+    monkeypatch.setattr(search, "STORED", 0.0)
     wrong, _ = nearest(queries, bank, method="bfloat16")
     assert (wrong.double() > 1.5 * wanted).any()
 
 
-def test_the_bound_holds_for_each_block():
-    bank, queries = points(3000, 30), 5 * points(200, 30, seed=1)
-    index = MemoryIndex(bank, method="bfloat16")
-    index._prepare("bfloat16")
-    smallest, error = index._block_costs(queries)
-    shifted = (bank - bank.mean(0)).double()
-    costs = shifted.square().sum(1) / 2 - (queries - bank.mean(0)).double() @ shifted.T
-    true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
-    assert ((smallest - true).abs() <= error).all()
-    assert (error < 20 * (smallest - true).abs().max()).all()  # and is of some use
-
-
-def test_the_bound_covers_how_costs_are_stored():
+def test_the_bound_covers_how_costs_are_stored(monkeypatch):
     """Whole numbers are exact in bfloat16, so nothing is rounded but the costs themselves."""
     half = points(1500, 30).mul(30).round().clamp(-120, 120)
     bank, queries = torch.cat([half, -half]), points(200, 30, seed=1).mul(9).round()
     index = MemoryIndex(bank, method="bfloat16")
     index._prepare("bfloat16")
-    smallest, error = index._block_costs(queries)
-    costs = bank.double().square().sum(1) / 2 - queries.double() @ bank.double().T
+    index._axes = torch.eye(30)
+    index._coarse, moved = search._coarse(index._rows, index._axes, torch.bfloat16,
+                                          index._half_norms)
+    index._moved = float(moved.max())
+    lower = index._lower_costs(queries)
+    costs = index._rows.double().square().sum(1) / 2 - queries.double() @ index._rows.T.double()
     true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
-    assert ((smallest - true).abs() > 0.1).any()
-    assert ((smallest - true).abs() <= error).all()
+    assert (lower <= true).all()
+    monkeypatch.setattr(search, "STORED", 0.0)
+    assert (index._lower_costs(queries) > true).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -109,9 +101,9 @@ def test_an_index_without_some_rows_never_finds_them(method):
 @pytest.mark.slow
 def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     """Twenty images used to cost twenty preparations, as nothing had prepared the bank before."""
-    prepared, convert = [], search._to_bfloat16
-    monkeypatch.setattr(search, "_to_bfloat16", lambda points, norms: (
-        prepared.append(norms is not None) or convert(points, norms)))
+    prepared, convert = [], search._coarse
+    monkeypatch.setattr(search, "_coarse", lambda *about: (
+        prepared.append(len(about) == 4) or convert(*about)))
     bank = points(20 * 300, 8)
     index, owners = MemoryIndex(bank, method="bfloat16"), torch.arange(20).repeat_interleave(300)
 
@@ -122,6 +114,28 @@ def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     scores, _ = leave_one_out(bank, index, owners, score, patches=300)
     assert len(scores) == 20
     assert sum(prepared) == -(-len(bank) // search.TILE[1])  # the bank's tiles, once
+
+
+def test_a_bank_is_prepared_once_for_calibration_predictions_and_explanations(monkeypatch):
+    from indad import PatchCore
+    from indad.deploy.explanation import explain
+
+    prepared, axes_of = [], search._principal_axes
+    monkeypatch.setattr(search, "MANY", 0)
+    monkeypatch.setattr(search, "_principal_axes", lambda sample: (
+        prepared.append(len(sample)) or axes_of(sample)))
+    photos = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
+    model = PatchCore(resize=64, map_kernel_size=9, reserve=0.1).fit(photos[:3])
+    assert model.fitted_.index.bank is model.memory_bank_
+    for _ in range(2):
+        model.predict(photos)
+        explain(model, photos[4])
+    assert len(prepared) == 1
+    copied = pickle.loads(pickle.dumps(model.fitted_))
+    assert copied.index.bank is copied.memory_bank and copied.index._coarse is None
+    model.update(photos[3:])  # the old bank says how far new patches are; the new one judges
+    model.predict(photos)
+    assert len(prepared) <= 3 and model.fitted_.index.bank is model.memory_bank_
 
 
 def test_a_fold_never_judges_with_its_own_patches():

@@ -62,8 +62,8 @@ def _model_options(options: argparse.Namespace) -> dict:
 
 def _one_model(options: argparse.Namespace) -> dict:
     return _model_options(options) | _given(
-        options, "coreset_ratio", "image_score", "calibration", "augmentation", "backbone",
-        "seed")
+        options, "coreset_ratio", "image_score", "search", "calibration", "augmentation",
+        "backbone", "seed")
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -203,6 +203,7 @@ def _of_one_model(parser: argparse.ArgumentParser) -> None:
     add("--preset", default="default", help="a name that `list` shows")
     add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
     add("--image-score", help="max, reweighted, top, peak or ind_knn_ad")
+    add("--search", help="exact; or, of very many patches: ivfpq or hnsw, which may miss some")
     add("--calibration", help="how the verdict's threshold is found: leave-one-out, folds or "
         "held-out")
     add("--seed", type=int, default=0, help="of everything that is drawn at random")

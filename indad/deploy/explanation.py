@@ -10,7 +10,6 @@ from PIL import Image
 from ..data.arguments import kind, maybe, several, takes, whole
 from ..data.images import Placement, digest_of, read_image
 from ..engine.extraction import PatchFeatures
-from ..engine.search import MemoryIndex
 from ..errors import InputError
 from ..patchcore import PatchCore
 from .pictures import match_picture
@@ -62,7 +61,7 @@ def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0,
     height, width = features.grid
     rows = features.rows[number * features.patches:][:features.patches]
     rows = model.fitted_.scaled(rows)
-    distances, nearest = MemoryIndex(model.memory_bank_).search(rows)
+    distances, nearest = model.fitted_.index.search(rows)
     if place is None:
         place = divmod(int(distances[:, 0].argmax()), width)
     if not (0 <= place[0] < height and 0 <= place[1] < width):

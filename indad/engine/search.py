@@ -5,9 +5,8 @@ product's |a|^2 - 2ab + |b|^2 cancels badly for close points, so without the sec
 that *is* in the bank would not get distance zero.
 """
 
-import copy
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import torch
@@ -18,8 +17,14 @@ from .precision import in_float32
 from .tables import CHUNK_ROWS, Table
 
 CHUNK_BYTES = 64 << 20  # of distances held at a time
-BLOCK = 512  # bank rows whose smallest distance is kept
-TILE = (512, 2048)  # queries times bank rows: a product that stays in the processor's cache
+BLOCK = 512  # bank rows that are looked at together, or not at all
+MANY = 12 * BLOCK  # bank rows, of which telling blocks apart pays
+SHARE = 0.85  # of the bank's spread, that axes hold which tell blocks apart
+SAMPLE = 4096  # bank rows that say which axes
+NORMS = 3  # columns of a half norm
+ROUNDING = 4e-7  # six units in the last place of float32
+STORED = 2.0 ** -8  # relative error of a number stored in bfloat16
+TILE = (256, 2048)  # queries times bank rows: a product that stays in the processor's cache
 METHODS = ("auto", "float32", "bfloat16", "matmul", "faiss")
 HUGE = 3e38  # an offset that no product reaches
 
@@ -48,17 +53,20 @@ def check_searchable(queries: Tensor, bank: Tensor, k: int) -> None:
 class MemoryIndex:
     """A memory bank made ready for many searches.
 
-    For one neighbour on a CPU ("float32", "bfloat16"), a product of all queries with all bank rows
-    leaves only the smallest distance in each block of 512 rows, with a bound on its rounding error;
-    then the blocks that can hold the nearest row, hardly more than one a query, are searched in
-    float32. The result does not depend on how coarse the product is, so processors that multiply
+    On a CPU ("float32", "bfloat16") most of the bank is never looked at. Along the bank's first
+    principal axes (which hold `SHARE` of its spread), a product of few columns says of each block
+    of 512 rows how near a query its rows can be at most, see `_lower_costs`. The two blocks that
+    promise most are searched in float32, then those that can still hold one of the k nearest. Rows
+    are sorted along the same axes, so that what is near a query lies in few blocks.
+
+    The result does not depend on how coarse that first product is, so processors that multiply
     bfloat16 several times faster than float32 do that: "auto" measures it, once a process.
 
     Args:
-        bank: `(m, d)` float32; it is not copied, except for "bfloat16" at half its size.
-        method: "float32" or "bfloat16": blocks, as above, if k = 1; "matmul": distances to all
-            rows, anywhere; "faiss": `IndexFlatL2`, on the CPU; "auto": blocks on a CPU and faiss
-            if k > 1, and "matmul" on a GPU.
+        bank: `(m, d)` float32; it is copied once, sorted, where it is searched in blocks.
+        method: "float32" or "bfloat16": blocks, as above, for k up to 512; "matmul": distances to
+            all rows, anywhere; "faiss": `IndexFlatL2`, on the CPU; "auto": blocks on a CPU if the
+            bank has many, otherwise "matmul".
     """
 
     def __init__(self, bank: Tensor, *, method: str = "auto"):
@@ -66,8 +74,8 @@ class MemoryIndex:
             raise InputError(f"method is {method!r}; it must be one of {METHODS}")
         self.bank, self.method = bank, method
         self._coarse: Tensor | None = None  # the bank as the first product sees it
-        self._half_norms = self._origin = bank[:0]
-        self._largest = self._rounded = 0.0
+        self._rows = self._half_norms = self._origin = self._axes = self._order = bank[:0]
+        self._largest = self._moved = 0.0
 
     @in_float32
     def search(self, queries: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
@@ -80,138 +88,135 @@ class MemoryIndex:
         Returns:
             Euclidean distances `(n, k)` float32, ascending, and indices `(n, k)` int64.
         """
-        rows = len(self.bank)
         check_searchable(queries, self.bank, k)
-        method = self._method(k)
+        method = self._method()
         if method == "faiss":
             found = _search_faiss(queries, self.bank, k)
-        elif method == "matmul" or k > 1:
+        elif method == "matmul" or k > BLOCK:
             found = _search_matmul(queries, self.bank, k)
         else:
             self._prepare(method)
-            at_once = max(TILE[0], CHUNK_BYTES // (4 * (rows // BLOCK + 1)))
-            found = torch.cat([self._nearest_row(part) for part in queries.split(at_once)]
-                              or [torch.empty(0, dtype=torch.int64)])[:, None]
-        return _remeasure(queries, self.bank, found)
+            at_once = max(TILE[0], CHUNK_BYTES // (4 * max(BLOCK, self._blocks)))
+            found = torch.cat([self._nearest_rows(part, k) for part in queries.split(at_once)])
+        return remeasured(queries, self.bank, found)
+
+    def __reduce__(self) -> tuple:
+        """Copies in files and in other processes prepare the bank themselves."""
+        return partial(MemoryIndex, method=self.method), (self.bank,)
 
     def without(self, left_out: Tensor) -> "MemoryIndex":
         """The index of the bank rows that are not in the `(m,)` mask.
 
         What is prepared of the bank is shared, so that many of them cost one preparation.
         """
-        if (method := self._method(1)) in ("float32", "bfloat16"):
+        if (method := self._method()) in ("float32", "bfloat16"):
             self._prepare(method)
-        smaller = copy.copy(self)
-        smaller.bank = self.bank[~left_out]
+        smaller = MemoryIndex(self.bank[~left_out], method=self.method)
         if self._coarse is not None:
-            smaller._coarse = (smaller.bank if self._coarse is self.bank
-                               else self._coarse[~left_out])
-            smaller._half_norms = self._half_norms[~left_out]
+            vars(smaller).update(vars(self), bank=smaller.bank)
+            gone = left_out[self._order]  # they stay where they are, out of reach
+            smaller._half_norms = self._half_norms.masked_fill(gone, HUGE)
+            smaller._coarse = self._coarse.clone()
+            smaller._coarse[gone, -NORMS:] = HUGE / NORMS
+            smaller._order = ((~left_out).cumsum(0) - 1)[self._order]
         return smaller
 
-    def _method(self, k: int) -> str:
+    def _method(self) -> str:
         """What "auto" means for this bank."""
         if self.method != "auto":
             return self.method
-        if self.bank.device.type != "cpu":
+        if self.bank.device.type != "cpu" or len(self.bank) < MANY:
             return "matmul"
-        if k > 1:
-            return "faiss"
-        large = len(self.bank) >= 8 * BLOCK
-        return "bfloat16" if large and bfloat16_is_faster(self.bank.shape[1]) else "float32"
+        return "bfloat16" if bfloat16_is_faster(self.bank.shape[1]) else "float32"
 
-    def _prepare(self, method: str) -> Tensor:
-        """What the coarse product needs: half norms, offsets, and how far rounding can reach.
+    @property
+    def _blocks(self) -> int:
+        return -(-len(self._order) // BLOCK)
 
-        -> the bank as that product sees it.
-        """
+    def _prepare(self, method: str) -> None:
+        """Axes, the bank sorted along them, and what the coarse product needs."""
         dtype = torch.float32 if method == "float32" else torch.bfloat16
         if self._coarse is not None and self._coarse.dtype == dtype:
-            return self._coarse
+            return
         # Distances do not change when both sides move; near the origin products are more precise.
         self._origin = self.bank.mean(0)
-        self._half_norms = torch.cat([(part - self._origin).square().sum(1) / 2
-                                      for part in self.bank.split(TILE[1])])
+        sample = self.bank[::-(-len(self.bank) // SAMPLE)] - self._origin
+        self._axes = _principal_axes(sample)
+        self._order = _in_boxes(torch.cat([(part - self._origin) @ self._axes
+                                           for part in self.bank.split(TILE[1])]))
+        self._rows = self.bank[self._order].sub_(self._origin)
+        self._half_norms = torch.cat([part.square().sum(1) / 2
+                                      for part in self._rows.split(TILE[1])])
         self._largest = float(self._half_norms.max().mul(2).sqrt())
-        self._rounded = 0.0  # the most that rounding moves a bank row
-        self._coarse = self.bank  # no copy
-        if dtype == torch.bfloat16:
-            self._coarse = torch.empty(len(self.bank), _padded(self.bank.shape[1]), dtype=dtype)
-            for i in range(0, len(self.bank), TILE[1]):
-                part = slice(i, i + TILE[1])
-                points = self.bank[part] - self._origin
-                self._coarse[part], moved = _to_bfloat16(points, self._half_norms[part])
-                self._rounded = max(self._rounded, float(moved.max()))
-        return self._coarse
+        tables = [_coarse(rows, self._axes, dtype, half_norms) for rows, half_norms in
+                  zip(self._rows.split(TILE[1]), self._half_norms.split(TILE[1]), strict=True)]
+        self._moved = max(float(moved.max()) for _, moved in tables)
+        self._coarse = torch.cat([table for table, _ in tables])  # last: now all is there
 
-    def _nearest_row(self, queries: Tensor) -> Tensor:
-        """`(n,)`: the nearest bank row of each query."""
-        smallest, error = self._block_costs(queries)
-        limit = (smallest + error).amin(1)
-        # Blocks first, so that what is found comes out sorted by block.
-        blocks, rows = (smallest - error <= limit[:, None]).T.nonzero(as_tuple=True)
-        ends = blocks.bincount(minlength=smallest.shape[1]).cumsum(0).tolist()
-        costs, places = torch.empty(len(rows)), torch.empty(len(rows), dtype=torch.int64)
-        points = (queries - self._origin)[rows]
-        for block, (begin, end) in enumerate(zip([0, *ends], ends)):  # noqa: B905
-            if begin < end:
-                part, pairs = slice(block * BLOCK, (block + 1) * BLOCK), slice(begin, end)
-                costs[pairs], places[pairs] = torch.addmm(
-                    self._half_norms[part], points[pairs], (self.bank[part] - self._origin).T,
-                    alpha=-1).min(1)
-                places[pairs] += part.start
-        best = torch.full((len(queries),), torch.inf).scatter_reduce(0, rows, costs, "amin")
-        wins = costs == best[rows]
-        found = torch.empty(len(queries), dtype=torch.int64)
-        found[rows[wins]] = places[wins]
-        return found
-
-    def _block_costs(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """|b|^2/2 - qb of the best row of each block, `(n, blocks)`, and a bound on its error.
-
-        The bound: rounding moves a query by at most e and a row by at most f, so by Cauchy and
-        Schwarz the product is off by e (|b| + f) + |q| f; the sum is off by d units in the last
-        place of |q||b| at worst, and storing the result in `dtype` by one unit of its own.
-        """
+    def _nearest_rows(self, queries: Tensor, k: int) -> Tensor:
+        """`(n, k)`: the nearest bank rows of each query; k is at most a block."""
         points = queries - self._origin
-        lengths = torch.linalg.vector_norm(points, dim=1)
-        error = 1e-7 * points.shape[1] * lengths * self._largest
-        coarse, coarse_points, unit = self._coarse, points, 0.0
+        lower = self._lower_costs(points)
+        costs = torch.full((len(points), k), torch.inf)
+        places = torch.zeros(len(points), k, dtype=torch.int64)
+        # One of two blocks is whole and has k rows: the worst of these k is as far as one must go.
+        first = lower.topk(min(2, self._blocks), largest=False).indices
+        seen = torch.zeros_like(lower, dtype=torch.bool).scatter_(1, first, True)
+        self._visit(points, seen, costs, places)
+        self._visit(points, ~(seen | (lower > costs[:, -1:])), costs, places)
+        return self._order[places]
+
+    def _visit(self, points: Tensor, wanted: Tensor, costs: Tensor, places: Tensor) -> None:
+        """Search the blocks that `(n, blocks)` says; keep the k best `costs` and `places`."""
+        k = costs.shape[1]
+        blocks, chosen = wanted.T.nonzero(as_tuple=True)
+        counts = blocks.bincount(minlength=self._blocks).tolist()
+        for block, some in enumerate(chosen.split(counts)):
+            part = slice(block * BLOCK, (block + 1) * BLOCK)
+            found = torch.addmm(self._half_norms[part], points[some], self._rows[part].T, alpha=-1)
+            better = found.amin(1) < costs[some, -1]
+            some, found = some[better], found[better]
+            merged, at = torch.cat([costs[some], found], 1).topk(k, largest=False)
+            known = places[some].gather(1, at.clamp(max=k - 1))
+            costs[some], places[some] = merged, torch.where(at < k, known, at - k + part.start)
+
+    def _lower_costs(self, points: Tensor) -> Tensor:
+        """`(n, blocks)`: no row of the block has a lower |b|^2/2 - qb than this.
+
+        With x' for coordinates along the axes, and x" for the rest, Cauchy and Schwarz say that
+        qb <= q'b' + |q"| |b"|. Rounding to bfloat16 moves a query by at most e and a row by at most
+        f, by which that product is off by e (|b| + f) + |q| f; storing it in bfloat16 by one unit.
+        Sums of d numbers in float32 are off by d units in the last place at worst; the axes, the
+        coordinates of both sides, the product, and the costs that this is compared with are such.
+        """
+        coarse = self._coarse
         assert coarse is not None, "search prepares it"
-        if coarse.dtype == torch.bfloat16:
-            coarse_points, moved = _to_bfloat16(points, None)
-            error += moved * (self._largest + self._rounded) + lengths * self._rounded
-            unit = 2.0 ** -8
-        blocks = -(-len(self.bank) // BLOCK)
-        smallest = torch.empty(len(queries), blocks)
-        for i in range(0, len(self.bank), TILE[1]):
-            part, to = slice(i, i + TILE[1]), slice(i // BLOCK, (i + TILE[1]) // BLOCK)
-            rows = coarse[part]
-            if not unit:
-                rows = rows - self._origin
-            for j in range(0, len(queries), TILE[0]):
+        coarse_points, moved = _coarse(points, self._axes, coarse.dtype)
+        lengths = torch.linalg.vector_norm(points, dim=1)
+        error = (ROUNDING * points.shape[1] * self._largest * (lengths + self._largest)
+                 + moved * (self._largest + self._moved) + lengths * self._moved)
+        highest = torch.empty(len(points), self._blocks)
+        for i in range(0, len(coarse), TILE[1]):
+            rows, to = coarse[i:i + TILE[1]], slice(i // BLOCK, (i + TILE[1]) // BLOCK)
+            for j in range(0, len(points), TILE[0]):
                 some = slice(j, j + TILE[0])
-                if unit:  # -|b|^2/2 is in the table: see _to_bfloat16
-                    costs = torch.mm(coarse_points[some], rows.T)
-                else:
-                    costs = torch.addmm(self._half_norms[part], coarse_points[some], rows.T,
-                                        beta=-1)
+                costs = torch.mm(coarse_points[some], rows.T)
                 if costs.shape[1] % BLOCK:
                     costs = torch.nn.functional.pad(costs, (0, -costs.shape[1] % BLOCK),
                                                     value=-HUGE)
-                smallest[some, to] = costs.view(len(costs), -1, BLOCK).amax(2).float()
-        return -smallest, error[:, None] + unit * smallest.abs()
+                highest[some, to] = costs.view(len(costs), -1, BLOCK).amax(2).float()
+        stored = STORED if coarse.dtype == torch.bfloat16 else 0.0
+        return -highest - error[:, None] - stored * highest.abs()
 
 
-def distances_to(bank: Tensor, features: Table) -> Tensor:
+def distances_to(index: MemoryIndex, features: Table) -> Tensor:
     """`(n,)` float32: how far each of `(n, d)` features, of any precision, is from the bank."""
-    index = MemoryIndex(bank)
     parts = (features[i:i + CHUNK_ROWS] for i in range(0, len(features), CHUNK_ROWS))
-    return torch.cat([index.search(part.to(bank.device, torch.float32))[0][:, 0]
+    return torch.cat([index.search(part.to(index.bank.device, torch.float32))[0][:, 0]
                       for part in parts]).to(features.device)
 
 
-def worst_covered(features: Table, bank: Tensor, taken: Tensor, size: int) -> Tensor:
+def worst_covered(features: Table, index: MemoryIndex, taken: Tensor, size: int) -> Tensor:
     """`(r,)` int64: which of `(n, d)` features a bank covers worst, the farthest first.
 
     Args:
@@ -221,38 +226,64 @@ def worst_covered(features: Table, bank: Tensor, taken: Tensor, size: int) -> Te
     size = min(size, len(features) - len(taken))
     if not size:  # and nothing is searched
         return taken[:0].to(features.device)
-    distances = distances_to(bank, features)
+    distances = distances_to(index, features)
     return distances.index_fill_(0, taken.to(distances.device), -1).topk(size).indices
 
 
-def _padded(dim: int) -> int:
-    return -(-(dim + 3) // 32) * 32
+def _principal_axes(sample: Tensor) -> Tensor:
+    """`(d, r)`: the fewest principal axes of centred points that hold `SHARE` of their spread.
+
+    And some more where a product takes no longer for them: it has a multiple of 16 columns.
+    """
+    sample = sample / sample.abs().max().clamp(min=1e-30)  # squares of large numbers are infinite
+    spread, axes = torch.linalg.eigh(sample.T @ sample)  # ascending
+    needed = int((spread.cumsum(0) > (1 - SHARE) * spread.sum()).sum())
+    columns = -(-(needed + 1 + NORMS) // 16) * 16
+    return axes.flip(1)[:, :columns - 1 - NORMS].contiguous()
 
 
-def _to_bfloat16(points: Tensor, half_norms: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Points in bfloat16, and how far rounding moved each `(n,)`.
+def _in_boxes(points: Tensor) -> Tensor:
+    """`(m,)`: rows in an order in which each block is a box: halves of halves, axis by axis."""
+    whole, done = [(torch.arange(len(points)), 0)], []
+    while whole:
+        rows, depth = whole.pop()
+        if len(rows) <= BLOCK:
+            done.append(rows)
+            continue
+        rows = rows[points[rows, depth % points.shape[1]].argsort()]
+        half = -(-len(rows) // BLOCK) // 2 * BLOCK
+        whole += [(rows[half:], depth + 1), (rows[:half], depth + 1)]
+    return torch.cat(done)
+
+
+def _coarse(points: Tensor, axes: Tensor, dtype: torch.dtype,
+            half_norms: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Coordinates along the axes, and the length of the rest; how far rounding moved each `(n,)`.
 
     Three more columns hold -1 for queries, and for bank rows (with `half_norms`) their half norm in
     three parts, which together are as precise as float32: so the product subtracts it.
     """
-    coarse = torch.zeros(len(points), _padded(points.shape[1]), dtype=torch.bfloat16)
-    dim = points.shape[1]
-    coarse[:, :dim] = points
+    exact = torch.empty(len(points), axes.shape[1] + 1)
+    exact[:, :-1] = points @ axes
+    squares = points.square().sum(1) * (1 + ROUNDING * points.shape[1])  # rather too long a rest
+    exact[:, -1] = (squares - exact[:, :-1].square().sum(1)).clamp(min=0).sqrt()
+    coarse = torch.empty(len(points), exact.shape[1] + NORMS, dtype=dtype)
+    coarse[:, :-NORMS] = exact
     if half_norms is None:
-        coarse[:, dim:dim + 3] = -1
+        coarse[:, -NORMS:] = -1
     else:
         rest = half_norms
-        for column in range(dim, dim + 3):
+        for column in range(-NORMS, 0):
             coarse[:, column] = rest
             rest = rest - coarse[:, column].float()
-    return coarse, torch.linalg.vector_norm(points - coarse[:, :dim].float(), dim=1)
+    return coarse, torch.linalg.vector_norm(exact - coarse[:, :-NORMS].float(), dim=1)
 
 
 @lru_cache(maxsize=16)
 def bfloat16_is_faster(dim: int) -> bool:
     """Measured on a tile: does this processor multiply bfloat16 much faster than float32?"""
     def seconds(dtype: torch.dtype) -> float:
-        queries, rows = (torch.ones(count, _padded(dim), dtype=dtype) for count in TILE)
+        queries, rows = (torch.ones(count, dim, dtype=dtype) for count in TILE)
         times = []
         for _ in range(9):
             began = time.perf_counter()
@@ -287,13 +318,14 @@ def _search_faiss(queries: Tensor, bank: Tensor, k: int) -> Tensor:
     return torch.from_numpy(found).to(queries.device)
 
 
-def _remeasure(queries: Tensor, bank: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances by subtraction for the candidates `(n, k)`, sorted again by them."""
+def remeasured(queries: Tensor, bank: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances by subtraction for the candidates `(n, k)`, sorted by them; of row -1 infinite."""
     distances = torch.empty(indices.shape, dtype=queries.dtype, device=queries.device)
     rows = max(1, CHUNK_BYTES // (4 * bank.shape[1] * indices.shape[1]))
     for start in range(0, len(queries), rows):
         part = slice(start, start + rows)
         difference = queries[part, None] - bank[indices[part]]  # (rows, k, d)
         distances[part] = torch.linalg.vector_norm(difference, dim=2)
+    distances.masked_fill_(indices < 0, torch.inf)
     distances, order = distances.sort(dim=1, stable=True)
     return distances, indices.gather(1, order)

@@ -23,7 +23,8 @@ WITHOUT_EFFECT = ("device", "batch_size", "reserve")
 
 def config_hash(config: dict) -> str:
     """Eight hex digits that name a configuration."""
-    kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT}
+    kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT
+            and (name, value) != ("search", "exact")}  # as runs were before there was another
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

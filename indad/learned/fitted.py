@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..calibration import decide
 from ..data.levels import Levels
+from ..engine.approximate import index_of
+from ..engine.search import MemoryIndex
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class Fitted:
         skipped: (position, reason) of images that could not be read, of the last call.
         levels: of photos of more than 8 bits, that later ones are read by, see data/levels.py.
         examples: some of the images, for an export's check; `timings` in seconds.
+        index: the bank ready to be searched; prepared once, with the first search.
     """
 
     options: dict[str, Any]
@@ -59,6 +62,11 @@ class Fitted:
     levels: Levels = field(default_factory=dict)
     examples: list = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    index: MemoryIndex = field(default=None, repr=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.index is None or self.index.bank is not self.memory_bank:
+            object.__setattr__(self, "index", index_of(self.memory_bank, self.options))
 
     @property
     def patches(self) -> int:

@@ -18,10 +18,11 @@ import torch
 
 from ..coreset import bank_size, select_coreset
 from ..data.sources import TrainingSet
+from ..engine.approximate import index_of
 from ..engine.extraction import PatchFeatures
 from ..engine.machine import on_device
 from ..engine.scaling import scale_rows
-from ..engine.search import MemoryIndex, worst_covered
+from ..engine.search import worst_covered
 from ..engine.tables import Joined, Table
 from ..errors import Progress
 from .copies import learned_digests
@@ -61,19 +62,19 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     picked = select_coreset(candidates, bank_size(options["coreset_ratio"], total, len(old)),
                             options, bank=old, device=old.device, progress=progress)
     bank = torch.cat([old, candidates[picked.indices].to(old)])
+    index = index_of(bank, options)
     indices = torch.cat([fitted.coreset_indices, numbers[picked.indices.to(old.device)]])
     # What old patches are from the new picks is not known; from the old ones at most this:
     old_radius = fitted.coreset_radii[-1:]
     radii = torch.cat([fitted.coreset_radii, picked.radii.to(old_radius).maximum(old_radius)])
-    left = worst_covered(candidates, bank, picked.indices, reserve_size(options, total))
-    scores, peaks = judge_bank(fitted, MemoryIndex(bank), rows,
-                               indices // fitted.patches - fitted.images, candidates, judges,
-                               groups, progress, before=(seen, len(old)))
+    left = worst_covered(candidates, index, picked.indices, reserve_size(options, total))
+    scores, peaks = judge_bank(fitted, index, rows, indices // fitted.patches - fitted.images,
+                               candidates, judges, groups, progress, before=(seen, len(old)))
     known = training is not None and fitted.fingerprint is not None
     return replace(
-        fitted, options=dict(options), memory_bank=bank, coreset_indices=indices,
-        coreset_radii=radii, reserve=candidates[left].to(old), skipped=features.skipped,
-        reserve_indices=numbers[left.to(old.device)],
+        fitted, options=dict(options), memory_bank=bank, index=index,
+        coreset_indices=indices, coreset_radii=radii, reserve=candidates[left].to(old),
+        reserve_indices=numbers[left.to(old.device)], skipped=features.skipped,
         calibration_scores=np.concatenate([fitted.calibration_scores, scores]),
         calibration_peaks=np.concatenate([fitted.calibration_peaks, peaks]),
         images=fitted.images + len(rows) // fitted.patches, given=fitted.given + given,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..calibration import calibrate
 from ..coreset import CoresetInterrupted, CoresetSelection, bank_size, select_coreset
 from ..data.arguments import CALLED, FLAG, LIST, kind, maybe, takes
 from ..data.sources import TrainingSet
+from ..engine.approximate import index_of
 from ..engine.extraction import PatchFeatures
 from ..engine.groups import hold_out
 from ..engine.machine import on_device
@@ -86,11 +88,10 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
         stopped.fitted = fitted(CoresetSelection(stopped.indices, stopped.radii))
         raise
     found = fitted(picked)
-    left = worst_covered(rows, found.memory_bank, picked.indices, reserve_size(options, len(rows)))
+    left = worst_covered(rows, found.index, picked.indices, reserve_size(options, len(rows)))
     selected = time.perf_counter()
-    scores, peaks = judge_bank(found, MemoryIndex(found.memory_bank), rows,
-                               found.coreset_indices // found.patches, rows, judges, groups,
-                               progress)
+    scores, peaks = judge_bank(found, found.index, rows, found.coreset_indices // found.patches,
+                               rows, judges, groups, progress)
     return replace(
         found, calibration_scores=scores, calibration_peaks=peaks,
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
@@ -136,6 +137,7 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
     if judges is not None:
         judges = fitted.scaled(judges)
     return calibrate(rows, index, owners, score, bank_without, judges, options["calibration"],
+                     prepare=partial(index_of, options=options),
                      patches=fitted.grid[0] * fitted.grid[1], views=fitted.views, groups=groups,
                      seed=options["seed"], progress=progress)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..data.arguments import kind, takes
 from ..data.images import ImageTransform
 from ..engine.search import Index
+from ..errors import InputError
 from .fitted import Fitted
 
 SPLIT = 4096  # bank rows compared at a time: 16 MB of distances for an image of 1,024 patches
@@ -48,6 +49,9 @@ class DetectorModule(nn.Module):
                  precision: torch.dtype = torch.float32):
         super().__init__()
         self.extractor = copy.deepcopy(extractor)
+        if (search := fitted.options.get("search", "exact")) != "exact":
+            raise InputError(f"search is {search!r}, but a module and an export search exactly, "
+                             "for which the thresholds are too high; fit with search='exact'")
         self.patch_features, self.score = patch_features, score
         # Distances do not change when both sides move; near the origin they lose fewer digits.
         origin = fitted.memory_bank.mean(0)

@@ -27,7 +27,7 @@ from indad.coreset import greedy_coreset  # noqa: E402
 from indad.data.files import write_json, write_text  # noqa: E402
 from indad.engine.extraction import PatchFeatures  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
-from indad.engine.search import distances_to  # noqa: E402
+from indad.engine.search import MemoryIndex, distances_to  # noqa: E402
 from indad.learned.growth import grow  # noqa: E402
 
 BUDGET = 1 << 34
@@ -67,7 +67,7 @@ def measure(base: PatchCore, features: PatchFeatures, ratio: float, seed: int,
         if fresh is None:  # a reserve changes neither scales nor size
             fresh = [float(greedy_coreset(rows, len(grown), seed=start).radii[-1])
                      for start in range(STARTS)]
-        radius = float(distances_to(grown, rows).max())
+        radius = float(distances_to(MemoryIndex(grown), rows).max())
         found[f"{reserve:g}"] = cost | {"radius": radius,
                                          "ratio": float(radius / np.mean(fresh))}
     return {"seed": seed, "banks": [before, len(grown)], "fresh": fresh, "reserves": found}

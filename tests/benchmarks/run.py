@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -274,6 +275,42 @@ def bench_search(report: Report, data: Path, output: Path) -> None:
                            times["bare"], "x", how)
 
 
+def bench_neighbors(report: Report, data: Path, output: Path) -> None:
+    """k neighbours against one, and both against what they were searched with before.
+
+    One thread, and its processor time: what else the machine does is not in it. The twin,
+    `IndexFlatL2`, is what k > 1 was searched with before.
+    """
+    import faiss
+
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    for name, place, images in (("hazelnut", ("mvtec_ad", "hazelnut_reduced"), None),
+                                ("tiles", ("mtd",), 320)):
+        train, test = load_dataset(data / place[0], *place[1:])
+        good = list(train)[:images]
+        tried = [next(item for item in test if item.label == label) for label in (0, 1)]
+        features = features_of(good + tried, recipe=weighted, crop=None, balance=True)
+        rows, patches = features[:-2 * 1024], features[-2 * 1024:].split(1024)
+        bank = rows[greedy_coreset(rows, 32_768).indices]
+        blocks, flat = MemoryIndex(bank), MemoryIndex(bank, method="faiss")
+        for what, queries in zip(("good", "defective"), patches, strict=True):
+            calls = {"bare product": partial(torch.mm, queries, bank.T)}
+            for k in (1, 3, 9):
+                for how, index in (("indad", blocks), ("IndexFlatL2", flat)):
+                    calls[f"{how}, k = {k}"] = partial(index.search, queries, k)
+            for call in calls.values():
+                call()
+            times = in_turn(calls, 15, time.process_time)
+            bare, one = times["bare product"], times["indad, k = 1"]
+            for call, took in times.items():
+                report.add(f"neighbors, {name}", f"{call}: 1,024 {what} patches in 32,768 x 152",
+                           1e3 * took, "ms", f"{took / bare:.2f} of the bare product")
+            for k in (3, 9):
+                report.add(f"neighbors, {name}", f"k = {k} / k = 1, {what} patches",
+                           times[f"indad, k = {k}"] / one, "x")
+
+
 def bench_extraction(report: Report, data: Path, output: Path) -> None:
     tiles, _ = load_dataset(data / "mtd")
     sources = list(tiles)[:96]
@@ -504,7 +541,7 @@ def anomalib() -> Anomalib | None:
 
 
 SECTIONS = {"reading": bench_reading, "coreset": bench_coreset, "all_tiles": bench_all_tiles,
-            "search": bench_search, "extraction": bench_extraction,
+            "search": bench_search, "neighbors": bench_neighbors, "extraction": bench_extraction,
             "end_to_end": bench_end_to_end, "out_of_core": bench_out_of_core,
             "scaling": bench_scaling}
 
