@@ -1,8 +1,8 @@
 """The networks whose feature maps describe a patch: one registry, one way to load them.
 
-timm builds nearly every architecture; this file only knows which weights, layers and pixel
-statistics belong together. Left out on purpose: training, classification heads, anything after the
-last layer that is used.
+timm builds nearly every architecture, lite.py the packaged ones; this file only knows which
+weights, layers and pixel statistics belong together. Left out on purpose: training, classification
+heads, anything after the last layer that is used.
 """
 
 import importlib
@@ -21,6 +21,7 @@ from ..data.arguments import FLAG, PATH, TEXT, either, maybe, one_of, several, t
 from ..data.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
 from ..errors import InputError, first_line
 from .extractor import Ensemble, FeatureExtractor
+from .lite import SCALES, build_lite
 from .registry import (
     BACKBONES,
     COARSEST,
@@ -94,7 +95,7 @@ def _create(row: Backbone, layers: tuple[int, ...], pretrained: bool, *,
         return _build(row, layers, options)
     if row.package:
         return _build(row, layers, options,
-                      read_package(row.package, row.name, _shapes(row.tag)))
+                      read_package(row.package, row.name, _shapes(row)))
     try:
         return _download(row, layers, options)
     except InputError:
@@ -107,12 +108,10 @@ def _create(row: Backbone, layers: tuple[int, ...], pretrained: bool, *,
 
 
 @lru_cache(maxsize=8)
-def _shapes(tag: str) -> dict[str, Tensor]:
-    """Names and shapes of timm's full network, in its order, without numbers."""
-    import timm
-
-    with torch.device("meta"):
-        return timm.create_model(tag).state_dict()
+def _shapes(row: Backbone) -> dict[str, Tensor]:
+    """Names and shapes of a network's tensors, in its order, without numbers."""
+    with torch.device("meta"), Undrawn():
+        return _build(row, row.layers, {}).state_dict()
 
 
 @lru_cache(maxsize=64)
@@ -122,21 +121,24 @@ def _options(row: Backbone, layers: tuple[int, ...], size: tuple[int, int], sett
     Raises `InputError` for layers it lacks and for sizes that it cannot take.
     """
     choices: list[dict] = [{}]
-    if ":" not in row.tag and _config(row).fixed_input_size:
+    if row.name not in SCALES and ":" not in row.tag and _config(row).fixed_input_size:
         # Transformers with positions; and among them those that adapt to any size.
         choices = [dict(img_size=size, dynamic_img_size=True), {}, dict(img_size=size)]
     reason = ""
     for options in choices:
         try:
-            with torch.device("meta"):  # shapes only
+            # Shapes only; for drawing what is not there, torch imports its compilers.
+            with torch.device("meta"), Undrawn():
                 network = _build(row, layers, options).eval()
         except TypeError:
             continue  # this architecture has no such option
         except (AssertionError, IndexError) as error:
             raise InputError(f"{row.name} has no layers {layers}: {first_line(error)}") from error
         _check_patches(row, network, size, setting)
-        if not options and row.name in BACKBONES and not any(side % COARSEST for side in size):
-            return options  # what a registered CNN takes: no need to try
+        # What a registered CNN takes, and ours any, needs no trial.
+        if not options and row.name in BACKBONES and (
+                row.name in SCALES or not any(side % COARSEST for side in size)):
+            return options
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, 3, *size, device="meta"))
@@ -165,7 +167,15 @@ def _text(size: tuple[int, int]) -> str:
 def _build(row: Backbone, layers: tuple[int, ...], options: dict,
            tensors: dict[str, Tensor] | None = None) -> nn.Module:
     """The network up to its last layer that is used: random, or with a checkpoint's tensors."""
-    import timm
+    if row.name not in SCALES:
+        return _build_by_timm(row, layers, options, tensors)
+    with nullcontext() if tensors is None else Undrawn():
+        return build_lite(row.name, layers, tensors)
+
+
+def _build_by_timm(row: Backbone, layers: tuple[int, ...], options: dict,
+                   tensors: dict[str, Tensor] | None) -> nn.Module:
+    import timm  # here and below, because it takes seconds
     from timm.models._features import FeatureGetterNet
 
     if ":" in row.tag:

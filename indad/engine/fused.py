@@ -99,7 +99,8 @@ def pad_kernels(network: nn.Module) -> nn.Module:
 
 
 def _can_pad_kernel(module: nn.Module) -> TypeGuard[nn.Conv2d]:
-    from timm.layers import Conv2dSame  # here, because it takes seconds
-
-    # Exactly this class: those made from it may compute something else.
-    return type(module) is Conv2dSame and module.dilation == (1, 1)
+    # Exactly this class: those made from it may compute something else. By its name, because
+    # importing it takes seconds, and where nobody has imported it there is no such convolution.
+    made = type(module)
+    return ((made.__module__.partition(".")[0], made.__name__) == ("timm", "Conv2dSame")
+            and isinstance(module, nn.Conv2d) and module.dilation == (1, 1))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..backbones.extractor import feature_info
+from ..backbones.lite import SCALES
 from ..backbones.loading import load_backbone
 from ..backbones.registry import BACKBONES, OFFLINE, Backbone, find_backbone
 from ..data.catalog import credit
@@ -220,10 +221,10 @@ class Chosen:
 
 def _count_layers(row: Backbone) -> int:
     """How many feature maps a network has to offer."""
-    import timm
-
-    if ":" in row.tag:  # a ResNet of another package
+    if ":" in row.tag or row.name in SCALES:  # a ResNet of another package; our own networks
         return 5
+    import timm  # here, because it takes seconds
+
     with torch.device("meta"):  # shapes only
         return len(feature_info(timm.create_model(row.tag, features_only=True)).info)
 

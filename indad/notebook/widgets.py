@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ..data.datasets import in_notebook
@@ -27,7 +28,6 @@ DPI = 80
 
 def banner(*, seconds: float | None = None) -> None:
     """Print versions, device and mode, and how long this notebook takes on two CPU cores."""
-    import timm
     import torch
 
     from .. import __version__
@@ -37,7 +37,7 @@ def banner(*, seconds: float | None = None) -> None:
 
     gpu = accelerator()
     print(f"indad {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
-          f"timm {timm.__version__}")
+          f"timm {metadata.version('timm')}")
     print(f"device: {device_name(gpu)} ({gpu}), {in_units(free_memory(gpu))} of memory free" if gpu
           else f"device: CPU, {cores()} cores (for a GPU in Colab: Runtime, Change runtime "
           "type, T4 GPU)")
