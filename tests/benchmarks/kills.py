@@ -45,7 +45,7 @@ def save_model(place: Path, number: int) -> None:
     tensors["coreset_indices"] = torch.arange(50)
     storage.write_model(place, {
         "number": number, "size": [64, 64], "grid": [8, 8], "views": 1,
-        "options": {"coreset_ratio": 0.1},
+        "options": {"coreset_ratio": 0.1, "weights": None},
         "training": {"images": 5, "selected_from": "float32"}}, tensors)
 
 
