@@ -164,7 +164,7 @@ def test_no_row_is_nearer_than_the_bound_of_its_block(method, scale, spread):
     index = MemoryIndex(bank)
     index._prepare(method)
     points, rows = (queries - index._origin).double(), (bank - index._origin)[index._order].double()
-    lower = index._lower_costs(points.float())
+    lower = index._lower_costs(points.float()).T
     costs = rows.square().sum(1) / 2 - points @ rows.T
     true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
     assert (lower <= true).all()
@@ -175,8 +175,7 @@ def test_queries_are_split_without_a_trace(monkeypatch):
     bank = torch.randn(1200, 8, generator=torch.Generator().manual_seed(7))
     queries = torch.randn(900, 8, generator=torch.Generator().manual_seed(8))
     whole = MemoryIndex(bank, method="float32").search(queries)
-    monkeypatch.setattr(search, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(search, "TILE", (64, 1024))
+    monkeypatch.setattr(search, "QUERIES", 64)
     pieces = MemoryIndex(bank, method="float32").search(queries)
     assert torch.equal(whole[0], pieces[0]) and torch.equal(whole[1], pieces[1])
 

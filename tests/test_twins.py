@@ -75,12 +75,13 @@ def test_the_bound_covers_how_costs_are_stored(monkeypatch):
     index._coarse, moved = search._coarse(index._rows, index._axes, torch.bfloat16,
                                           index._half_norms)
     index._moved = float(moved.max())
-    lower = index._lower_costs(queries)
+    lower = index._lower_costs(queries).T
     costs = index._rows.double().square().sum(1) / 2 - queries.double() @ index._rows.T.double()
     true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
     assert (lower <= true).all()
     monkeypatch.setattr(search, "STORED", 0.0)
-    assert (index._lower_costs(queries) > true).any()
+    lower = index._lower_costs(queries).T
+    assert (lower > true).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -113,7 +114,7 @@ def test_indices_without_some_rows_share_one_preparation(monkeypatch):
 
     scores, _ = leave_one_out(bank, index, owners, score, patches=300)
     assert len(scores) == 20
-    assert sum(prepared) == -(-len(bank) // search.TILE[1])  # the bank's tiles, once
+    assert sum(prepared) == -(-len(bank) // search.CHUNK_ROWS)  # the bank's parts, once
 
 
 def test_a_bank_is_prepared_once_for_calibration_predictions_and_explanations(monkeypatch):

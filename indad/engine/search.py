@@ -24,7 +24,7 @@ SAMPLE = 4096  # bank rows that say which axes
 NORMS = 3  # columns of a half norm
 ROUNDING = 4e-7  # six units in the last place of float32
 STORED = 2.0 ** -8  # relative error of a number stored in bfloat16
-TILE = (256, 2048)  # queries times bank rows: a product that stays in the processor's cache
+QUERIES = 1024  # times the rows of a block: a product that stays in the processor's cache
 METHODS = ("auto", "float32", "bfloat16", "matmul", "faiss")
 HUGE = 3e38  # an offset that no product reaches
 
@@ -96,8 +96,7 @@ class MemoryIndex:
             found = _search_matmul(queries, self.bank, k)
         else:
             self._prepare(method)
-            at_once = max(TILE[0], CHUNK_BYTES // (4 * max(BLOCK, self._blocks)))
-            found = torch.cat([self._nearest_rows(part, k) for part in queries.split(at_once)])
+            found = torch.cat([self._nearest_rows(part, k) for part in queries.split(QUERIES)])
         return remeasured(queries, self.bank, found)
 
     def __reduce__(self) -> tuple:
@@ -129,10 +128,6 @@ class MemoryIndex:
             return "matmul"
         return "bfloat16" if bfloat16_is_faster(self.bank.shape[1]) else "float32"
 
-    @property
-    def _blocks(self) -> int:
-        return -(-len(self._order) // BLOCK)
-
     def _prepare(self, method: str) -> None:
         """Axes, the bank sorted along them, and what the coarse product needs."""
         dtype = torch.float32 if method == "float32" else torch.bfloat16
@@ -143,13 +138,13 @@ class MemoryIndex:
         sample = self.bank[::-(-len(self.bank) // SAMPLE)] - self._origin
         self._axes = _principal_axes(sample)
         self._order = _in_boxes(torch.cat([(part - self._origin) @ self._axes
-                                           for part in self.bank.split(TILE[1])]))
+                                           for part in self.bank.split(CHUNK_ROWS)]))
         self._rows = self.bank[self._order].sub_(self._origin)
         self._half_norms = torch.cat([part.square().sum(1) / 2
-                                      for part in self._rows.split(TILE[1])])
+                                      for part in self._rows.split(CHUNK_ROWS)])
         self._largest = float(self._half_norms.max().mul(2).sqrt())
-        tables = [_coarse(rows, self._axes, dtype, half_norms) for rows, half_norms in
-                  zip(self._rows.split(TILE[1]), self._half_norms.split(TILE[1]), strict=True)]
+        tables = [_coarse(rows, self._axes, dtype, half_norms) for rows, half_norms in zip(
+            self._rows.split(CHUNK_ROWS), self._half_norms.split(CHUNK_ROWS), strict=True)]
         self._moved = max(float(moved.max()) for _, moved in tables)
         self._coarse = torch.cat([table for table, _ in tables])  # last: now all is there
 
@@ -159,29 +154,26 @@ class MemoryIndex:
         lower = self._lower_costs(points)
         costs = torch.full((len(points), k), torch.inf)
         places = torch.zeros(len(points), k, dtype=torch.int64)
-        # One of two blocks is whole and has k rows: the worst of these k is as far as one must go.
-        first = lower.topk(min(2, self._blocks), largest=False).indices
-        seen = torch.zeros_like(lower, dtype=torch.bool).scatter_(1, first, True)
+        # The k best rows of one block say how far one must go at most.
+        seen = torch.zeros_like(lower, dtype=torch.bool).scatter_(0, lower.argmin(0)[None], True)
         self._visit(points, seen, costs, places)
-        self._visit(points, ~(seen | (lower > costs[:, -1:])), costs, places)
+        self._visit(points, ~(seen | (lower > costs[:, -1])), costs, places)
         return self._order[places]
 
     def _visit(self, points: Tensor, wanted: Tensor, costs: Tensor, places: Tensor) -> None:
-        """Search the blocks that `(n, blocks)` says; keep the k best `costs` and `places`."""
+        """Search the blocks that `(blocks, n)` says; keep the k best `costs` and `places`."""
         k = costs.shape[1]
-        blocks, chosen = wanted.T.nonzero(as_tuple=True)
-        counts = blocks.bincount(minlength=self._blocks).tolist()
-        for block, some in enumerate(chosen.split(counts)):
+        for block, some in enumerate(wanted.nonzero()[:, 1].split(wanted.sum(1).tolist())):
             part = slice(block * BLOCK, (block + 1) * BLOCK)
             found = torch.addmm(self._half_norms[part], points[some], self._rows[part].T, alpha=-1)
             better = found.amin(1) < costs[some, -1]
             some, found = some[better], found[better]
-            merged, at = torch.cat([costs[some], found], 1).topk(k, largest=False)
-            known = places[some].gather(1, at.clamp(max=k - 1))
-            costs[some], places[some] = merged, torch.where(at < k, known, at - k + part.start)
+            best, at = found.topk(min(k, found.shape[1]), largest=False)
+            costs[some], which = torch.cat([costs[some], best], 1).topk(k, largest=False)
+            places[some] = torch.cat([places[some], at + part.start], 1).gather(1, which)
 
     def _lower_costs(self, points: Tensor) -> Tensor:
-        """`(n, blocks)`: no row of the block has a lower |b|^2/2 - qb than this.
+        """`(blocks, n)`: no row of the block has a lower |b|^2/2 - qb than this.
 
         With x' for coordinates along the axes, and x" for the rest, Cauchy and Schwarz say that
         qb <= q'b' + |q"| |b"|. Rounding to bfloat16 moves a query by at most e and a row by at most
@@ -195,18 +187,10 @@ class MemoryIndex:
         lengths = torch.linalg.vector_norm(points, dim=1)
         error = (ROUNDING * points.shape[1] * self._largest * (lengths + self._largest)
                  + moved * (self._largest + self._moved) + lengths * self._moved)
-        highest = torch.empty(len(points), self._blocks)
-        for i in range(0, len(coarse), TILE[1]):
-            rows, to = coarse[i:i + TILE[1]], slice(i // BLOCK, (i + TILE[1]) // BLOCK)
-            for j in range(0, len(points), TILE[0]):
-                some = slice(j, j + TILE[0])
-                costs = torch.mm(coarse_points[some], rows.T)
-                if costs.shape[1] % BLOCK:
-                    costs = torch.nn.functional.pad(costs, (0, -costs.shape[1] % BLOCK),
-                                                    value=-HUGE)
-                highest[some, to] = costs.view(len(costs), -1, BLOCK).amax(2).float()
+        highest = torch.stack([torch.mm(rows, coarse_points.T).amax(0).float()
+                               for rows in coarse.split(BLOCK)])
         stored = STORED if coarse.dtype == torch.bfloat16 else 0.0
-        return -highest - error[:, None] - stored * highest.abs()
+        return -highest - error - stored * highest.abs()
 
 
 def distances_to(index: MemoryIndex, features: Table) -> Tensor:
@@ -281,13 +265,13 @@ def _coarse(points: Tensor, axes: Tensor, dtype: torch.dtype,
 
 @lru_cache(maxsize=16)
 def bfloat16_is_faster(dim: int) -> bool:
-    """Measured on a tile: does this processor multiply bfloat16 much faster than float32?"""
+    """Measured on a block: does this processor multiply bfloat16 much faster than float32?"""
     def seconds(dtype: torch.dtype) -> float:
-        queries, rows = (torch.ones(count, dim, dtype=dtype) for count in TILE)
+        queries, rows = (torch.ones(count, dim, dtype=dtype) for count in (QUERIES, BLOCK))
         times = []
         for _ in range(9):
             began = time.perf_counter()
-            torch.mm(queries, rows.T).view(TILE[0], -1, BLOCK).amax(2)
+            torch.mm(rows, queries.T).amax(0)
             times.append(time.perf_counter() - began)
         return min(times)
 
