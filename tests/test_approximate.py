@@ -98,6 +98,8 @@ def test_a_model_keeps_its_search(from_300_rows, photos, tmp_path, how):
     assert model.fitted_.index.how == how and len(model.fitted_.index.bank) == 8 * 64
     with pytest.raises(InputError, match=f"search is '{how}', but a module and an export"):
         model.module()
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "one.onnx")]) == 2
+    assert not list(tmp_path.glob("*.onnx"))
     model.search = "exact"
     with pytest.raises(InputError, match=f"search was '{how}' .* is 'exact' now; fit it again"):
         model.predict(photos)
