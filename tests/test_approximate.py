@@ -84,6 +84,7 @@ def test_small_banks_are_searched_exactly(how):
     assert type(index_of(torch.zeros(99_999, 2), {})) is MemoryIndex  # as older models do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_a_model_keeps_its_search(from_300_rows, photos, tmp_path, how):
     model = PatchCore(search=how, seed=3, **SMALL).fit(photos[:6])
@@ -138,6 +139,7 @@ def test_another_search_is_refused(photos, wrong):
         PatchCore(search=wrong, **SMALL).fit(photos[:2])
 
 
+@pytest.mark.slow
 def test_the_command_line_asks_for_it(photos, tmp_path, capsys, from_300_rows):
     from PIL import Image
 
