@@ -84,6 +84,7 @@ def test_small_banks_are_searched_exactly(how):
     assert type(index_of(torch.zeros(99_999, 2), {})) is MemoryIndex  # as older models do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_a_model_keeps_its_search(from_300_rows, photos, tmp_path, how):
     model = PatchCore(search=how, seed=3, **SMALL).fit(photos[:6])
@@ -98,6 +99,8 @@ def test_a_model_keeps_its_search(from_300_rows, photos, tmp_path, how):
     assert model.fitted_.index.how == how and len(model.fitted_.index.bank) == 8 * 64
     with pytest.raises(InputError, match=f"search is '{how}', but a module and an export"):
         model.module()
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "one.onnx")]) == 2
+    assert not list(tmp_path.glob("*.onnx"))
     model.search = "exact"
     with pytest.raises(InputError, match=f"search was '{how}' .* is 'exact' now; fit it again"):
         model.predict(photos)
@@ -136,6 +139,7 @@ def test_another_search_is_refused(photos, wrong):
         PatchCore(search=wrong, **SMALL).fit(photos[:2])
 
 
+@pytest.mark.slow
 def test_the_command_line_asks_for_it(photos, tmp_path, capsys, from_300_rows):
     from PIL import Image
 

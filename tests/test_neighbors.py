@@ -44,8 +44,8 @@ def features(count, dim, *, seed):
 
 
 @pytest.mark.parametrize("method", ["auto", "float32", "bfloat16", "faiss"])
-@pytest.mark.parametrize("rows", [1, 2, 511, 513, 1025, 4000])
-@pytest.mark.parametrize("k", [1, 2, 3, 9, 511, 512, 513, 4000])
+@pytest.mark.parametrize("rows", [1, 2, 513, 1025, 2600])
+@pytest.mark.parametrize("k", [1, 3, 9, 512, 513, 2600])
 def test_k_neighbours_are_those_of_one_product(method, rows, k):
     bank, k = features(rows, 20, seed=rows), min(k, rows)
     queries = torch.cat([features(60, 20, seed=0), bank[:20], bank.mean(0)[None]])

@@ -18,6 +18,7 @@ from .tables import CHUNK_ROWS, Table
 
 CHUNK_BYTES = 64 << 20  # of distances held at a time
 BLOCK = 512  # bank rows that are looked at together, or not at all
+FIRST = 4  # blocks that are searched before all others are weighed; k if that is less
 MANY = 12 * BLOCK  # bank rows, of which telling blocks apart pays
 SHARE = 0.85  # of the bank's spread, that axes hold which tell blocks apart
 SAMPLE = 4096  # bank rows that say which axes
@@ -55,7 +56,7 @@ class MemoryIndex:
 
     On a CPU ("float32", "bfloat16") most of the bank is never looked at. Along the bank's first
     principal axes (which hold `SHARE` of its spread), a product of few columns says of each block
-    of 512 rows how near a query its rows can be at most, see `_lower_costs`. The two blocks that
+    of 512 rows how near a query its rows can be at most, see `_lower_costs`. The few blocks that
     promise most are searched in float32, then those that can still hold one of the k nearest. Rows
     are sorted along the same axes, so that what is near a query lies in few blocks.
 
@@ -154,8 +155,9 @@ class MemoryIndex:
         lower = self._lower_costs(points)
         costs = torch.full((len(points), k), torch.inf)
         places = torch.zeros(len(points), k, dtype=torch.int64)
-        # The k best rows of one block say how far one must go at most.
-        seen = torch.zeros_like(lower, dtype=torch.bool).scatter_(0, lower.argmin(0)[None], True)
+        # The k best rows of a few blocks say how far one must go at most.
+        first = lower.topk(min(k, FIRST, len(lower)), dim=0, largest=False).indices
+        seen = torch.zeros_like(lower, dtype=torch.bool).scatter_(0, first, True)
         self._visit(points, seen, costs, places)
         self._visit(points, ~(seen | (lower > costs[:, -1])), costs, places)
         return self._order[places]
