@@ -22,6 +22,15 @@ gc.set_threshold(50_000)
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# They take a minute and more: begun last, one of them would keep a process while the other idles.
+LONG = ("test_notebooks", "test_run_all", "test_export", "test_clusters", "test_run", "test_sweep",
+        "test_browser", "test_backbones")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONG)  # else in their order
+
+
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()
