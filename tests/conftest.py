@@ -1,6 +1,7 @@
 """Shared by all tests: no network, and one small drawn dataset for the whole session."""
 
 import copy
+import gc
 import os
 import socket
 import sys
@@ -15,7 +16,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only 
 # Grammars of web addresses that nbformat brings, by way of jsonschema, and that nothing here uses:
 # made anew at each import, they would take it from a second to seven.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+# What imports make stays to the end: looking through it all for garbage, again and again, would be
+# a quarter of the time of collecting tests.
+gc.set_threshold(50_000)
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+# They take a minute and more: begun last, one of them would keep a process while the other idles.
+LONG = ("test_notebooks", "test_run_all", "test_export", "test_clusters", "test_run", "test_sweep",
+        "test_browser", "test_backbones")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONG)  # else in their order
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
 
 
 HERE = ("", "localhost", "127.0.0.1", "0.0.0.0", "::1", None)
@@ -58,24 +76,29 @@ def drawn(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_backbones():
-    """Each packaged backbone is built once; every model of a test gets a copy, as if it were new.
+    """Each backbone is read or built once; every model of a test gets a copy, as if it were new.
 
     `load_backbone` itself is as ever: tests of loading call it where it is defined.
     """
+    from torch.utils._python_dispatch import _disable_current_modes
+
     from indad import features
+    from indad.notebook import chosen
 
     original, built = features.load_backbone, {}
 
     def load_backbone(name, **options):
-        if options["weights"]:
-            return original(name, **options)
-        key = (name, *options.items())
-        if key not in built:
-            built[key] = original(name, **options)
-        return copy.deepcopy(built[key])
+        file = options.get("weights")
+        stamp = os.stat(file) if isinstance(file, (str, Path)) and os.path.isfile(file) else None
+        key = (name, *options.items(), stamp and (stamp.st_mtime_ns, stamp.st_size))
+        with _disable_current_modes():  # a pretended GPU need not look on
+            if key not in built:
+                built[key] = original(name, **options)
+            return copy.deepcopy(built[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "load_backbone", load_backbone)
+        patch.setattr(chosen, "load_backbone", load_backbone)
         yield
 
 

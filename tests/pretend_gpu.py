@@ -73,15 +73,19 @@ class _Dispatch(TorchDispatchMode):
 
 def compute(function, args, kwargs):
     """Do an operation on the CPU; its results lie where CUDA would have put them."""
-    name = function.__name__
-    check_devices(name, args, kwargs)
-    given = list(_each((args, kwargs)))
+    given: list = []
+    _gather((args, kwargs), given)
     on_gpu = any(isinstance(one, PretendTensor) for one in given)
-    for one in given:
-        if isinstance(one, torch.device):  # asked for: where the result is to lie
-            on_gpu = one.type == "cuda"
-    inner = {key: value for key, value in _all(_inside, kwargs).items() if key != "pin_memory"}
-    found = function(*_all(_inside, args), **inner)
+    asked = [one for one in given if isinstance(one, torch.device)]  # where the result is to lie
+    inner = {key: value for key, value in kwargs.items() if key != "pin_memory"}
+    if not on_gpu and not any(one.type == "cuda" for one in asked):
+        return function(*args, **inner)  # what lies on the CPU and stays there
+    name = function.__name__
+    if name not in COPYING:
+        check_devices(name, args, [one for one in given if isinstance(one, torch.Tensor)])
+    if asked:
+        on_gpu = asked[-1].type == "cuda"
+    found = function(*_all(_inside, args), **_all(_inside, inner))
     if kwargs.get("out") is not None:
         return kwargs["out"]
     operation = name.partition(".")[0]
@@ -90,11 +94,8 @@ def compute(function, args, kwargs):
     return _all(_outside, found) if on_gpu else found
 
 
-def check_devices(name, args, kwargs):
+def check_devices(name, args, tensors):
     """Raise what CUDA would. A CPU tensor without dimensions is a number, and may go anywhere."""
-    if name in COPYING:
-        return
-    tensors = [one for one in _each((args, kwargs)) if isinstance(one, torch.Tensor)]
     gpu = [one for one in tensors if isinstance(one, PretendTensor)]
     cpu = [one for one in tensors if not isinstance(one, PretendTensor)
            and one.device.type == "cpu" and one.dim()]
@@ -111,15 +112,13 @@ def check_devices(name, args, kwargs):
             f"{[tuple(one.shape) for one in gpu]} and cpu {[tuple(one.shape) for one in cpu]}")
 
 
-def _each(things):
-    """What is in tuples, lists and dictionaries, one by one; sooner than torch walks there."""
-    if isinstance(things, (tuple, list)):
-        for thing in things:
-            yield from _each(thing)
-    elif isinstance(things, dict):
-        yield from _each(list(things.values()))
-    else:
-        yield things
+def _gather(things, found):
+    """The tensors and devices in tuples, lists and dictionaries; sooner than torch walks there."""
+    for thing in things.values() if isinstance(things, dict) else things:
+        if isinstance(thing, (tuple, list, dict)):
+            _gather(thing, found)
+        elif isinstance(thing, (torch.Tensor, torch.device)):
+            found.append(thing)
 
 
 def _all(change, things):
