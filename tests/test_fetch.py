@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import gdown
@@ -118,10 +119,16 @@ def test_an_answer_to_another_range_than_asked_is_not_used(server, tmp_path):
     assert part_of(tmp_path / "a").read_bytes() == BODY[:1000]
 
 
-def test_litter_of_a_session_killed_at_the_wrong_moment_goes(server, tmp_path):
-    (tmp_path / ".a.part.json.0a1b2c3d.partial").write_text("{")
-    fetch([server.put("/a", BODY)], tmp_path / "a", sha256=SHA256, patience=QUICK)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+@pytest.mark.parametrize("name", ["a", "a[1]"])
+@pytest.mark.parametrize("litter", ["0a1b2c3d.partial", "lock"])
+def test_litter_of_a_session_killed_at_the_wrong_moment_goes(server, tmp_path, name, litter):
+    url = server.put("/a", BODY, serve(cut=1_000))
+    with pytest.raises(InputError):
+        fetch([url], tmp_path / name, sha256=SHA256, patience=replace(QUICK, requests=1))
+    assert (tmp_path / f"{name}.part.json").exists()  # and is not written again
+    (tmp_path / f".{name}.part.json.{litter}").write_text("{")
+    fetch([url], tmp_path / name, sha256=SHA256, patience=QUICK)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_a_server_without_range_makes_it_start_over(server, tmp_path):

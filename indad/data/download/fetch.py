@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from ...errors import InputError, Progress
 from ..files import check_space, explain_full_disk, sha256_of, write_text
+from ..locks import locked
 from ..reading import read_json
-from ..replacing import replace_file
+from ..replacing import leftovers_of, remove, replace_file
 
 if TYPE_CHECKING:
     from requests import Response
@@ -328,9 +329,10 @@ def _read_origin(part: Path) -> dict:
 
 
 def _forget_origin(part: Path) -> None:
-    origin = _origin_of(part)
-    for note in (origin, *origin.parent.glob(f".{origin.name}.*.partial")):
-        note.unlink(missing_ok=True)  # the others are of sessions killed while they wrote it
+    """And what sessions that were killed while they wrote it left; at last the turn's own file."""
+    with locked(origin := _origin_of(part)):
+        for note in (origin, *leftovers_of(origin, "partial")):
+            remove(note)
 
 
 def _part_of(file: Path) -> Path:
