@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .machine import as_array
 from .search import MemoryIndex, check_searchable, remeasured
 
 SEARCHES = ("exact", "ivfpq", "hnsw")
@@ -73,20 +74,17 @@ class ApproximateIndex(MemoryIndex):
             only["sel"] = faiss.IDSelectorBitmap(bits)
         how = (faiss.SearchParametersHNSW(efSearch=max(KEPT, count), **only)
                if self.how == "hnsw" else faiss.SearchParametersIVF(nprobe=VISITED, **only))
-        found = torch.from_numpy(self._built().search(as_rows(queries), count, params=how)[1])
+        rows = as_array(queries.contiguous())
+        found = torch.from_numpy(self._built().search(rows, count, params=how)[1])
         if self._kept is not None:  # as the smaller bank counts them
             found = torch.where(found < 0, found, (self._kept.cpu().cumsum(0) - 1)[found])
         return found.to(queries.device)
 
     def _built(self) -> Any:
         if self._found is None:
-            self._found = (_graph if self.how == "hnsw" else _cells)(as_rows(self.bank), self.seed)
+            build = _graph if self.how == "hnsw" else _cells
+            self._found = build(as_array(self.bank.contiguous()), self.seed)
         return self._found
-
-
-def as_rows(points: Tensor) -> np.ndarray:
-    """As faiss takes them."""
-    return points.cpu().contiguous().numpy()
 
 
 def _faiss() -> Any:

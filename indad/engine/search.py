@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .machine import as_array
 from .precision import in_float32
 from .tables import CHUNK_ROWS, Table
 
@@ -299,8 +300,8 @@ def _search_faiss(queries: Tensor, bank: Tensor, k: int) -> Tensor:
     import faiss
 
     index = faiss.IndexFlatL2(bank.shape[1])
-    index.add(bank.cpu().contiguous().numpy())
-    _, found = index.search(queries.cpu().contiguous().numpy(), k)
+    index.add(as_array(bank.contiguous()))
+    _, found = index.search(as_array(queries.contiguous()), k)
     return torch.from_numpy(found).to(queries.device)
 
 
