@@ -11,6 +11,7 @@ reference implementation builds.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,8 +31,9 @@ from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
 from .engine.scaling import layer_scales
 from .errors import Progress
 
-__all__ = ["PATCH_FEATURES", "PatchNetwork", "adaptive", "as_rows", "concatenate", "layer_scales",
-           "load_network", "single", "tokens", "unfolded", "unpadded", "weighted"]
+__all__ = ["PATCH_FEATURES", "PatchNetwork", "adaptive", "as_rows", "balanced", "concatenate",
+           "layer_scales", "load_network", "patch_features", "single", "tokens", "unfolded",
+           "unpadded", "weighted"]
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
@@ -79,6 +81,23 @@ PATCH_FEATURES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
 }
 
 
+def balanced(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Divide each map of each image by its standard deviation over the places: a photo's exposure
+    and contrast scale the whole map, and say nothing about defects.
+
+    Maps `(b, c_i, h_i, w_i)` -> the same shapes, and for each image `(c_i, h_i, w_i)` a total
+    variance of 1. The means stay. What `layer_scales` does for a set, done for an image.
+    """
+    deviations = [m.var((2, 3), correction=0, keepdim=True).sum(1, keepdim=True).sqrt()
+                  for m in maps]
+    return [m / one.clamp_min(1e-6) for m, one in zip(maps, deviations, strict=True)]
+
+
+def patch_features(maps: Sequence[Tensor], *, how: str, balance_images: bool) -> Tensor:
+    """Feature maps -> patch features `(b, d, gh, gw)`, not yet scaled; `how` names them."""
+    return PATCH_FEATURES[how](balanced(maps) if balance_images else maps)
+
+
 def as_rows(features: Tensor) -> Tensor:
     """`(b, d, h, w)` -> `(b * h * w, d)`: one row a patch, image by image, row by row."""
     return features.permute(0, 2, 3, 1).flatten(0, 2)
@@ -91,7 +110,7 @@ class PatchNetwork:
     Attributes:
         extractor: images `(b, 3, h, w)` -> feature maps; of `channels` numbers each.
         transform: what makes a picture an image for it.
-        patch_features: a name of `PATCH_FEATURES`.
+        describe_maps: feature maps -> patch features, `patch_features` with all its options.
         precision: a name of `engine.precision.PRECISIONS`.
     """
 
@@ -99,7 +118,7 @@ class PatchNetwork:
     channels: Sequence[int]
     transform: ImageTransform
     device: torch.device
-    patch_features: str = "weighted"
+    describe_maps: Callable[[Sequence[Tensor]], Tensor] = weighted
     precision: str = "float32"
 
     @torch.inference_mode()
@@ -111,7 +130,7 @@ class PatchNetwork:
               torch.autocast(self.device.type, mixed, enabled=mixed is not None)):
             maps = [feature_map.float() for feature_map in self.extractor(images)]
         with products("float32"):
-            return PATCH_FEATURES[self.patch_features](maps)
+            return self.describe_maps(maps)
 
     def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
                  levels: Levels | None = None,
@@ -143,6 +162,9 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
     device = pick_device(options["device"])
     extractor, transform = load_backbone(
         options["backbone"], layers=options["layers"], weights=options["weights"],
-        resize=options["resize"], crop=options["crop"], normalization=options["normalization"])
+        resize=options["resize"], crop=options["crop"], normalization=options["normalization"],
+        scales=options["scales"])
+    describe_maps = partial(patch_features, how=options["patch_features"],
+                            balance_images=options["balance_images"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,
-                        options["patch_features"], options["precision"])
+                        describe_maps, options["precision"])

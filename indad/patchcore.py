@@ -28,7 +28,7 @@ from .engine.memory import memory_budget
 from .engine.prediction import Prediction, joined, one_behind
 from .engine.search import Index
 from .errors import InputError, Progress
-from .features import PATCH_FEATURES, PatchNetwork, load_network
+from .features import PatchNetwork, load_network
 from .learned import storage
 from .learned.copies import each_once, learned_digests
 from .learned.fitted import Fitted
@@ -225,7 +225,7 @@ class PatchCore(Parameters):
         """
         fitted, network = self.check_fitted(), self.prepare()
         return DetectorModule(
-            network.extractor, PATCH_FEATURES[self.patch_features],
+            network.extractor, network.describe_maps,
             partial(score_images, options=fitted.options), fitted, network.transform,
             precision=bank_precision)
 

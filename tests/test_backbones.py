@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from indad.backbones.extractor import FeatureExtractor
@@ -217,6 +218,29 @@ def test_an_ensemble_gives_every_members_maps_finest_first():
 
 
 @pytest.mark.slow
+def test_scales_lay_the_maps_of_several_sizes_beside_each_other():
+    plain, _ = load_backbone("resnet18", resize=64, pretrained=False)
+    torch.manual_seed(0)
+    both, transform = load_backbone("resnet18", resize=64, pretrained=False, scales=(1, 1.5))
+    for member in both.members:
+        member.load_state_dict(plain.state_dict())
+    assert transform.resize == (64, 64) or transform.resize == 64
+    assert both.channels == [128, 128, 256, 256] and both.strides == [8, 8, 16, 16]
+    images = torch.rand(2, 3, 64, 64)
+    larger = F.interpolate(images, (96, 96), mode="bilinear")
+    wanted = [plain(images)[0], plain(larger)[0], plain(images)[1], plain(larger)[1]]
+    for found, one in zip(both(images), wanted, strict=True):
+        torch.testing.assert_close(found, one)
+    smaller, _ = load_backbone("resnet18", resize=64, pretrained=False, scales=(0.5,))
+    assert [m.shape[-1] for m in smaller(images)] == [4, 2]
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (1, float("nan")), ("1",), 1.5, (1, 100)])
+def test_wrong_scales(scales):
+    with pytest.raises(InputError, match="scales"):
+        load_backbone("resnet18", pretrained=False, scales=scales)
+
+
 def test_ensembles_share_size_layers_and_normalisation():
     both, transform = load_backbone("resnet18+resnet50x4_clip", pretrained=False, layers=(1, 2),
                                     normalization="imagenet")

@@ -3,6 +3,7 @@
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from indad.deploy.inspection import inspect_images
 from indad.engine import machine
 from indad.engine.precision import in_float32, products
 from indad.errors import InputError
-from indad.features import PatchNetwork
+from indad.features import PatchNetwork, patch_features
 from indad.learned import learning
 from indad.learned.fitted import Fitted
 from indad.presets import EXTRACTION_OPTIONS, NETWORK_OPTIONS, PRESETS
@@ -37,9 +38,12 @@ def networks_loaded_once():
     original, loaded = patchcore.load_network, {}
 
     def load_network(options):
-        how = {name: options[name] for name in ("patch_features", "precision")}
+        how = dict(precision=options["precision"], describe_maps=partial(
+            patch_features, how=options["patch_features"],
+            balance_images=options["balance_images"]))
         wanted = machine.pick_device(options["device"])
-        key = str({name: options[name] for name in NETWORK_OPTIONS if name not in how}
+        key = str({name: options[name] for name in NETWORK_OPTIONS
+                   if name not in ("patch_features", "balance_images", "precision")}
                   | {"device": wanted})
         if key not in loaded:
             loaded[key] = original(options)
@@ -77,7 +81,7 @@ def extracted(images):
 
 # Each of these has a network of its own to build, or many more images.
 SLOW = ("ensemble", "lite2", "crop", "not-square", "layers", "imagenet", "augmentation-santos",
-        "half")
+        "half", "scales", "accurate")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from indad.features import (
     adaptive,
     as_rows,
+    balanced,
     concatenate,
     layer_scales,
+    patch_features,
     single,
     tokens,
     unfolded,
@@ -124,6 +126,33 @@ def test_layer_scales_give_every_layer_an_equal_share_of_the_variance():
     torch.testing.assert_close(shares[0] + shares[1], torch.tensor(10.0))
     unfolded_scales = layer_scales(features.repeat_interleave(9, 1), [3, 7])
     assert torch.allclose(unfolded_scales, layer_scales(features, [3, 7]).repeat_interleave(9))
+
+
+def test_balanced_images_do_not_depend_on_contrast_or_their_neighbours():
+    maps = [torch.rand(3, 4, 6, 5), torch.rand(3, 7, 3, 2) * 9]
+    found = balanced(maps)
+    for before, after in zip(maps, found, strict=True):
+        variance = after.var((2, 3), correction=0).sum(1)
+        torch.testing.assert_close(variance, torch.ones(3))
+        literal = [one / one.flatten(1).std(1, correction=0).norm() for one in before]
+        torch.testing.assert_close(after, torch.stack(literal))
+    brighter = balanced([m * torch.tensor([0.2, 1, 5]).view(3, 1, 1, 1) for m in maps])
+    alone = balanced([m[1:2] for m in maps])
+    for one, other, by_itself in zip(found, brighter, alone, strict=True):
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one[1:2], by_itself)
+
+
+def test_an_image_that_shows_nothing_is_balanced_to_finite_numbers():
+    assert balanced([torch.full((1, 2, 3, 3), 0.5)])[0].isfinite().all()
+
+
+def test_patch_features_balance_images_if_asked():
+    maps = [torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)]
+    torch.testing.assert_close(patch_features(maps, how="single", balance_images=True),
+                               single(balanced(maps)))
+    torch.testing.assert_close(patch_features(maps, how="weighted", balance_images=False),
+                               weighted(maps))
 
 
 def test_layer_scales_survive_a_dead_layer():

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..engine.fused import fold_batch_norms, pad_kernels
@@ -36,18 +37,20 @@ class FeatureExtractor(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Several extractors as one: the maps of all, from the finest grid to the coarsest.
+    """Several extractors as one: the maps of all, from the finest stride to the coarsest.
 
     Images come normalised with the first member's statistics, `(mean, std)`; each other member
-    gets them with its own, which takes one affine map a channel.
+    gets them with its own, which takes one affine map a channel, and at its own size, a multiple of
+    theirs. The map that comes first gives the grid: of equal strides, the first member's.
     """
 
     scales: Tensor
     shifts: Tensor
 
-    def __init__(self, members: list[FeatureExtractor], statistics: list[tuple]):
+    def __init__(self, members: list[FeatureExtractor], statistics: list[tuple],
+                 sizes: list[float]):
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.sizes = nn.ModuleList(members), sizes
         self.name = "+".join(member.name for member in members)
         statistics = [(torch.tensor(mean), torch.tensor(std)) for mean, std in statistics]
         mean, std = statistics[0]
@@ -62,6 +65,9 @@ class Ensemble(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = []
-        for member, scale, shift in zip(self.members, self.scales, self.shifts, strict=True):
-            maps += member(images * scale[:, None, None] + shift[:, None, None])
+        for member, size, scale, shift in zip(self.members, self.sizes, self.scales, self.shifts,
+                                              strict=True):
+            seen = images if size == 1 else F.interpolate(
+                images, scale_factor=size, mode="bilinear", antialias=size < 1)
+            maps += member(seen * scale[:, None, None] + shift[:, None, None])
         return [maps[i] for i in self._order]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..data.arguments import FLAG, PATH, TEXT, either, maybe, one_of, several, takes, whole
+from ..data.arguments import FLAG, PATH, TEXT, either, maybe, number, one_of, several, takes, whole
 from ..data.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
 from ..errors import InputError, first_line
 from .extractor import Ensemble, FeatureExtractor
@@ -37,16 +37,17 @@ if TYPE_CHECKING:
 
 SILENCE = logging.NullHandler()
 NORMALIZATIONS = ("backbone", "imagenet")
+SIZES = several(number(0.25, 4), least=1)
 PIXELS = whole(1, 8192)  # a side of what a network sees; more is a slip of the pen
 
 
 @takes(name=TEXT, layers=maybe(several(whole(0), least=1)),
        resize=maybe(either(PIXELS, several(PIXELS, 2))), crop=maybe(PIXELS),
-       normalization=one_of(NORMALIZATIONS), pretrained=FLAG, weights=maybe(PATH))
+       normalization=one_of(NORMALIZATIONS), pretrained=FLAG, weights=maybe(PATH), scales=SIZES)
 def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
                   resize: int | tuple[int, int] | None = None, crop: int | None = None,
                   normalization: str = "backbone", pretrained: bool = True,
-                  weights: str | Path | None = None,
+                  weights: str | Path | None = None, scales: tuple[float, ...] = (1.0,),
                   ) -> tuple[FeatureExtractor | Ensemble, ImageTransform]:
     """Load a frozen feature extractor and the transform that belongs to it.
 
@@ -59,6 +60,8 @@ def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
         pretrained: False gives random weights, for tests and for timing.
         weights: a file to take the weights from, with timm's names or its authors', where timm
             knows how to convert those.
+        scales: sizes at which the network sees an image, as multiples of it: the maps of all stand
+            beside each other. The first gives the grid.
 
     Raises `InputError` for an unknown name, layers the network lacks, a size it does not take, or
     weights that are not to be had or do not fit.
@@ -78,10 +81,17 @@ def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
         resize = (default_size(name),) * 2
     transform = ImageTransform(resize, crop, *statistics[0])
     size = transform.placement((256, 256)).size  # the same for a photo of any size
-    extractors = [FeatureExtractor(
-        _create(row, tuple(layers or row.layers), pretrained, size=size, weights=weights,
-                setting="resize" if crop is None else "crop"), row.name, size) for row in rows]
-    return extractors[0] if len(rows) == 1 else Ensemble(extractors, statistics), transform
+    setting = "resize" if crop is None else "crop"
+    extractors = []
+    for scale in scales:
+        seen = (int(scale * size[0]), int(scale * size[1]))
+        extractors += [FeatureExtractor(
+            _create(row, tuple(layers or row.layers), pretrained, size=seen, weights=weights,
+                    setting=setting), row.name, seen) for row in rows]
+    if len(extractors) == 1 and scales[0] == 1:
+        return extractors[0], transform
+    return Ensemble(extractors, statistics * len(scales),
+                    [scale for scale in scales for _ in rows]), transform
 
 
 def _create(row: Backbone, layers: tuple[int, ...], pretrained: bool, *,

@@ -36,6 +36,8 @@ from .bounds import check_bounds, check_indices
 from .fitted import Fitted
 from .places import found_from, seen_from
 
+# What models did that were saved before there was an option for it.
+UNKNOWN_ONCE = {"balance_images": False}
 FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
 TENSORS, RECORD = "model.safetensors", "model.json"
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
@@ -156,8 +158,9 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
 def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict[str, Any]:
     """Arguments of `PatchCore` from a record; `weights` says where the checkpoint lies now."""
     maybe(PATH).check("weights", weights)
-    options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
-                               for name, value in record["options"].items()}
+    options: dict[str, Any] = UNKNOWN_ONCE | {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in record["options"].items()}
     try:
         check_options(Parameters().get_params() | options | {"weights": None})
     except InputError as error:
