@@ -38,7 +38,7 @@ def write_run(output, category="gear", *, scores, labels, kinds=None, names=None
     config = {"dataset": "mvtec_ad", "category": category, "backbone": "wide_resnet50_2",
               "preset": "default", "split": "paper", "shots": None, "frame": "model",
               "coreset_ratio": 0.1, "resize": 256, "crop": 224, "seed": 0, "weights": None,
-              "false_alarm_rate": 0.05} | config
+              "balance_images": True, "false_alarm_rate": 0.05} | config
     metrics = dict.fromkeys(results.METRICS) | image_metrics(scores, labels)
     record = {
         "metrics": metrics,
@@ -123,6 +123,22 @@ def test_runs_on_two_versions_of_drawn_parts_are_not_mixed(tmp_path):
     write_run(tmp_path, "wood", dataset="synthetic", data_version=[2], scores=[0, 2], labels=[0, 1])
     with pytest.raises(InputError, match="data_version"):
         runs.read_runs(tmp_path / "synthetic/wood")
+
+
+def test_runs_of_what_default_was_are_those_of_its_new_name(tmp_path):
+    """Not of the `default` of today; and their folders keep their names."""
+    old = write_run(tmp_path, scores=[0.5, 2.0], labels=[0, 1])
+    record = json.loads((old / "metrics.json").read_text())
+    del record["config"]["balance_images"]
+    write_json(old / "metrics.json", record)
+    assert [row["preset"] for row in results.write_summary(tmp_path)] == ["indad-1"]
+    write_run(tmp_path, scores=[0.5, 1.5], labels=[0, 1], seed=1)
+    rows = results.write_summary(tmp_path)
+    assert {row["seed"]: row["preset"] for row in rows} == {0: "indad-1", 1: "default"}
+    before = record["config"] | {"preset": "indad-1"}
+    assert results.config_hash(before) == results.config_hash(
+        before | {"balance_images": False, "scales": (1.0,), "search": "exact"})
+    assert results.config_hash(before) != results.config_hash(before | {"scales": (1.0, 1.5)})
 
 
 @pytest.fixture(scope="module")

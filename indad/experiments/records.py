@@ -19,13 +19,16 @@ COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "b
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # No number depends on these, only how fast it comes: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size", "reserve")
+# What runs did before there was an option for it.
+AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0]}
 
 
 def config_hash(config: dict) -> str:
     """Eight hex digits that name a configuration."""
+    config = json.loads(json.dumps(config, default=str))  # tuples and lists are one
     kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT
-            and (name, value) != ("search", "exact")}  # as runs were before there was another
-    text = json.dumps(kept, sort_keys=True, default=str)
+            and AS_BEFORE.get(name) != value}
+    text = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -76,6 +79,8 @@ def summary_row(record: dict, run: str) -> dict:
     row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
     if "data_version" in config:  # of drawn parts; another version is another data set
         row["dataset"] = f"{config['dataset']} v{config['data_version']}"
+    if row["preset"] == "default" and "balance_images" not in config:
+        row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
     return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),
