@@ -1,8 +1,9 @@
 """From images to patch features: what PatchCore remembers about each place in a picture.
 
-    images -> frozen network -> feature maps -> patch features, one row a place
+    images -> frozen network -> feature maps, balanced -> patch features, one row a place
 
-How maps become patch features is a function `(maps) -> (b, d, h, w)` on the grid of the first map:
+A photo's exposure and contrast are taken out first, as they scale its maps (`balanced`). How maps
+become patch features is a function `(maps) -> (b, d, h, w)` on the grid of the first map:
 `weighted`, `unfolded` and `single` (ours), `concatenate` (anomalib, and the plain reading of the
 paper), and what other projects do, in engine/published_features.py. All but `tokens` are linear, so
 pooling and resizing commute, and only `unfolded` has to build the nine-fold tensor that the
