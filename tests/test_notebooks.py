@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -17,6 +18,7 @@ from notebooks import build, course
 from notebooks.course import LESSONS
 
 IDS = [lesson.number for lesson in LESSONS]
+TESTS = Path(__file__).resolve().parent
 LONGEST_CELL = 30  # lines; the setup is folded away
 
 
@@ -155,12 +157,19 @@ def kernel(tmp_path_factory):
     environment = offline(tmp_path_factory.mktemp("kernel"))
     kernel = KernelManager(kernel_name="python3")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+        patch.setenv("PYTHONPATH", os.pathsep.join([environment["PYTHONPATH"], str(TESTS)]))
         patch.setenv("INDAD_DATASETS",
                      os.environ.get("INDAD_DATASETS", str(build.HERE.parent / "datasets")))
         patch.delenv("HF_HUB_OFFLINE", raising=False)
         yield kernel
     kernel.shutdown_kernel(now=True)
+
+
+# The first lesson runs as readers get it, the others with smaller images.
+SMALLER = """import sys
+if "smaller" not in sys.modules:
+    import pytest, smaller
+    smaller.make_smaller(pytest.MonkeyPatch())"""
 
 
 def forgetful(cells):
@@ -174,7 +183,8 @@ def forgetful(cells):
 def test_run_all_without_a_network(lesson, kernel):
     """Any error in a cell fails."""
     notebook = build.assemble(lesson, build.read_times())
-    build.run(forgetful(notebook.cells), kernel=kernel)
+    smaller = [nbformat.v4.new_code_cell(SMALLER)] if lesson is not LESSONS[0] else []
+    build.run(forgetful([*smaller, *notebook.cells]), kernel=kernel)
     fresh = [[output.output_type for output in cell.outputs if output.get("name") != "stderr"]
              for cell in code(notebook)]
     kept = [[output.output_type for output in cell.outputs] for cell in code(built(lesson))]

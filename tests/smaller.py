@@ -1,0 +1,26 @@
+"""Lessons in less time: images half as large, and no more than `FEW` to learn from.
+
+In a module of its own, because a notebook's kernel takes it too, and nothing else of the tests.
+"""
+
+import pytest
+
+from indad.notebook import chosen as choosing
+from indad.notebook.chosen import Chosen
+
+FEW = 16
+
+
+def make_smaller(patch: pytest.MonkeyPatch) -> None:
+    """What `chosen` says of images and sizes from now on."""
+    get_images, size, options = choosing.get_images, Chosen.size, Chosen.options
+
+    def fewer(*key):
+        train, test = get_images(*key)
+        return train.replaced(train[:FEW]), test
+
+    patch.setattr(choosing, "get_images", fewer)
+    patch.setattr(Chosen, "size", lambda chosen, resize, backbone=None:
+                  size(chosen, resize // 2, backbone))
+    patch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
+                  options(chosen, resize=resize or 256, **more))
