@@ -13,7 +13,8 @@ import nbformat
 import pytest
 from browsing import keep_picture, need_browser, running_browser
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
 PATIENCE = 240  # seconds for a notebook to run
 SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewhere
     "notebook-extension/tracker": '{"windowingMode": "none"}',
@@ -42,8 +43,13 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    startup = folder / "ipython" / "profile_default" / "startup"  # what kernels begin with
+    startup.mkdir(parents=True)
+    (startup / "begin.py").write_text(
+        "import pytest, smaller\nsmaller.make_smaller(pytest.MonkeyPatch())\n")
     environment = {"INDAD_DATASETS": str(REPOSITORY / "datasets"), **os.environ,
-                   "HF_HUB_OFFLINE": "1"}
+                   "HF_HUB_OFFLINE": "1", "IPYTHONDIR": str(folder / "ipython"),
+                   "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TESTS)])}
     environment.pop("INDAD_STATIC", None)
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1",
@@ -71,13 +77,14 @@ def _wait(attempt, seconds):
 
 @pytest.fixture(scope="module")
 def browser(lab):
+    """JupyterLab's scripts, once read, serve all pages."""
     with running_browser() as running:
-        yield running
+        yield running.new_context(viewport={"width": 1280, "height": 900})
 
 
-def opened(browser, lab, name, *, upto=None, width=1280):
+def opened(browser, lab, name, *, upto=None):
     """A notebook whose cells, all or up to one, have run in a fresh kernel without an error."""
-    page = browser.new_page(viewport={"width": width, "height": 900})
+    page = browser.new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
