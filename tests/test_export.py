@@ -47,9 +47,11 @@ def photos(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def model(shared_backbones, photos):
-    """With a crop, so that preparing a photo takes both steps."""
-    return PatchCore(resize=80, crop=64, coreset_ratio=0.4, device="cpu").fit(photos[:5])
+def model(small_network, photos):
+    """With a crop, so that preparing a photo takes both steps. A small network, because torch's
+    exporter takes longer the larger it is: the packaged ones are among the variants."""
+    return PatchCore(resize=80, crop=64, coreset_ratio=0.4, device="cpu",
+                     **small_network).fit(photos[:5])
 
 
 @pytest.fixture(scope="module")
