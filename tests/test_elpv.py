@@ -462,8 +462,8 @@ def test_real_modules(real):
 
 @pytest.mark.slow
 def test_real_photos_from_the_command_line(real, tmp_path, capsys):
-    assert main(["run", "--dataset", "elpv", "--category", "mono_reduced", "--output",
-                 str(tmp_path)]) == 0
+    assert main(["run", "--dataset", "elpv", "--category", "mono_reduced", "--resize", "160",
+                 "--output", str(tmp_path)]) == 0
     (record,) = [json.loads(file.read_text()) for file in tmp_path.rglob("metrics.json")]
     assert record["counts"]["train"] == 50 and record["counts"]["test_defective"] == 10
     assert record["metrics"]["image_auroc"] > 0.9

@@ -255,24 +255,23 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
     assert "| PatchCore | 83.4 |" in out.replace("83.40", "83.4")
 
 
-def _die(job, place):
-    """Kill the process that works on it, once, as a system without memory does."""
-    if job == "second" and not (place / "died").exists():
-        (place / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    yield job
-
-
 @pytest.mark.slow
 def test_a_killed_process_is_explained_and_the_sweep_goes_on_when_started_again(tmp_path):
+    def die(job, place):  # in here it is sent whole: its process need not import this file for it
+        """Kill the process that works on it, once, as a system without memory does."""
+        if job == "second" and not (place / "died").exists():
+            (place / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield job
+
     for attempt in range(2):
         with workers("2") as work:
             if attempt:
-                assert sorted(sum(work(_die, ["first", "second"], tmp_path), [])) == [
+                assert sorted(sum(work(die, ["first", "second"], tmp_path), [])) == [
                     "first", "second"]
                 break
             with pytest.raises(InputError, match="was killed, probably out of memory; .*again"):
-                list(work(_die, ["first", "second"], tmp_path))
+                list(work(die, ["first", "second"], tmp_path))
 
 
 @pytest.mark.slow
