@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases import few
 from learned_state import changed, tensors_of
 from PIL import Image
 
@@ -245,8 +246,8 @@ MODES = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
          "HSV", "I", "F", "I;16", "I;16B", "I;16L")
 
 
-@pytest.mark.parametrize("format", ["BMP", "PNG", "JPEG", "TIFF", "WEBP", "GIF", "PPM",
-                                    "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("format", few(["BMP", "PNG", "JPEG", "TIFF", "WEBP", "GIF", "PPM",
+                                        "JPEG2000", "AVIF"], ["BMP", "PNG", "JPEG", "TIFF"]))
 @pytest.mark.parametrize("levels", [{}, {"integers": (0, 4095)}, {"floats": (-1, 2)}], ids=str)
 def test_the_example_reads_every_mode_that_pillow_writes_as_the_package_does(
         tmp_path, format, levels):
