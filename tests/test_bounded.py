@@ -11,13 +11,14 @@ import tracemalloc
 import zipfile
 
 import pytest
+from cases import few
 
 from indad.data.download import unpack as unpacking
 from indad.data.download.unpack import unpack
 from indad.errors import InputError
 
-MEMORY = 12 << 20  # bytes that Python may hold at once while it refuses
-BIG = 16 << 20  # bytes in a few kilobytes; the bound on memory is the same for any size
+MEMORY = 24 << 20  # bytes that Python may hold at once while it refuses
+BIG = 32 << 20  # bytes in a few kilobytes; the bound on memory is the same for any size
 PACKERS = {"gz": gzip.GzipFile, "bz2": bz2.BZ2File, "xz": lzma.LZMAFile}
 
 
@@ -41,7 +42,7 @@ def old_sparse() -> bytes:
     return bytes(block)
 
 
-HEADERS = {  # how it starts, and what is repeated up to 16 MB
+HEADERS = {  # how it starts, and what is repeated up to 32 MB
     "pax": (header(tarfile.XHDTYPE, BIG), b"a" * 512),
     "pax of Solaris": (header(tarfile.SOLARIS_XHDTYPE, BIG), b"a" * 512),
     "pax for all members": (header(tarfile.XGLTYPE, BIG), b"a" * 512),
@@ -71,9 +72,10 @@ def refused(file, folder, message: str) -> None:
     assert sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()) < 1000
 
 
-@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize("name", few(list(HEADERS), [
+    "pax", "long name", "old map of holes", "a negative size", "holes that are packed"]))
 def test_a_header_that_unpacks_to_gigabytes_is_refused_unread(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "SLACK", 8 << 20)
+    monkeypatch.setattr(unpacking, "SLACK", 16 << 20)
     start, block = HEADERS[name]
     packer = sorted(PACKERS)[sorted(HEADERS).index(name) % 3]
     quick = {"preset": 0} if packer == "xz" else {"compresslevel": 1}
@@ -126,11 +128,11 @@ def test_a_directory_of_a_zip_is_bounded_before_it_is_read(tmp_path, monkeypatch
     refused(tmp_path / "a.zip", tmp_path / "inside", "its directory is larger")
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("method", few([zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], 1))
 def test_a_zip_whose_members_unpack_a_block_at_a_time_is_refused(method, tmp_path):
-    """20 MB in a kilobyte, of which `zipfile` would hold all to hand out the ten bytes it names."""
+    """40 MB in a kilobyte, of which `zipfile` would hold all to hand out the ten bytes it names."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as zipped:
-        zipped.writestr("a.png", b"\0" * 20_000_000)
+        zipped.writestr("a.png", b"\0" * 40_000_000)
     understate(tmp_path / "a.zip")
     refused(tmp_path / "a.zip", tmp_path / "inside", "in a way other than deflate; unpack it")
 
@@ -139,7 +141,7 @@ def test_a_link_in_a_zip_that_unpacks_to_more_than_it_says(tmp_path):
     link = zipfile.ZipInfo("link")
     link.external_attr, link.compress_type = (stat.S_IFLNK | 0o777) << 16, zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
-        zipped.writestr(link, b"a" * 20_000_000)
+        zipped.writestr(link, b"a" * 40_000_000)
     understate(tmp_path / "a.zip")
     refused(tmp_path / "a.zip", tmp_path / "inside", "damaged|no file before it")
 

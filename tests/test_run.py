@@ -400,11 +400,11 @@ def test_the_readme_command_without_a_network(tmp_path):
 
 def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_path, capsys):
     arguments = ["run", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio", "0.02",
-                 "--overlays", "0", "--output", str(tmp_path)]
-    assert main([*arguments, "--memory-budget", "1MB"]) == 0
+                 "--resize", "160", "--overlays", "0", "--output", str(tmp_path)]
+    assert main([*arguments, "--memory-budget", "500kB"]) == 0
     told = capsys.readouterr().err
-    assert ("tiles: 8 images, 8,192 patches x 152 = 2.49 MB float16 in a temporary file "
-            "(budget 1 MB), 163 to keep; about ") in told
+    assert ("tiles: 8 images, 3,200 patches x 152 = 973 kB float16 in a temporary file "
+            "(budget 500 kB), 64 to keep; about ") in told
     record = json.loads(next(tmp_path.glob("*/*/*/metrics.json")).read_text())
     assert record["memory_bank"]["selected_from"] == "float16"
     assert main([*arguments, "--memory-budget", "plenty"]) == 2
