@@ -1,4 +1,4 @@
-"""Lessons in less time: images half as large, and no more than `FEW` to learn from.
+"""Lessons in less time: images a third as large, and no more than `FEW` to learn from.
 
 In a module of its own, because a notebook's kernel takes it too, and nothing else of the tests.
 """
@@ -9,6 +9,7 @@ from indad.notebook import chosen as choosing
 from indad.notebook.chosen import Chosen
 
 FEW = 16
+PATCH = 16  # pixels, of the transformers in the lessons: what sizes are multiples of
 
 
 def make_smaller(patch: pytest.MonkeyPatch) -> None:
@@ -19,8 +20,10 @@ def make_smaller(patch: pytest.MonkeyPatch) -> None:
         train, test = get_images(*key)
         return train.replaced(train[:FEW]), test
 
+    def smaller(chosen, resize, backbone=None):
+        return size(chosen, max(resize // 3 // PATCH, 2) * PATCH, backbone)
+
     patch.setattr(choosing, "get_images", fewer)
-    patch.setattr(Chosen, "size", lambda chosen, resize, backbone=None:
-                  size(chosen, resize // 2, backbone))
+    patch.setattr(Chosen, "size", smaller)
     patch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
                   options(chosen, resize=resize or 256, **more))
