@@ -25,6 +25,7 @@ from indad.experiments.tables import published_table
 from indad.experiments.workers import workers
 from indad.learned import learning
 from indad.patchcore import PatchCore
+from indad.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +247,7 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
     drawing = synthetic.write_category
     monkeypatch.setattr(drawing, "__kwdefaults__", drawing.__kwdefaults__ | dict(
         train=8, good=2, per_defect=1))
+    monkeypatch.setitem(PRESETS, "anomalydino", PRESETS["anomalydino"] | SMALL)
     name = "few-shot-anomalydino"
     monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], shots=(1, 2)))
     assert main(["benchmark", "--experiment", name, "--quick",
