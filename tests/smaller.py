@@ -8,6 +8,10 @@ import pytest
 from indad.notebook import chosen as choosing
 from indad.notebook.chosen import Chosen
 
+CELL = """import sys
+if "smaller" not in sys.modules:
+    import pytest, smaller
+    smaller.make_smaller(pytest.MonkeyPatch())"""  # before all others of a notebook
 FEW = 16
 PATCH = 16  # pixels, of the transformers in the lessons: what sizes are multiples of
 

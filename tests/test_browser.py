@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from browsing import keep_picture, need_browser, running_browser
+from smaller import CELL
 
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
@@ -34,6 +35,7 @@ def lab(tmp_path_factory):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
@@ -43,12 +45,8 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    startup = folder / "ipython" / "profile_default" / "startup"  # what kernels begin with
-    startup.mkdir(parents=True)
-    (startup / "begin.py").write_text(
-        "import pytest, smaller\nsmaller.make_smaller(pytest.MonkeyPatch())\n")
     environment = {"INDAD_DATASETS": str(REPOSITORY / "datasets"), **os.environ,
-                   "HF_HUB_OFFLINE": "1", "IPYTHONDIR": str(folder / "ipython"),
+                   "HF_HUB_OFFLINE": "1",
                    "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TESTS)])}
     environment.pop("INDAD_STATIC", None)
     server = subprocess.Popen(
@@ -77,14 +75,13 @@ def _wait(attempt, seconds):
 
 @pytest.fixture(scope="module")
 def browser(lab):
-    """JupyterLab's scripts, once read, serve all pages."""
     with running_browser() as running:
-        yield running.new_context(viewport={"width": 1280, "height": 900})
+        yield running
 
 
-def opened(browser, lab, name, *, upto=None):
+def opened(browser, lab, name, *, upto=None, width=1280):
     """A notebook whose cells, all or up to one, have run in a fresh kernel without an error."""
-    page = browser.new_page()
+    page = browser.new_page(viewport={"width": width, "height": 900})
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")

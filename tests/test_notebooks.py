@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
+from smaller import CELL
 from test_run import offline
 
 from indad.notebook.choose import form
@@ -165,13 +166,6 @@ def kernel(tmp_path_factory):
     kernel.shutdown_kernel(now=True)
 
 
-# The first lesson runs as readers get it, the others with smaller images.
-SMALLER = """import sys
-if "smaller" not in sys.modules:
-    import pytest, smaller
-    smaller.make_smaller(pytest.MonkeyPatch())"""
-
-
 def forgetful(cells):
     """A notebook that leaves nothing of what it made but modules."""
     return nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(
@@ -181,10 +175,10 @@ def forgetful(cells):
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
 def test_run_all_without_a_network(lesson, kernel):
-    """Any error in a cell fails."""
+    """Any error in a cell fails. The first lesson runs as readers get it, others are smaller."""
     notebook = build.assemble(lesson, build.read_times())
-    smaller = [nbformat.v4.new_code_cell(SMALLER)] if lesson is not LESSONS[0] else []
-    build.run(forgetful([*smaller, *notebook.cells]), kernel=kernel)
+    first = [nbformat.v4.new_code_cell(CELL)] if lesson is not LESSONS[0] else []
+    build.run(forgetful([*first, *notebook.cells]), kernel=kernel)
     fresh = [[output.output_type for output in cell.outputs if output.get("name") != "stderr"]
              for cell in code(notebook)]
     kept = [[output.output_type for output in cell.outputs] for cell in code(built(lesson))]
