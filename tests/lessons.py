@@ -1,18 +1,15 @@
 """A lesson's cells, run in this process with something chosen in its form.
 
 Sooner than in a kernel, and inside of whatever the test pretends. Pictures are made and not
-rendered, images are half as large, and there are no more than `FEW` to learn from.
+rendered, and all is smaller.
 """
 
 import re
 
 from matplotlib import pyplot
+from smaller import make_smaller
 
-from indad.notebook import chosen as choosing
-from indad.notebook.chosen import Chosen
 from notebooks import build
-
-FEW = 16
 
 
 def cells_of(lesson, **choice):
@@ -35,16 +32,7 @@ def run_lesson(lesson, monkeypatch, **choice):
         pyplot.close(figure)
         return {"text/plain": alt}, {}
 
-    def fewer(*key):
-        train, test = get_images(*key)
-        return train.replaced(train[:FEW]), test
-
-    get_images, size, options = choosing.get_images, Chosen.size, Chosen.options
-    monkeypatch.setattr(choosing, "get_images", fewer)
-    monkeypatch.setattr(Chosen, "size", lambda chosen, resize, backbone=None:
-                        size(chosen, resize // 2, backbone))
-    monkeypatch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
-                        options(chosen, resize=resize or 256, **more))
+    make_smaller(monkeypatch)
     monkeypatch.setattr("indad.notebook.widgets.picture", made)
     monkeypatch.setattr("IPython.display.display", lambda *things, **how: None)
     monkeypatch.chdir(build.HERE)

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from cases import few
 from test_neighbors import features
 
 from indad import PatchCore
@@ -35,7 +36,7 @@ def photos():
     return list(np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", few(HOW, ["hnsw"]))
 @pytest.mark.parametrize("k", [1, 3])
 def test_distances_are_true_never_too_short_and_the_same_for_a_seed(bank, how, k):
     queries = features(200, 16, seed=2)
@@ -61,7 +62,7 @@ def test_rows_that_are_left_out_are_never_found(bank, how):
     assert index.search(bank[:200])[0].max() == 0
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", few(HOW, ["hnsw"]))
 def test_of_too_few_found_the_search_is_exact(bank, how):
     """Where cells hold fewer than are wanted, or nearly no row is left."""
     queries = bank[:3] + 0.1
@@ -117,7 +118,7 @@ def test_thresholds_come_from_the_search_that_judges(from_300_rows, photos, monk
     assert set(used) <= {7 * 64, 8 * 64}  # of nine photos, one or a fifth left out
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", few(HOW, ["hnsw"]))
 def test_a_gpu_takes_what_faiss_finds_on_the_cpu(bank, how):
     from pretend_gpu import pretend_gpu
 

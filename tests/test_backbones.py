@@ -53,7 +53,7 @@ def test_layers_can_be_chosen():
 
 
 ANTIALIASED = "antialiased_wide_resnet50_2"
-QUICK = {"resnet18", "dinov2_small"}
+QUICK = {"resnet18"}
 ROWS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in BACKBONES]
 
 

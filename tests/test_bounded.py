@@ -11,6 +11,7 @@ import tracemalloc
 import zipfile
 
 import pytest
+from cases import few
 
 from indad.data.download import unpack as unpacking
 from indad.data.download.unpack import unpack
@@ -71,7 +72,8 @@ def refused(file, folder, message: str) -> None:
     assert sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()) < 1000
 
 
-@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize("name", few(list(HEADERS), [
+    "pax", "long name", "old map of holes", "a negative size", "holes that are packed"]))
 def test_a_header_that_unpacks_to_gigabytes_is_refused_unread(name, tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "SLACK", 16 << 20)
     start, block = HEADERS[name]
@@ -126,7 +128,7 @@ def test_a_directory_of_a_zip_is_bounded_before_it_is_read(tmp_path, monkeypatch
     refused(tmp_path / "a.zip", tmp_path / "inside", "its directory is larger")
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("method", few([zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], 1))
 def test_a_zip_whose_members_unpack_a_block_at_a_time_is_refused(method, tmp_path):
     """40 MB in a kilobyte, of which `zipfile` would hold all to hand out the ten bytes it names."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as zipped:

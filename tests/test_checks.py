@@ -113,7 +113,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("kind, plant", [
-    pytest.param(kind, plant, id=f"{kind}-{number}")
+    pytest.param(kind, plant, id=f"{kind}-{number}", marks=[pytest.mark.slow] * (number > 0))
     for kind, plants in PLANTED.items() for number, plant in enumerate(plants)])
 def test_a_planted_fault_is_found_and_named(kind, plant, tiles):
     before = {path for path in tiles.rglob("*") if path.is_file()}

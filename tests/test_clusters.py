@@ -22,7 +22,9 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr("indad.experiments.run._write_pictures", lambda *arguments: None)
 
 
-PLANS = dict(seeds=(0, 1), shots=(2, None), choices={"coreset_ratio": [0.01, 0.05]})
+SMALL = {"resize": 128}
+PLANS = dict(seeds=(0, 1), shots=(2, None), choices={"coreset_ratio": [0.01, 0.05]},
+             options=SMALL)
 
 
 def sweep_and_say(drawn, output, keep, said):
@@ -83,7 +85,8 @@ def test_killed_at_five_random_moments(drawn, tmp_path, processes):
 
 
 def test_processes_give_the_same(drawn, tmp_path):
-    plans = expand(str(drawn), ["capsule", "tiles"], choices={"coreset_ratio": [0.01, 0.05]})
+    plans = expand(str(drawn), ["capsule", "tiles"], choices={"coreset_ratio": [0.01, 0.05]},
+                   options=SMALL)
     one = run_sweep(plans, output=tmp_path / "one")
     two = run_sweep(plans, output=tmp_path / "two", parallel=2)
     assert [outcome.plan for outcome in two] == plans
@@ -96,7 +99,7 @@ def test_clusters_give_the_same(drawn, tmp_path, cluster, package, monkeypatch):
     """A cluster of this machine's own, of each kind."""
     pytest.importorskip(package)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    plans = expand(str(drawn), ["tiles"], choices={"coreset_ratio": [0.01, 0.05]})
+    plans = expand(str(drawn), ["tiles"], choices={"coreset_ratio": [0.01, 0.05]}, options=SMALL)
     one = run_sweep(plans, output=tmp_path / "one")
     there = run_sweep(plans, output=tmp_path / "there", parallel=cluster)
     for first, second in zip(one, there, strict=True):

@@ -262,6 +262,7 @@ def test_mtd_masks(tiles_of_mtd):
     assert masks["uneven"] is None  # black: nobody drew it
 
 
+@pytest.mark.slow
 def test_real_mtd(mtd):
     train, test = load_dataset(mtd)
     assert counts(train) == {"good": 762}
@@ -303,6 +304,7 @@ def test_synthetic_is_drawn_where_datasets_live(tmp_path, monkeypatch):
     assert (tmp_path / "there/synthetic/weave/train/good/001.png").is_file()
 
 
+@pytest.mark.slow
 def test_parts_of_another_version_are_told_by_path_and_drawn_again_by_name(tmp_path, monkeypatch):
     drawing = data.synthetic.write_category
     monkeypatch.setattr(drawing, "__kwdefaults__", drawing.__kwdefaults__ | dict(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import recorder
 import torch
+from cases import few
 from pretend_gpu import DeviceMix, pretend_gpu
 
 from indad import PatchCore, load_dataset, patchcore
@@ -70,7 +71,7 @@ def extracted(images):
     known = {}
 
     def extract(model, *, training):
-        key = str([model.get_params()[name] for name in EXTRACTION_OPTIONS if name != "device"]
+        key = str([getattr(model, name) for name in EXTRACTION_OPTIONS if name != "device"]
                   + [model.prepare().device, training])
         if key not in known:
             known[key] = model.extract(images[not training], training=training)
@@ -79,13 +80,11 @@ def extracted(images):
     return extract
 
 
-# Each of these has a network of its own to build, or many more images.
-SLOW = ("ensemble", "lite2", "crop", "not-square", "layers", "imagenet", "augmentation-santos",
-        "half", "scales", "accurate")
+QUICK = ("default", "features-tokens", "reserve", "projection-sparse", "in-a-file",
+         "calibration-held-out", "scores-reweighted", "map-zero")
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW
-                                  else case for case in [*recorder.OPTIONS, *PRESETS]])
+@pytest.mark.parametrize("case", few([*recorder.OPTIONS, *PRESETS], QUICK))
 def test_every_option_fits_on_a_gpu_and_is_loaded_on_a_cpu(gpu, extracted, tmp_path, case):
     """The same bank: scores within 1e-5 of their size, on the mean over pixels of maps too."""
     options = recorder.OPTIONS.get(case) or PRESETS[case] | dict(resize=64, crop=None)
@@ -103,8 +102,8 @@ def test_every_option_fits_on_a_gpu_and_is_loaded_on_a_cpu(gpu, extracted, tmp_p
                                atol=1e-5 * there.model_maps.max())
 
 
-@pytest.mark.parametrize("reserve", [0.0, 0.1])
-@pytest.mark.parametrize("calibration", ["leave-one-out", "folds", "held-out"])
+@pytest.mark.parametrize("reserve", few([0.1, 0.0], 1))
+@pytest.mark.parametrize("calibration", few(["folds", "leave-one-out", "held-out"], 1))
 def test_a_bank_grows_on_a_gpu(gpu, images, calibration, reserve):
     model = fitted(images, calibration=calibration, reserve=reserve)
     before, known = len(model.memory_bank_), len(model.calibration_scores_)
@@ -264,8 +263,7 @@ def test_threads_of_another_precision_wait():
     assert entered == ["tf32"]
 
 
-@pytest.mark.parametrize("precision", [
-    "tf32", "float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", few(["tf32", "float16", "bfloat16"], 1))
 def test_precisions_change_scores_a_little(images, precision):
     exact = fitted(images, device="cpu")
     near = fitted(images, device="cpu").set_params(precision=precision)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases import few
 from learned_state import changed, tensors_of
 from PIL import Image
 
@@ -47,9 +48,11 @@ def photos(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def model(shared_backbones, photos):
-    """With a crop, so that preparing a photo takes both steps."""
-    return PatchCore(resize=80, crop=64, coreset_ratio=0.4, device="cpu").fit(photos[:5])
+def model(small_network, photos):
+    """With a crop, so that preparing a photo takes both steps. A small network, because torch's
+    exporter takes longer the larger it is: the packaged ones are among the variants."""
+    return PatchCore(resize=80, crop=64, coreset_ratio=0.4, device="cpu",
+                     **small_network).fit(photos[:5])
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,8 @@ VARIANTS = [
     dict(image_score="peak", patch_features="unfolded", map_border="reflect", map_kernel_size=5),
     dict(image_score="ind_knn_ad", patch_features="unpadded", map_upsampling="nearest",
          map_border="zero"),
-    dict(patch_features="concatenate", backbone="efficientnet_lite0+efficientnet_lite1"),
+    dict(patch_features="concatenate", backbone="efficientnet_lite0+efficientnet_lite1",
+         scales=(1.0, 0.5), balance_images=False),
 ]
 
 
@@ -243,8 +247,8 @@ MODES = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
          "HSV", "I", "F", "I;16", "I;16B", "I;16L")
 
 
-@pytest.mark.parametrize("format", ["BMP", "PNG", "JPEG", "TIFF", "WEBP", "GIF", "PPM",
-                                    "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("format", few(["BMP", "PNG", "JPEG", "TIFF", "WEBP", "GIF", "PPM",
+                                        "JPEG2000", "AVIF"], ["BMP", "PNG", "JPEG", "TIFF"]))
 @pytest.mark.parametrize("levels", [{}, {"integers": (0, 4095)}, {"floats": (-1, 2)}], ids=str)
 def test_the_example_reads_every_mode_that_pillow_writes_as_the_package_does(
         tmp_path, format, levels):

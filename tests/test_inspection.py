@@ -277,6 +277,7 @@ def test_only_its_own_results_are_replaced(model, photos, tmp_path, monkeypatch)
     assert len(read_scores(tmp_path / "out")) == 1
 
 
+@pytest.mark.slow
 def test_thresholds_of_ones_own(model, photos, tmp_path):
     scores = model.predict(sorted((photos / "new").glob("*.png"))).scores
     limit = float(np.sort(scores)[1])

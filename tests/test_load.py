@@ -25,6 +25,7 @@ def answered(monkeypatch):
 
     def remembered(*arguments, **options):
         made.append(create(*arguments, **options))
+        made[0].adj.asyncore_loop_timeout = 0.02  # seconds between two looks at the clock, else 1
         ready.set()
         return made[0]
 

@@ -9,18 +9,22 @@ from indad.engine import ranks
 from indad.metrics import aupro, image_metrics, pixel_metrics
 
 
+def share_above(values, threshold):
+    return np.count_nonzero(values >= threshold) / values.size
+
+
 def literal_aupro(maps, masks, limit):
     """Every threshold, every region, one after the other; trapezoids up to the limit."""
     maps, masks = np.stack(maps), np.stack(masks)
-    regions = []
-    for image, mask in enumerate(masks):
+    regions = []  # what the map says in each
+    for heat, mask in zip(maps, masks, strict=True):
         labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        regions += [(image, labels == number) for number in range(1, count + 1)]
+        regions += [heat[labels == number] for number in range(1, count + 1)]
+    good = maps[~masks]
     points = [(0.0, 0.0)]
     for threshold in np.unique(maps)[::-1]:
-        flagged = maps >= threshold
-        overlap = np.mean([flagged[image][region].mean() for image, region in regions])
-        points.append((flagged[~masks].mean(), overlap))
+        overlap = np.mean([share_above(region, threshold) for region in regions])
+        points.append((share_above(good, threshold), overlap))
         if points[-1][0] >= limit:
             break
     area = 0.0

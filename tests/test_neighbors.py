@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import few
 
 from indad.engine import search
 from indad.engine.search import METHODS, MemoryIndex
@@ -45,7 +46,7 @@ def features(count, dim, *, seed):
 
 @pytest.mark.parametrize("method", ["auto", "float32", "bfloat16", "faiss"])
 @pytest.mark.parametrize("rows", [1, 2, 513, 1025, 2600])
-@pytest.mark.parametrize("k", [1, 3, 9, 512, 513, 2600])
+@pytest.mark.parametrize("k", few([1, 3, 9, 512, 513, 2600], [1, 9, 513]))
 def test_k_neighbours_are_those_of_one_product(method, rows, k):
     bank, k = features(rows, 20, seed=rows), min(k, rows)
     queries = torch.cat([features(60, 20, seed=0), bank[:20], bank.mean(0)[None]])
@@ -67,7 +68,7 @@ def test_where_all_rows_tie_k_others_are_found(method, bank):
     assert sorted(smaller.search(bank[:1] + 2, 5)[1][0].tolist()) == [*range(5)]
 
 
-@pytest.mark.parametrize("k", [1, 3, 9])
+@pytest.mark.parametrize("k", few([1, 3, 9], [3]))
 @pytest.mark.parametrize("method", ["float32", "bfloat16"])
 def test_most_of_the_bank_is_never_looked_at(monkeypatch, method, k):
     bank, queries, seen = features(20_000, 40, seed=1), features(200, 40, seed=2), []

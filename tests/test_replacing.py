@@ -1,6 +1,7 @@
 """What is written is whole at every moment: killed at any step, read and written by many."""
 
 import errno
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -74,10 +75,25 @@ def killed_at(step: int, work) -> bool:
     return status == 9
 
 
+def in_a_small_process(work, *arguments):
+    """Here, each fork would copy the tables of all that torch and the other tests hold."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0  # what went wrong it has said
+
+
 @ONLY_POSIX
 @pytest.mark.slow
 @pytest.mark.parametrize("before", ["nothing there", "an older one"])
 def test_killed_at_every_step_a_whole_folder_is_left(tmp_path, way, before):
+    in_a_small_process(folder_killed_at_every_step, tmp_path / "here", way, before)
+
+
+def folder_killed_at_every_step(tmp_path, way, before):
+    if way == "renamed aside":
+        replacing._renameat2 = lambda: None
+    tmp_path.mkdir()
     place, killed, seen = tmp_path / "model", True, set()
     step = 0
     while killed:
@@ -99,6 +115,10 @@ def test_killed_at_every_step_a_whole_folder_is_left(tmp_path, way, before):
 @ONLY_POSIX
 @pytest.mark.slow
 def test_killed_at_every_step_a_whole_file_is_left(tmp_path):
+    in_a_small_process(file_killed_at_every_step, tmp_path)
+
+
+def file_killed_at_every_step(tmp_path):
     place, killed, seen, step = tmp_path / "report.html", True, set(), 0
     while killed:
         write_text(place, "old")

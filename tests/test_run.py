@@ -29,6 +29,9 @@ def tiles(drawn, tmp_path) -> Path:
     return tmp_path / "set" / "tiles"
 
 
+SMALL = ("--resize", 128)  # where the size of images is not the point
+
+
 def command(*words):
     return main([str(word) for word in ("run", *words)])
 
@@ -44,7 +47,7 @@ def only_run(output: Path) -> Path:
 
 
 def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
-    assert command("--dataset", drawn, "--output", tmp_path, "--overlays", 4) == 0
+    assert command("--dataset", drawn, "--output", tmp_path, "--overlays", 4, *SMALL) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["category", "image", "AUROC", "pixel", "AUROC", "AUPRO", "F1-max",
                               "seconds"]
@@ -64,7 +67,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                                 "unreadable": 0}
     assert set(record["timings"]) == {"extract_s", "coreset_s", "fit_s", "predict_s",
                                       "images_per_s"}
-    assert record["memory_bank"] == {"patches": 819, "dim": 152, "bytes": 819 * 152 * 4,
+    assert record["memory_bank"] == {"patches": 204, "dim": 152, "bytes": 204 * 152 * 4,
                                      "selected_from": "float32"}
     assert results.config_hash(record["config"]) == folder.name[-8:]
     assert record["config"]["data_version"] == 2  # of the drawn parts
@@ -128,14 +131,14 @@ def test_all_categories_share_one_backbone(drawn, tmp_path, monkeypatch):
 def test_the_same_run_twice_gives_the_same_scores(drawn, tmp_path):
     texts = []
     for name in ("a", "b"):
-        assert command("--dataset", drawn / "tiles", "--output", tmp_path / name) == 0
+        assert command("--dataset", drawn / "tiles", "--output", tmp_path / name, *SMALL) == 0
         texts.append((only_run(tmp_path / name) / "scores.csv").read_text())
     assert texts[0] == texts[1]
 
 
 @pytest.mark.slow
 def test_other_settings_go_to_another_folder_and_skip_existing_knows(drawn, tmp_path, monkeypatch):
-    base = ("--dataset", drawn / "tiles", "--output", tmp_path, "--overlays", 0)
+    base = ("--dataset", drawn / "tiles", "--output", tmp_path, "--overlays", 0, *SMALL)
     assert command(*base) == 0
     first = only_run(tmp_path)
     stamp = (first / "metrics.json").stat().st_mtime_ns
@@ -151,7 +154,8 @@ def test_other_settings_go_to_another_folder_and_skip_existing_knows(drawn, tmp_
 
 @pytest.mark.slow
 def test_skip_existing_notices_other_data(tiles, tmp_path):
-    base = ("--dataset", tiles, "--output", tmp_path / "out", "--skip-existing", "--overlays", 0)
+    base = ("--dataset", tiles, "--output", tmp_path / "out", "--skip-existing", "--overlays", 0,
+            *SMALL)
     assert command(*base) == 0
     (tiles / "train" / "good" / "000.png").unlink()
     assert command(*base) == 0
@@ -162,7 +166,7 @@ def test_skip_existing_notices_other_data(tiles, tmp_path):
 @pytest.mark.slow
 def test_no_masks_and_no_defects_give_null_and_n_a(tiles, tmp_path, capsys):
     shutil.rmtree(tiles / "ground_truth")
-    assert command("--dataset", tiles, "--output", tmp_path / "a") == 0
+    assert command("--dataset", tiles, "--output", tmp_path / "a", *SMALL) == 0
     metrics = results.read_record(only_run(tmp_path / "a"))["metrics"]
     assert metrics["image_auroc"] > 0.5
     assert metrics["pixel_auroc"] is metrics["aupro_30"] is None
@@ -170,7 +174,7 @@ def test_no_masks_and_no_defects_give_null_and_n_a(tiles, tmp_path, capsys):
     for folder in (tiles / "test").iterdir():
         if folder.name != "good":
             shutil.rmtree(folder)
-    assert command("--dataset", tiles, "--output", tmp_path / "b") == 0
+    assert command("--dataset", tiles, "--output", tmp_path / "b", *SMALL) == 0
     assert set(results.read_record(only_run(tmp_path / "b"))["metrics"].values()) == {None}
     assert "nan" not in (tmp_path / "b" / "summary.json").read_text().lower()
 
@@ -179,14 +183,14 @@ def test_no_masks_and_no_defects_give_null_and_n_a(tiles, tmp_path, capsys):
 def test_a_corrupt_image_is_named_and_left_out(tiles, tmp_path, capsys):
     (tiles / "train" / "good" / "002.png").write_bytes(b"\x89PNG cut short")
     (tiles / "test" / "crack" / "000.png").write_bytes(b"")
-    assert command("--dataset", tiles, "--output", tmp_path / "out") == 0
+    assert command("--dataset", tiles, "--output", tmp_path / "out", *SMALL) == 0
     errors = capsys.readouterr().err
     assert "002.png: not a readable image" in errors
     assert "crack/000.png: not a readable image" in errors.replace(os.sep, "/")
     record = results.read_record(only_run(tmp_path / "out"))
     assert record["counts"]["unreadable"] == 2
     assert record["counts"]["train"] == 7
-    assert command("--dataset", tiles, "--output", tmp_path / "strict", "--strict") == 2
+    assert command("--dataset", tiles, "--output", tmp_path / "strict", "--strict", *SMALL) == 2
     assert "002.png" in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "strict").rglob("metrics.json"))
 
@@ -197,7 +201,7 @@ def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_pat
     def pull_the_plug(*arguments, **options):
         raise KeyboardInterrupt
 
-    base = ("--dataset", drawn / "tiles", "--output", tmp_path)
+    base = ("--dataset", drawn / "tiles", "--output", tmp_path, *SMALL)
     with monkeypatch.context() as patch:
         patch.setattr("indad.experiments.run._write_pictures", pull_the_plug)
         assert command(*base) == 130
@@ -218,7 +222,7 @@ def test_an_interrupted_run_leaves_nothing_that_reads_as_a_result(drawn, tmp_pat
 
 @pytest.mark.slow
 def test_a_failed_rerun_keeps_the_earlier_result(drawn, tmp_path, monkeypatch):
-    base = ("--dataset", drawn / "tiles", "--output", tmp_path)
+    base = ("--dataset", drawn / "tiles", "--output", tmp_path, *SMALL)
     assert command(*base) == 0
     before = (only_run(tmp_path) / "metrics.json").read_text()
     monkeypatch.setattr("indad.experiments.run._write_pictures",
@@ -232,13 +236,13 @@ def test_overlays_of_one_stem_do_not_overwrite_each_other(tiles, tmp_path):
     crack = tiles / "test" / "crack" / "000.png"
     Image.open(crack).save(crack.with_suffix(".bmp"))
     shutil.rmtree(tiles / "ground_truth")
-    assert command("--dataset", tiles, "--output", tmp_path / "out", "--overlays", 99) == 0
+    assert command("--dataset", tiles, "--output", tmp_path / "out", "--overlays", 99, *SMALL) == 0
     assert len(list((only_run(tmp_path / "out") / "overlays").iterdir())) == 9
 
 
 @pytest.mark.slow
 def test_shots_and_one_training_image(drawn, tmp_path, capsys):
-    assert command("--dataset", drawn / "tiles", "--output", tmp_path, "--shots", 1) == 0
+    assert command("--dataset", drawn / "tiles", "--output", tmp_path, "--shots", 1, *SMALL) == 0
     assert "verdicts: none where no good image was left" in capsys.readouterr().out
     record = results.read_record(only_run(tmp_path))
     assert record["counts"]["train"] == 1
@@ -396,11 +400,11 @@ def test_the_readme_command_without_a_network(tmp_path):
 
 def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_path, capsys):
     arguments = ["run", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio", "0.02",
-                 "--overlays", "0", "--output", str(tmp_path)]
-    assert main([*arguments, "--memory-budget", "1MB"]) == 0
+                 "--resize", "160", "--overlays", "0", "--output", str(tmp_path)]
+    assert main([*arguments, "--memory-budget", "500kB"]) == 0
     told = capsys.readouterr().err
-    assert ("tiles: 8 images, 8,192 patches x 152 = 2.49 MB float16 in a temporary file "
-            "(budget 1 MB), 163 to keep; about ") in told
+    assert ("tiles: 8 images, 3,200 patches x 152 = 973 kB float16 in a temporary file "
+            "(budget 500 kB), 64 to keep; about ") in told
     record = json.loads(next(tmp_path.glob("*/*/*/metrics.json")).read_text())
     assert record["memory_bank"]["selected_from"] == "float16"
     assert main([*arguments, "--memory-budget", "plenty"]) == 2

@@ -159,6 +159,7 @@ def test_there_is_a_fixture_of_this_format():
     assert record["format"] == FORMAT
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_of_what_was_learned(model, saved, tmp_path):
     def saved_one(model):
         model.save(tmp_path / "again")

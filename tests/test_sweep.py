@@ -25,6 +25,7 @@ from indad.experiments.tables import published_table
 from indad.experiments.workers import workers
 from indad.learned import learning
 from indad.patchcore import PatchCore
+from indad.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +247,7 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
     drawing = synthetic.write_category
     monkeypatch.setattr(drawing, "__kwdefaults__", drawing.__kwdefaults__ | dict(
         train=8, good=2, per_defect=1))
+    monkeypatch.setitem(PRESETS, "anomalydino", PRESETS["anomalydino"] | SMALL)
     name = "few-shot-anomalydino"
     monkeypatch.setitem(EXPERIMENTS, name, replace(EXPERIMENTS[name], shots=(1, 2)))
     assert main(["benchmark", "--experiment", name, "--quick",
@@ -255,24 +257,23 @@ def test_an_experiment_runs_on_synthetic_parts(tmp_path, monkeypatch, capsys):
     assert "| PatchCore | 83.4 |" in out.replace("83.40", "83.4")
 
 
-def _die(job, place):
-    """Kill the process that works on it, once, as a system without memory does."""
-    if job == "second" and not (place / "died").exists():
-        (place / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    yield job
-
-
 @pytest.mark.slow
 def test_a_killed_process_is_explained_and_the_sweep_goes_on_when_started_again(tmp_path):
+    def die(job, place):  # in here it is sent whole: its process need not import this file for it
+        """Kill the process that works on it, once, as a system without memory does."""
+        if job == "second" and not (place / "died").exists():
+            (place / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield job
+
     for attempt in range(2):
         with workers("2") as work:
             if attempt:
-                assert sorted(sum(work(_die, ["first", "second"], tmp_path), [])) == [
+                assert sorted(sum(work(die, ["first", "second"], tmp_path), [])) == [
                     "first", "second"]
                 break
             with pytest.raises(InputError, match="was killed, probably out of memory; .*again"):
-                list(work(_die, ["first", "second"], tmp_path))
+                list(work(die, ["first", "second"], tmp_path))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from cases import few
 
 from indad.calibration import cross_fit, leave_one_out
 from indad.coreset import (
@@ -84,7 +85,7 @@ def test_the_bound_covers_how_costs_are_stored(monkeypatch):
     assert (lower > true).any()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", few(METHODS, {*METHODS} - {"bfloat16"}))
 def test_an_index_without_some_rows_never_finds_them(method):
     bank = points(5000, 8)
     left_out = torch.zeros(5000, dtype=torch.bool)
@@ -117,6 +118,7 @@ def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     assert sum(prepared) == -(-len(bank) // search.CHUNK_ROWS)  # the bank's parts, once
 
 
+@pytest.mark.slow
 def test_a_bank_is_prepared_once_for_calibration_predictions_and_explanations(monkeypatch):
     from indad import PatchCore
     from indad.deploy.explanation import explain

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import few
 from safetensors.torch import save_file
 
 from indad.backbones.loading import load_backbone
@@ -85,6 +86,7 @@ def test_loading_draws_no_random_number():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_packaged_weights_take_a_hazelnut_for_an_acorn(hazelnut):
     """ImageNet has no hazelnut; a network that sees will say acorn (988) most of the time."""
     row = BACKBONES["efficientnet_lite0"]
@@ -129,7 +131,7 @@ def resnet():
     return timm.create_model("resnet18.tv_in1k").eval()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", few(list(FORMS), ["dino.pth", "prefixed.safetensors"]))
 def test_a_file_of_weights_is_loaded_however_it_is_wrapped(resnet, tmp_path, form, capfd):
     content = FORMS[form](resnet.state_dict())
     (save_file if form.endswith("safetensors") else torch.save)(content, tmp_path / form)

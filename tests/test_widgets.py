@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from cases import few
 from matplotlib import pyplot
 from PIL import Image
 from pretend_gpu import pretend_gpu
@@ -80,7 +81,7 @@ def test_a_click_exchanges_the_picture(shown, monkeypatch):
     assert words.value == "dots of 7"
 
 
-@pytest.mark.parametrize("static", ["1", ""])
+@pytest.mark.parametrize("static", few(["1", ""], [""]))
 def test_small_spots_and_thin_lines_keep_their_colours(static, monkeypatch):
     """Also with the few colours that make the pictures of a build small."""
     monkeypatch.setenv(widgets.STATIC, static)

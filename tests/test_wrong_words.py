@@ -8,6 +8,7 @@ import argparse
 import inspect
 import shutil
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,7 @@ def at_work(here, model, monkeypatch):
     monkeypatch.setattr(PatchCore, "prepare", prepare)
     monkeypatch.setattr(PatchCore, "load", classmethod(loaded))
     monkeypatch.setattr(PatchCore, "check_fitted", lambda model: model.fitted_)
+    monkeypatch.setattr(commands, "parser", cache(parser))  # made once for all words
     monkeypatch.setattr(sweep, "run_job", reached)
     monkeypatch.setattr(serve, "serve", reached)
     monkeypatch.setattr("indad.experiments.report.read_runs",
@@ -277,7 +279,8 @@ NAMES_OF_CALLS = [
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow) if name in ("fit", "update", "load_backbone")
+    pytest.param(name, marks=pytest.mark.slow) if name in (
+        "fit", "update", "load_backbone", "download_dataset", "inspect_images")
     else name for name in NAMES_OF_CALLS])
 def test_every_argument_with_values_of_every_kind(name, calls, here, request):
     """Nothing but `InputError`, a `TypeError` with a sentence, or a result."""

@@ -22,7 +22,8 @@ WRAPPINGS = ("state_dict", "model_state_dict", "model", "teacher")
 PREFIXES = ("module.", "backbone.", "model.")
 ANSWER_WITHIN = 3.0  # seconds
 DRAWS = {Tensor.uniform_, Tensor.normal_, init.uniform_, init.normal_, init.trunc_normal_,
-         init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_}
+         init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_,
+         Tensor.erfinv_}  # of zeros, which takes timm's ViTs longer than all other steps
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:

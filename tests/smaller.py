@@ -1,0 +1,33 @@
+"""Lessons in less time: images a third as large, and no more than `FEW` to learn from.
+
+In a module of its own, because a notebook's kernel takes it too, and nothing else of the tests.
+"""
+
+import pytest
+
+from indad.notebook import chosen as choosing
+from indad.notebook.chosen import Chosen
+
+CELL = """import sys
+if "smaller" not in sys.modules:
+    import pytest, smaller
+    smaller.make_smaller(pytest.MonkeyPatch())"""  # before all others of a notebook
+FEW = 16
+PATCH = 16  # pixels, of the transformers in the lessons: what sizes are multiples of
+
+
+def make_smaller(patch: pytest.MonkeyPatch) -> None:
+    """What `chosen` says of images and sizes from now on."""
+    get_images, size, options = choosing.get_images, Chosen.size, Chosen.options
+
+    def fewer(*key):
+        train, test = get_images(*key)
+        return train.replaced(train[:FEW]), test
+
+    def smaller(chosen, resize, backbone=None):
+        return size(chosen, max(resize // 3 // PATCH, 2) * PATCH, backbone)
+
+    patch.setattr(choosing, "get_images", fewer)
+    patch.setattr(Chosen, "size", smaller)
+    patch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
+                  options(chosen, resize=resize or 256, **more))
