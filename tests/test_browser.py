@@ -12,10 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from browsing import keep_picture, need_browser, running_browser
-from smaller import CELL
 
-TESTS = Path(__file__).resolve().parent
-REPOSITORY = TESTS.parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE = 240  # seconds for a notebook to run
 SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewhere
     "notebook-extension/tracker": '{"windowingMode": "none"}',
@@ -35,7 +33,6 @@ def lab(tmp_path_factory):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
@@ -46,8 +43,7 @@ def lab(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {"INDAD_DATASETS": str(REPOSITORY / "datasets"), **os.environ,
-                   "HF_HUB_OFFLINE": "1",
-                   "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TESTS)])}
+                   "HF_HUB_OFFLINE": "1"}
     environment.pop("INDAD_STATIC", None)
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1",
