@@ -24,7 +24,7 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # They take a minute and more: begun last, one of them would keep a process while the other idles.
 LONG = ("test_notebooks", "test_run_all", "test_export", "test_clusters", "test_run", "test_sweep",
-        "test_browser", "test_backbones")
+        "test_browser", "test_backbones", "test_weights", "test_patchcore", "test_wrong_words")
 
 
 def pytest_collection_modifyitems(items):

@@ -8,7 +8,7 @@ process, with a model at 64 pixels. Counted are crashes (whatever is not an `Inp
 read and refused, seconds for each file, and the most memory held. Seconds are of the processor, in
 the thread that reads (four of them do): a clock on the wall would measure what else the machine
 does. Writes fuzz.json and fuzz.md; files that crash are kept in DIR/crashes. Not part of the test
-run, but for 120 files (tests/test_fuzz.py).
+run, but for 200 files (tests/test_fuzz.py).
 """
 
 import argparse
