@@ -79,7 +79,7 @@ def test_santos_stays_close_to_the_picture(picture):
 @pytest.mark.slow
 def test_views_fill_the_bank_and_none_of_them_judges_its_own_image(drawn):
     train, _ = load_dataset(drawn, "tiles", shots=2)
-    model = PatchCore(augmentation="flips", coreset_ratio=1.0)
+    model = PatchCore(augmentation="flips", coreset_ratio=1.0, num_neighbors=1)
     features = model.extract(train, training=True)
     model.fit_features(features)
     assert len(model.memory_bank_) == 2 * 4 * 1024

@@ -53,12 +53,12 @@ def test_what_is_set_before_fitting_counts_and_after_it_is_refused(capsules, mod
     patches = 64 * len(capsules[0])
     assert len(model.memory_bank_) == patches // 10
     assert len(changed.fit(capsules[0]).memory_bank_) == patches // 2
-    changed.num_neighbors = 3
+    changed.num_neighbors = 5
     for ask in (lambda: changed.predict(capsules[1]), lambda: changed.update(capsules[0]),
                 lambda: changed.threshold_, lambda: changed.module()):
-        with pytest.raises(InputError, match="num_neighbors was 1 .* is 3 now; fit it again"):
+        with pytest.raises(InputError, match="num_neighbors was 3 .* is 5 now; fit it again"):
             ask()
-    changed.num_neighbors = 1
+    changed.num_neighbors = 3
     changed.set_params(batch_size=3, memory_budget="1GB", false_alarm_rate=0.2)
     assert len(changed.predict(capsules[1])) == len(capsules[1])
     with pytest.raises(TypeError):
