@@ -170,7 +170,8 @@ def test_the_estimators_folds_never_judge_with_their_own_patches():
     odd[20:40, 20:40] = (250, 0, 0)
     for options in ({}, dict(coreset="random"), dict(coreset_ratio=1.0)):
         model = PatchCore(resize=64, coreset_ratio=0.5, map_kernel_size=9, balance_layers=False,
-                          balance_images=False, num_neighbors=1, calibration="folds").set_params(**options)
+                          balance_images=False, num_neighbors=1,
+                          calibration="folds").set_params(**options)
         images = [grey, grey, odd, grey, grey, grey]  # copies, which fit would drop
         model.fit_features(model.extract(images, training=True))
         worst, *others = sorted(model.calibration_scores_, reverse=True)
