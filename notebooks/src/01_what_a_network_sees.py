@@ -7,8 +7,8 @@
 # a network, and this notebook builds it: from pixels to *patch features*.
 #
 # **You will learn** to read feature maps, to measure how far one of their cells looks, to balance
-# photos, to average neighbourhoods, to join layers of different size, to lay everything out as rows, and to recognise
-# two mistakes that raise no error.
+# photos, to average neighbourhoods, to join layers of different size, to lay everything out as rows,
+# and to recognise two mistakes that raise no error.
 #
 # **You need** [00 · Find your first defect](00_find_your_first_defect.ipynb), and to know what a
 # convolution is.
@@ -236,8 +236,8 @@ show(figure, f"influence of each pixel on one cell of layers {', '.join(map(str,
 # ## What if a photo has less light?
 #
 # Draw a spot of 7 pixels onto a good photo, and take both with half and with a quarter of the light: the
-# same part, the same defect. Nothing is learned again, so a map that shrinks with the light makes the
-# defect look nearer to good than it is.
+# same part, the same defect. The darker, the less the vectors vary over the photo, and the less far the
+# spot moves those that see it. So a defect in a dark photo looks nearer to good than it is.
 
 # %%
 from PIL import Image, ImageDraw
@@ -273,9 +273,9 @@ for by_hand, package in zip(map(balance, of_taken(maps)), balanced(of_taken(maps
     assert torch.allclose(by_hand, package, rtol=1e-5, atol=1e-6 * float(package.abs().max()))
 
 # %% [markdown]
-# Part of the loss is made good, not all of it: less light also turns vectors, and no factor turns them
-# back. So the lamp above a line should stay as it is (lesson 09 watches it); the balance is for what
-# differs a little from photo to photo.
+# On the drawn gear most of the loss is made good. Not all that less light does is: it also moves the
+# vectors of good places, and no factor brings them back. So the lamp above a line should stay as it is
+# (lesson 09 watches it); the balance is for what differs a little from photo to photo.
 
 # %% [markdown]
 # ## Why average a neighbourhood?
