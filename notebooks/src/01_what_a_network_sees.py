@@ -266,8 +266,8 @@ def balance(feature_map):
 for layer, before, after in zip(taken, without, with_spot):
     for name, step in {"as it comes": lambda one: one, "balanced": balance}.items():
         far = (step(after) - step(before)).norm(dim=1).amax((1, 2))  # of the cell moved most
-        print(f"layer {layer}, {name:11}: less light leaves of the distance that the spot makes "
-              + ", ".join(f"{share:.0%}" for share in far / far[0]))
+        print(f"layer {layer}, {name:11}: with full, half and quarter light the spot is "
+              + ", ".join(f"{share:.0%}" for share in far / far[0]) + " as far")
 
 for by_hand, package in zip(map(balance, of_taken(maps)), balanced(of_taken(maps))):
     assert torch.allclose(by_hand, package, rtol=1e-5, atol=1e-6 * float(package.abs().max()))
@@ -437,7 +437,7 @@ show(figure, "rows laid back onto the grid as colours: the part (of a gear, disc
 #
 # A squared distance is a sum over all numbers, so a layer with more or larger ones has more to say.
 # `layer_scales` multiplies each layer by one factor, so that the total variance of both is equal: over
-# all photos that are learned, what the balance did for each of them before the averages.
+# all photos that are learned, and after the averages. The balance of each photo leaves little to do.
 
 # %%
 def variances(table):
@@ -449,9 +449,11 @@ factors = (rows.shape[1] / len(channels) / variances(rows)).sqrt()
 assert torch.allclose(layer_scales(rows, channels),
                       factors.repeat_interleave(torch.tensor(channels)), rtol=1e-4)
 scaled = rows * layer_scales(rows, channels)
-for name, table in {"as they come": rows, "scaled": scaled}.items():
+as_they_come = as_rows(patch_features(of_taken(maps), binomial))
+for name, table in {"as they come": as_they_come, "photos balanced": rows,
+                    "layers scaled too": scaled}.items():
     shares = variances(table) / variances(table).sum()
-    print(f"{name:13} share of the variance:",
+    print(f"{name:17} share of the variance:",
           ", ".join(f"layer {layer} {share:.0%}" for layer, share in zip(taken, shares)))
 
 # %% [markdown]
