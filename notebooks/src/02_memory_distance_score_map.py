@@ -334,8 +334,8 @@ show(figure, "scores of good and defective photos under four rules, a row each; 
 # ### One neighbour or several?
 #
 # A patch's distance may also be the mean over its k nearest rows, so that a single odd row in the bank
-# excuses less. Published PatchCore takes k = 1, and so does this package unless `num_neighbors` says
-# otherwise.
+# excuses less. Published PatchCore takes k = 1, and so does this lesson; the package takes k = 3 unless
+# `num_neighbors` says otherwise.
 
 # %%
 nine, _ = nearest(queries, bank, 9)                      # (n, 9), ascending

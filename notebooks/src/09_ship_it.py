@@ -151,14 +151,14 @@ import torch
 from safetensors.torch import load_file
 
 from indad import load_backbone
-from indad.features import as_rows, weighted
+from indad.features import as_rows, balanced, weighted
 
 saved = load_file(work / "saved/model.safetensors")
 backbone, transform = load_backbone(options["backbone"], resize=options["resize"],
                                     weights=options.get("weights"))
 photo = transform(read_image(judged[0].path))[None]
 with torch.inference_mode():
-    patches = as_rows(weighted(backbone(photo))) * saved["feature_scale"]
+    patches = as_rows(weighted(balanced(backbone(photo)))) * saved["feature_scale"]
 nearest = torch.cdist(patches, saved["memory_bank"]).topk(3, dim=1, largest=False).values
 by_hand = nearest.mean(1).max()
 print(f"by hand {by_hand:.5f}, by the model {here.scores[0]:.5f}")
