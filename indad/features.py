@@ -2,12 +2,12 @@
 
     images -> frozen network -> feature maps, balanced -> patch features, one row a place
 
-A photo's exposure and contrast are taken out first, as they scale its maps (`balanced`). How maps
-become patch features is a function `(maps) -> (b, d, h, w)` on the grid of the first map:
-`weighted`, `unfolded` and `single` (ours), `concatenate` (anomalib, and the plain reading of the
-paper), and what other projects do, in engine/published_features.py. All but `tokens` are linear, so
-pooling and resizing commute, and only `unfolded` has to build the nine-fold tensor that the
-reference implementation builds.
+Each image's maps are brought to one variance first, as light and contrast shrink or stretch them
+(`balanced`). How maps become patch features is a function `(maps) -> (b, d, h, w)` on the grid of
+the first map: `weighted`, `unfolded` and `single` (ours), `concatenate` (anomalib, and the plain
+reading of the paper), and what other projects do, in engine/published_features.py. All but `tokens`
+are linear, so pooling and resizing commute, and only `unfolded` has to build the nine-fold tensor
+that the reference implementation builds.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,8 +83,8 @@ PATCH_FEATURES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
 
 
 def balanced(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Divide each map of each image by its standard deviation over the places: a photo's exposure
-    and contrast scale the whole map, and say nothing about defects.
+    """Divide each map of each image by its standard deviation over the places: less light or
+    contrast shrinks a photo's maps, and with them the distance that a defect makes.
 
     Maps `(b, c_i, h_i, w_i)` -> the same shapes, and for each image `(c_i, h_i, w_i)` a total
     variance of 1. The means stay. What `layer_scales` does for a set, done for an image.
