@@ -85,11 +85,12 @@ VARIANTS = [
     dict(image_score="reweighted", num_neighbors=3, patch_features="tokens",
          normalization="imagenet"),
     dict(image_score="top", patch_features="adaptive", balance_layers=False, squared=True),
-    dict(image_score="peak", patch_features="unfolded", map_border="reflect", map_kernel_size=5),
+    dict(image_score="peak", patch_features="unfolded", map_border="reflect", map_kernel_size=5,
+         scales=(1.0, 0.5)),
     dict(image_score="ind_knn_ad", patch_features="unpadded", map_upsampling="nearest",
          map_border="zero"),
     dict(patch_features="concatenate", backbone="efficientnet_lite0+efficientnet_lite1",
-         scales=(1.0, 0.5), balance_images=False),
+         balance_images=False),
 ]
 
 

@@ -25,7 +25,7 @@ AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0]}
 
 def config_hash(config: dict) -> str:
     """Eight hex digits that name a configuration."""
-    config = json.loads(json.dumps(config, default=str))  # tuples and lists are one
+    config = json.loads(json.dumps(dict(config), default=str))  # tuples and lists are one
     kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT
             and AS_BEFORE.get(name) != value}
     text = json.dumps(kept, sort_keys=True)
