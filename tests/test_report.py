@@ -135,6 +135,9 @@ def test_runs_of_what_default_was_are_those_of_its_new_name(tmp_path):
     write_run(tmp_path, scores=[0.5, 1.5], labels=[0, 1], seed=1)
     rows = results.write_summary(tmp_path)
     assert {row["seed"]: row["preset"] for row in rows} == {0: "indad-1", 1: "default"}
+    for file in (Path(__file__).parents[1] / "results/reference/mtd").rglob("metrics.json"):
+        config = json.loads(file.read_text())["config"]  # of long ago
+        assert file.parent.name == f"{config['backbone']}-{results.config_hash(config)}"
     before = record["config"] | {"preset": "indad-1"}
     assert results.config_hash(before) == results.config_hash(
         before | {"balance_images": False, "scales": (1.0,), "search": "exact"})

@@ -27,7 +27,7 @@ def config_hash(config: dict) -> str:
     """Eight hex digits that name a configuration."""
     config = json.loads(json.dumps(dict(config), default=str))  # tuples and lists are one
     kept = {name: value for name, value in config.items() if name not in WITHOUT_EFFECT
-            and AS_BEFORE.get(name) != value}
+            and (name, value) not in AS_BEFORE.items()}
     text = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
