@@ -111,6 +111,7 @@ def test_size_is_the_registrys_unless_one_is_given():
     assert BACKBONES["dinov2_small"].size == BACKBONES["dinov2_base"].size == 448
 
 
+@pytest.mark.slow
 def test_a_vits_tokens_lie_where_its_patches_are():
     """A bright patch changes its own token of the first block the most."""
     extractor, _ = load_backbone("vit_tiny_patch16_224.augreg_in21k", layers=(0, 1),
@@ -241,6 +242,7 @@ def test_wrong_scales(scales):
         load_backbone("resnet18", pretrained=False, scales=scales)
 
 
+@pytest.mark.slow
 def test_ensembles_share_size_layers_and_normalisation():
     both, transform = load_backbone("resnet18+resnet50x4_clip", pretrained=False, layers=(1, 2),
                                     normalization="imagenet")

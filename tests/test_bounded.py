@@ -72,8 +72,7 @@ def refused(file, folder, message: str) -> None:
     assert sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()) < 1000
 
 
-@pytest.mark.parametrize("name", few(list(HEADERS), [
-    "pax", "long name", "old map of holes", "a negative size", "holes that are packed"]))
+@pytest.mark.parametrize("name", few(list(HEADERS), ["pax", "a negative size"]))
 def test_a_header_that_unpacks_to_gigabytes_is_refused_unread(name, tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "SLACK", 16 << 20)
     start, block = HEADERS[name]

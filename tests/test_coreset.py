@@ -118,6 +118,7 @@ def test_a_memory_mapped_file_gives_the_selection_of_memory(select, tmp_path):
     assert torch.equal(in_memory.radii, on_disk.radii)
 
 
+@pytest.mark.slow
 def test_no_more_than_a_working_set_is_read_at_a_time(monkeypatch):
     """What bounds the memory when the features themselves lie in a file."""
     read, sizes = lazy._Points.read, []

@@ -293,6 +293,7 @@ def test_fingerprint_knows_contents_and_names(drawn, tmp_path):
     assert len({before, changed, fingerprint(*load_dataset(tmp_path, "tiles"))}) == 3
 
 
+@pytest.mark.slow
 def test_synthetic_is_drawn_where_datasets_live(tmp_path, monkeypatch):
     monkeypatch.setattr(data.synthetic.write_category, "__kwdefaults__",
                         data.synthetic.write_category.__kwdefaults__ | dict(

@@ -80,8 +80,7 @@ def extracted(images):
     return extract
 
 
-QUICK = ("default", "features-tokens", "reserve", "projection-sparse", "in-a-file",
-         "calibration-held-out", "scores-reweighted", "map-zero")
+QUICK = ("default", "reserve", "projection-sparse", "in-a-file", "scores-reweighted")
 
 
 @pytest.mark.parametrize("case", few([*recorder.OPTIONS, *PRESETS], QUICK))
@@ -128,6 +127,7 @@ def test_a_model_moves_from_one_device_to_the_other(gpu, images):
     np.testing.assert_allclose(model.predict(images[1]).scores, here, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_features_too_many_for_the_gpu_stay_in_memory(images):
     with pretend_gpu(memory=6 * 64 * 152 * 4) as memory:  # as many bytes as the features take
         model = fitted(images)

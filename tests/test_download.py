@@ -132,7 +132,8 @@ def test_one_category_comes_from_its_own_archive(toy, get, server):
     assert any("nobody publishes its checksum" in line for line in get.told)
 
 
-@pytest.mark.parametrize("behaviour", few([status(404), serve(cut=10, ranges=False)], 1))
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", [status(404), serve(cut=10, ranges=False)])
 def test_a_dead_category_link_falls_back_on_the_whole_set(toy, get, server, behaviour):
     server.script["/tiles.tar.xz"] = [behaviour] * 9
     root = get("toy", ["tiles"])
@@ -233,6 +234,7 @@ def test_an_address_of_ones_own_comes_first_and_is_held_to_the_checksum(toy, get
     assert paths(server) == ["/mine", "/toy.tar.xz"]
 
 
+@pytest.mark.slow
 def test_archives_on_a_drive_are_copied_once(toy, get, server, whole, tmp_path, monkeypatch):
     """The first machine leaves its archive on the drive; the next one reads that, in one piece."""
     drive = tmp_path / "drive"

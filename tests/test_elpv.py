@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import few
 from PIL import Image
 
 import indad
@@ -372,7 +371,8 @@ def test_whose_photos_they_are(small, capsys):
     assert line in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.parametrize("split", few(["paper", "grouped"], ["grouped"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["paper", "grouped"])
 def test_a_sweep(split, small, tmp_path):
     output = tmp_path / "out"
     assert main(["benchmark", "--dataset", "elpv", "--split", split, "--shots", "2", "--resize",

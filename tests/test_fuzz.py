@@ -41,6 +41,7 @@ def test_a_crash_is_found_and_told(monkeypatch, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == wanted
 
 
+@pytest.mark.slow
 def test_files_depend_on_seed_and_number_alone():
     assert fuzz.make(3, 14) == fuzz.make(3, 14)
     assert len({fuzz.make(seed, number)[2] for seed in (0, 1) for number in range(50)}) > 80

@@ -310,7 +310,8 @@ def test_groups_are_judged_as_one(photos):
     assert len(model.calibration_scores_) == 4 + 2
 
 
-@pytest.mark.parametrize("reserve", few([0.0, 0.1], [0.1]))
+@pytest.mark.slow
+@pytest.mark.parametrize("reserve", [0.0, 0.1])
 def test_saved_models_go_on_learning(photos, tmp_path, reserve):
     fitted(photos[:6], reserve=reserve).save(tmp_path / "model")
     straight = fitted(photos[:6], reserve=reserve).update(photos[6:8]).update(photos[8:])
@@ -345,6 +346,7 @@ def test_models_of_pictures_know_no_files(tmp_path):
     assert PatchCore.load(tmp_path / "model").update(pictures()[3:5]).given_ == 5
 
 
+@pytest.mark.slow
 def test_the_command(photos, tmp_path, capsys):
     fitted(photos[:6]).save(tmp_path / "model")
     before = (tmp_path / "model" / "model.json").read_bytes()

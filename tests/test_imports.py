@@ -50,6 +50,7 @@ def imported(tmp_path_factory):
     return {step: set(line) for step, line in zip(STEPS, lines, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_is_imported_that_is_not_needed(imported, step):
     unneeded = sorted(STEPS[step][1] & imported[step])

@@ -172,6 +172,7 @@ def test_unreadable_photos_are_listed_and_stop_nothing(model, photos, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "out"]
 
 
+@pytest.mark.slow
 def test_no_more_than_a_few_batches_are_held(model, photos, tmp_path, monkeypatch):
     """40 photos in batches of 2: the maps of each prediction, and how many of them live at once."""
     alive: list = []
@@ -194,6 +195,7 @@ def test_no_more_than_a_few_batches_are_held(model, photos, tmp_path, monkeypatc
     assert most["alive"] <= 2  # the one that is written down, and the next one being made
 
 
+@pytest.mark.slow
 def test_names_never_collide(model, photos, tmp_path):
     spotted = photos / "new" / "3.png"
     for name in ("a/x.png", "b/x.png", "a_x.png", "a_x_why.png", "a/x.bmp", "A/X.png"):

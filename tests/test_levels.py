@@ -212,6 +212,7 @@ def model(shared_backbones, twelve_bits):
     return PatchCore(resize=64, coreset_ratio=0.2, device="cpu").fit(twelve_bits)
 
 
+@pytest.mark.slow
 def test_twelve_bits_are_told_from_defects_as_well_as_eight(model, twelve_bits, tmp_path):
     """They were read as 16 grey levels, in 16-bit files whose white is 65,535."""
     assert model.levels_ == {"integers": (0, 4095)}

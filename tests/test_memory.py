@@ -85,6 +85,7 @@ def test_projections_read_the_file_too(capsules, projection):
     assert torch.isfinite(model.coreset_radii_).all()
 
 
+@pytest.mark.slow
 def test_the_plan_knows_what_fit_will_take(capsules):
     train = capsules[0]
     plan = PatchCore(memory_budget="2MB").plan(train)

@@ -141,6 +141,7 @@ def test_bad_values_are_refused():
         pixel_metrics([np.ones((3, 3))] * 2, [mask])
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_chunk_not_by_the_maps(monkeypatch):
     """Maps that are made when asked for, 32 MB in all, are evaluated within a few MB."""
     import tracemalloc

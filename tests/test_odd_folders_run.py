@@ -129,6 +129,7 @@ def same(model, other):
             and model.images_ == other.images_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", ["leave-one-out", "folds", "held-out"])
 def test_photos_given_twice_are_learned_once(tmp_path, calibration):
     """In one list, under other names, and as arrays: by what is in them."""
@@ -196,6 +197,7 @@ def test_a_model_of_before_knows_its_files(tmp_path):
     assert model.images_ == 6
 
 
+@pytest.mark.slow
 def test_update_twice_at_the_command_line(tmp_path, capsys):
     bolts, model = parts(tmp_path / "bolts", number=6), str(tmp_path / "model")
     assert main(["fit", str(bolts), "--output", model, *SMALL]) == 0

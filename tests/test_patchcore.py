@@ -226,6 +226,7 @@ def test_leave_one_out_scores_are_those_of_a_bank_without_the_image(model, capsu
     np.testing.assert_allclose(sorted(model.calibration_scores_), sorted(scores), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_progress_reports_every_stage(capsules, model):
     calls = []
     PatchCore(resize=64).fit(capsules[0], progress=lambda *call: calls.append(call))

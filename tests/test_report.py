@@ -310,6 +310,7 @@ def test_mistakes_keep_their_pictures_when_there_is_no_room_for_all(tmp_path, mo
     assert "good_003.png: not a readable image" in read(folder).source
 
 
+@pytest.mark.slow
 def test_what_was_flagged_is_explained(tmp_path):
     folder = write_run(tmp_path, scores=[0.9, 2, 0.5], labels=[1, 1, 0],
                        overlays=["bent_000.png", "bent_001.png", "good_002.png"])

@@ -398,6 +398,7 @@ def test_the_readme_command_without_a_network(tmp_path):
     assert len(list((tmp_path / "results" / "runs").glob("synthetic/board/*/overlays/*.png"))) == 12
 
 
+@pytest.mark.slow
 def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_path, capsys):
     arguments = ["run", "--dataset", str(drawn), "--category", "tiles", "--coreset-ratio", "0.02",
                  "--resize", "160", "--overlays", "0", "--output", str(tmp_path)]

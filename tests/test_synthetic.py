@@ -168,6 +168,7 @@ def test_files_hold_what_draw_part_draws(tmp_path):
         np.testing.assert_array_equal(np.asarray(file), mask * np.uint8(255))
 
 
+@pytest.mark.slow
 def test_a_complete_folder_is_left_untouched_and_another_request_replaces_it(tmp_path):
     folder = write_category(tmp_path / "wood", "wood", **FEW)
     mark = folder / "mark.txt"
@@ -182,6 +183,7 @@ def test_a_complete_folder_is_left_untouched_and_another_request_replaces_it(tmp
     assert (folder / "train/good/002.png").exists()
 
 
+@pytest.mark.slow
 def test_a_new_version_redraws(tmp_path, monkeypatch):
     folder = write_category(tmp_path / "wood", "wood", **FEW)
     (folder / "mark.txt").write_text("drawn by the old version")
@@ -202,6 +204,7 @@ def test_a_folder_says_which_version_it_is(tmp_path):
     assert version_of(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_stale_partial_folder_is_removed_and_never_read(tmp_path):
     stale = tmp_path / ".weave.0a1b2c3d.partial" / "train" / "good"
     stale.mkdir(parents=True)
@@ -226,6 +229,7 @@ def test_an_interrupted_drawing_leaves_no_folder_and_can_be_repeated(tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {"weave"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_redrawing_keeps_the_old_folder(tmp_path):
     folder = write_category(tmp_path / "weave", "weave", **FEW)
 

@@ -131,7 +131,7 @@ def resnet():
     return timm.create_model("resnet18.tv_in1k").eval()
 
 
-@pytest.mark.parametrize("form", few(list(FORMS), ["dino.pth", "prefixed.safetensors"]))
+@pytest.mark.parametrize("form", few(list(FORMS), ["prefixed.safetensors"]))
 def test_a_file_of_weights_is_loaded_however_it_is_wrapped(resnet, tmp_path, form, capfd):
     content = FORMS[form](resnet.state_dict())
     (save_file if form.endswith("safetensors") else torch.save)(content, tmp_path / form)

@@ -61,6 +61,7 @@ def test_without_a_front_end_there_is_just_the_picture(shown):
     assert shown.calls[0]["text/plain"] == "a line; line of 2"
 
 
+@pytest.mark.slow
 def test_a_click_exchanges_the_picture(shown, monkeypatch):
     monkeypatch.setattr(widgets, "interactive", lambda: True)
     drawn = []
@@ -179,6 +180,7 @@ def test_unreadable_training_images_do_not_shift_the_explanation(drawn, tmp_path
         assert (match.train_image, match.distance) == (position, 0)
 
 
+@pytest.mark.slow
 def test_held_out_images_do_not_shift_the_explanation(drawn, tmp_path):
     train, _ = load_dataset(drawn, "tiles")
     model = PatchCore(resize=128, coreset_ratio=0.2, calibration="held-out").fit(train)
@@ -192,6 +194,7 @@ def test_held_out_images_do_not_shift_the_explanation(drawn, tmp_path):
             assert (match.train_image, match.distance) == (position, 0)
 
 
+@pytest.mark.slow
 def test_views_of_an_image_have_no_place(drawn):
     train, test = load_dataset(drawn, "tiles")
     model = PatchCore(resize=128, coreset_ratio=0.2, augmentation="flips").fit(list(train)[:2])
