@@ -22,7 +22,8 @@ at once, and one image of it, drawn by seed, judges: a new part has no sibling i
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -31,11 +32,13 @@ from torch import Tensor
 from .data.arguments import SHARE, numbers, takes, whole
 from .engine.groups import CALIBRATION_IMAGES, draw_folds, draw_groups
 from .engine.search import MemoryIndex
+from .engine.threads import in_threads
 from .errors import InputError, Progress
 
 CALIBRATIONS = ("leave-one-out", "folds", "held-out")
 
 Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
+Case = tuple[int, MemoryIndex, Tensor | None]  # an image, and the index less these rows of its bank
 
 
 def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
@@ -74,11 +77,8 @@ def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score
     """
     drawn = draw_groups(len(rows) // (patches * views), groups, seed=seed)[:CALIBRATION_IMAGES]
 
-    def cases() -> Iterable[tuple[int, MemoryIndex]]:
-        for members in drawn:
-            yield members[0], index.without(_among(owners, members))
-
-    return _judged(rows, cases(), len(drawn), score, patches, views, progress)
+    cases = ((members[0], index, _among(owners, members)) for members in drawn)
+    return _judged(rows, cases, len(drawn), score, patches, views, progress)
 
 
 def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
@@ -99,11 +99,11 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
     folds = draw_folds(draw_groups(images, groups, seed=seed))
     owners = torch.arange(images, device=rows.device).repeat_interleave(patches * views)
 
-    def cases() -> Iterable[tuple[int, MemoryIndex]]:
+    def cases() -> Iterator[Case]:
         for fold in folds:
             left_out = _among(owners, [image for members in fold for image in members])
             index = prepare(select(left_out))
-            yield from ((members[0], index) for members in fold)
+            yield from ((members[0], index, None) for members in fold)
 
     return _judged(rows, cases(), sum(map(len, folds)), score, patches, views, progress)
 
@@ -113,8 +113,8 @@ def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: i
                    ) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks, as `leave_one_out` returns them, of images that were held out."""
     images = len(rows) // (patches * views)
-    return _judged(rows, ((image, index) for image in range(images)), images, score, patches,
-                   views, progress)
+    cases = ((image, index, None) for image in range(images))
+    return _judged(rows, cases, images, score, patches, views, progress)
 
 
 def _among(owners: Tensor, images: list[int]) -> Tensor:
@@ -122,19 +122,27 @@ def _among(owners: Tensor, images: list[int]) -> Tensor:
 
 
 @torch.inference_mode()
-def _judged(rows: Tensor, cases: Iterable[tuple[int, MemoryIndex]], count: int, score: Score,
-            patches: int, views: int, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and peaks of images, each with an index to be searched for its first view."""
-    scores, peaks = [], []
-    for done, (image, index) in enumerate(cases, start=1):
-        if len(index.bank):
-            own = rows[image * patches * views:][:patches].to(index.bank.device, torch.float32)
-            found, anomaly_map = score(own, index)
-            scores.append(float(found))
-            peaks.append(float(anomaly_map.max()))
+def _judged(rows: Tensor, cases: Iterator[Case], count: int, score: Score, patches: int,
+            views: int, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and peaks of the first view of each case's image."""
+    def judge(case: Case) -> tuple[float, float] | None:
+        image, index, left_out = case
+        if left_out is not None:
+            index = index.without(left_out)
+        if not len(index.bank):
+            return None
+        own = rows[image * patches * views:][:patches].to(index.bank.device, torch.float32)
+        found, anomaly_map = score(own, index)
+        return float(found), float(anomaly_map.max())
+
+    judged: list[tuple[float, float] | None] = []
+    while some := list(islice(cases, torch.get_num_threads())):
+        on_cpu = some[0][1].bank.device.type == "cpu"
+        judged += in_threads(judge, some) if on_cpu else map(judge, some)
         if progress:
-            progress("calibrating", done, count)
-    return np.array(scores), np.array(peaks)
+            progress("calibrating", len(judged), count)
+    found = np.array([one for one in judged if one], dtype=float).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
 
 
 @takes(good_scores=numbers(1), false_alarm_rate=SHARE)

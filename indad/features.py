@@ -26,10 +26,11 @@ from .data.levels import Levels
 from .data.survey import levels_of
 from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
-from .engine.machine import let_forks_compute, pick_device
+from .engine.machine import pick_device
 from .engine.precision import AUTOCAST, products
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
 from .engine.scaling import layer_scales
+from .engine.threads import in_threads, let_forks_compute
 from .errors import Progress
 
 __all__ = ["PATCH_FEATURES", "PatchNetwork", "adaptive", "as_rows", "balanced", "concatenate",
@@ -122,9 +123,14 @@ class PatchNetwork:
     describe_maps: Callable[[Sequence[Tensor]], Tensor] = weighted
     precision: str = "float32"
 
-    @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`, not yet scaled."""
+        if self.device.type != "cpu":
+            return self._described(pixels)
+        return torch.cat(in_threads(self._described, pixels.split(1)))
+
+    @torch.inference_mode()
+    def _described(self, pixels: Tensor) -> Tensor:
         images = self.transform.normalize(to_device(pixels, self.device))
         mixed = AUTOCAST.get(self.precision)
         with (products("tf32" if self.precision == "tf32" else "float32"),

@@ -1,9 +1,7 @@
 """The machine that this runs on: its device, its memory, its versions."""
 
-import os
 import platform
 import sys
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,23 +41,6 @@ def pick_device(device: str = "auto") -> torch.device:
         there += [f"{found.type}:{i}" for i in range(_backend(found).device_count())]
     raise InputError(f"device is {device!r}, which is not on this machine; choose "
                      f"{', '.join(there[:-1])} or {there[-1]}")
-
-
-@lru_cache(maxsize=1)
-def let_forks_compute() -> None:
-    """From now on let processes that are forked from this one compute with one thread.
-
-    The threads of OpenMP, which torch and faiss share their work among, do not survive a fork, and
-    the child would wait for them for ever. After `torch.set_num_threads(2)` in the child it will.
-    """
-    if hasattr(os, "register_at_fork"):  # Windows has no forks
-        os.register_at_fork(after_in_child=_compute_alone)
-
-
-def _compute_alone() -> None:
-    torch.set_num_threads(1)
-    if faiss := sys.modules.get("faiss"):
-        faiss.omp_set_num_threads(1)
 
 
 def accelerator() -> torch.device | None:

@@ -6,7 +6,9 @@ that *is* in the bank would not get distance zero.
 """
 
 import time
+from collections.abc import Callable
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -16,11 +18,12 @@ from ..errors import InputError
 from .machine import as_array
 from .precision import in_float32
 from .tables import CHUNK_ROWS, Table
+from .threads import in_threads
 
 CHUNK_BYTES = 64 << 20  # of distances held at a time
 BLOCK = 512  # bank rows that are looked at together, or not at all
 FIRST = 4  # blocks that are searched before all others are weighed; k if that is less
-MANY = 12 * BLOCK  # bank rows, of which telling blocks apart pays
+MANY = 8 * BLOCK  # bank rows, of which telling blocks apart pays
 SHARE = 0.85  # of the bank's spread, that axes hold which tell blocks apart
 SAMPLE = 4096  # bank rows that say which axes
 NORMS = 3  # columns of a half norm
@@ -29,6 +32,8 @@ STORED = 2.0 ** -8  # relative error of a number stored in bfloat16
 QUERIES = 1024  # times the rows of a block: a product that stays in the processor's cache
 METHODS = ("auto", "float32", "bfloat16", "matmul", "faiss")
 HUGE = 3e38  # an offset that no product reaches
+
+_PREPARING = Lock()
 
 
 class Index(Protocol):
@@ -92,14 +97,22 @@ class MemoryIndex:
         """
         check_searchable(queries, self.bank, k)
         method = self._method()
+        nearest: Callable[[Tensor, int], Tensor]
         if method == "faiss":
-            found = _search_faiss(queries, self.bank, k)
+            nearest = partial(_search_faiss, self.bank)
         elif method == "matmul" or k > BLOCK:
-            found = _search_matmul(queries, self.bank, k)
+            nearest = _by_product(self.bank)
         else:
             self._prepare(method)
-            found = torch.cat([self._nearest_rows(part, k) for part in queries.split(QUERIES)])
-        return remeasured(queries, self.bank, found)
+            nearest = self._nearest_rows
+
+        def share(queries: Tensor) -> tuple[Tensor, Tensor]:
+            return remeasured(queries, self.bank, nearest(queries, k))
+
+        if method == "faiss" or self.bank.device.type != "cpu":  # which divide it by themselves
+            return share(queries)
+        distances, indices = zip(*in_threads(share, queries.split(QUERIES)), strict=True)
+        return torch.cat(distances), torch.cat(indices)
 
     def __reduce__(self) -> tuple:
         """Copies in files and in other processes prepare the bank themselves."""
@@ -133,8 +146,11 @@ class MemoryIndex:
     def _prepare(self, method: str) -> None:
         """Axes, the bank sorted along them, and what the coarse product needs."""
         dtype = torch.float32 if method == "float32" else torch.bfloat16
-        if self._coarse is not None and self._coarse.dtype == dtype:
-            return
+        with _PREPARING:  # once, whoever asks first
+            if self._coarse is None or self._coarse.dtype != dtype:
+                self._make_coarse(dtype)
+
+    def _make_coarse(self, dtype: torch.dtype) -> None:
         # Distances do not change when both sides move; near the origin products are more precise.
         self._origin = self.bank.mean(0)
         sample = self.bank[::-(-len(self.bank) // SAMPLE)] - self._origin
@@ -281,22 +297,27 @@ def bfloat16_is_faster(dim: int) -> bool:
     return seconds(torch.bfloat16) < 0.7 * seconds(torch.float32)
 
 
-def _search_matmul(queries: Tensor, bank: Tensor, k: int) -> Tensor:
+def _by_product(bank: Tensor) -> Callable[[Tensor, int], Tensor]:
+    """A function `(queries, k)` -> the nearest bank rows `(n, k)`, by distances to all."""
     # Distances do not change when both sides move; near the origin they lose fewer digits.
     origin = bank.mean(0)
     bank = bank - origin
     half_norms = bank.square().sum(1) / 2
     rows = max(1, CHUNK_BYTES // (4 * len(bank)))
-    found = []
-    for chunk in queries.split(rows):
-        # |q - b|^2 / 2 less the part that is the same for all b
-        costs = torch.addmm(half_norms, chunk - origin, bank.T, alpha=-1)  # (rows, m)
-        found.append(costs.argmin(1, keepdim=True) if k == 1
-                     else costs.topk(k, dim=1, largest=False).indices)
-    return torch.cat(found) if found else torch.empty(0, k, dtype=torch.int64)
+
+    def nearest(queries: Tensor, k: int) -> Tensor:
+        found = []
+        for chunk in queries.split(rows):
+            # |q - b|^2 / 2 less the part that is the same for all b
+            costs = torch.addmm(half_norms, chunk - origin, bank.T, alpha=-1)  # (rows, m)
+            found.append(costs.argmin(1, keepdim=True) if k == 1
+                         else costs.topk(k, dim=1, largest=False).indices)
+        return torch.cat(found)
+
+    return nearest
 
 
-def _search_faiss(queries: Tensor, bank: Tensor, k: int) -> Tensor:
+def _search_faiss(bank: Tensor, queries: Tensor, k: int) -> Tensor:
     import faiss
 
     index = faiss.IndexFlatL2(bank.shape[1])
