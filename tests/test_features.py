@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from indad.errors import InputError
 from indad.features import (
     adaptive,
     as_rows,
@@ -84,6 +85,11 @@ def test_unpadded_equals_ind_knn_ad():
     average, resize = torch.nn.AvgPool2d(3, stride=1), torch.nn.AdaptiveAvgPool2d((8, 8))
     expected = torch.cat([resize(average(m)) for m in feature_maps], 1)
     torch.testing.assert_close(unpadded(feature_maps), expected)
+
+
+def test_maps_too_small_to_leave_their_border_out():
+    with pytest.raises(InputError, match="a map is only 2 x 4 places; choose a larger resize"):
+        unpadded([torch.ones(1, 3, 4, 8), torch.ones(1, 3, 2, 4)])
 
 
 def test_unfolded_keeps_the_neighbourhood_as_it_lies():

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
+
 ADAPTIVE_DIM = 1024
 
 
@@ -58,8 +60,12 @@ def unpadded(maps: Sequence[Tensor]) -> Tensor:
 
     The grid shrinks by two (28 -> 26, 14 -> 12) and is pooled back to the first map's size, so
     patches drift against pixels toward the border: kept to reproduce numbers, not to recommend.
+    Raises `InputError` for maps with less than three places across.
     """
     height, width = maps[0].shape[-2:]
+    if min(fewest := min((tuple(m.shape[-2:]) for m in maps), key=min)) < 3:
+        raise InputError(f"patch_features is 'unpadded', but a map is only {fewest[0]} x "
+                         f"{fewest[1]} places; choose a larger resize, or other patch_features")
     return torch.cat([F.adaptive_avg_pool2d(F.avg_pool2d(m, 3, stride=1), (height, width))
                       for m in maps], 1)
 

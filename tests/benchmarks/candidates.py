@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import numpy as np
 import torch
@@ -172,22 +172,30 @@ def measure(candidate: Candidate, train: ImageSet, test: ImageSet, seed: int) ->
 
 
 def markdown(rows: list[dict], heading: str) -> str:
-    """A line a candidate: the mean over the sets of the mean of both metrics, and set by set."""
+    """A line a candidate: set by set, and the mean over the sets of the mean of both metrics.
+
+    Differences from `default` are of the same category and seed; their standard error is beside.
+    """
     cells: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    paired: dict = defaultdict(dict)
     for row in rows:
-        for metric in ("image_auroc", "aupro_30"):
-            if row[metric] is not None:
-                cells[row["what"]][row["set"]][metric].append(row[metric])
+        known = [(metric, row[metric]) for metric in ("image_auroc", "aupro_30")
+                 if row[metric] is not None]
+        for metric, value in known:
+            cells[row["what"]][row["set"]][metric].append(value)
+        paired[row["what"]][row["category"], row["seed"]] = mean(value for _, value in known)
     sets = list(cells["default"])
     both = {what: mean(mean(mean(values) for values in found[name].values()) for name in sets)
-            for what, found in cells.items() if len(found) == len(sets)}
+            for what, found in cells.items() if paired[what].keys() == paired["default"].keys()}
     lines = [heading, "", f"| candidate | {' | '.join(sets)} | mean of both | against default |",
              "|---|" + "---|" * (len(sets) + 2)]
     for what, value in both.items():
         shown = (" / ".join(f"{mean(values):.4f}" for values in cells[what][name].values())
                  for name in sets)
-        lines.append(f"| {what} | {' | '.join(shown)} | {value:.4f} | "
-                     f"{value - both['default']:+.4f} |")
+        changes = [one - paired["default"][key] for key, one in paired[what].items()]
+        against = "" if what == "default" else (
+            f"{value - both['default']:+.4f} ± {stdev(changes) / len(changes) ** 0.5:.4f}")
+        lines.append(f"| {what} | {' | '.join(shown)} | {value:.4f} | {against} |")
     return "\n".join(lines) + "\n"
 
 
@@ -216,8 +224,10 @@ def main() -> None:
             write_json(file, {"rows": rows, "environment": environment(pick_device("auto"))})
     order = [candidate.what for candidate in CANDIDATES]
     rows.sort(key=lambda row: order.index(row["what"]))
-    heading = (f"Image AUROC / AUPRO, seed {options.seed}, every second test image of "
-               f"{', '.join(LARGE)}; each candidate is `default` with that one thing changed.")
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
+    heading = (f"Image AUROC / AUPRO, seed {seeds}, every second test image of "
+               f"{', '.join(LARGE)}; each candidate is `default` with that one thing changed. "
+               "± is the standard error over categories, paired.")
     text = markdown(rows, heading)
     (options.output / "candidates.md").write_text(text, encoding="utf-8")
     print(text)
