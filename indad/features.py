@@ -125,7 +125,7 @@ class PatchNetwork:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`, not yet scaled."""
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" or _has_hooks(self.extractor):
             return self._described(pixels)
         return torch.cat(in_threads(self._described, pixels.split(1)))
 
@@ -161,6 +161,11 @@ class PatchNetwork:
                               strict=strict, what="extracting features", levels=levels,
                               progress=progress)
         return gather(parts, len(sources) * views, budget, views)
+
+
+def _has_hooks(network: nn.Module) -> bool:
+    """Hooks keep what they see, as those of some of timm's networks do: one thread at a time."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
 
 
 def load_network(options: Mapping[str, Any]) -> PatchNetwork:

@@ -175,7 +175,7 @@ class PatchCore(Parameters):
                 progress: Progress | None = None) -> Prediction:
         """Score images: whatever `fit` takes; of a folder, all images in it and below.
 
-        An array made of it is its `scores`; for forked processes see engine/machine.py.
+        An array made of it is its `scores`; for forked processes see engine/threads.py.
         """
         return joined(self.stream(X, strict=strict, progress=progress))
 

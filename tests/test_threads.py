@@ -4,11 +4,15 @@ import threading
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from indad import PatchCore
+from indad.backbones.extractor import FeatureExtractor
+from indad.data.images import ImageTransform
 from indad.engine.search import MemoryIndex
 from indad.engine.threads import in_threads
+from indad.features import PatchNetwork
 
 
 @pytest.fixture
@@ -93,6 +97,21 @@ def test_searches_from_many_threads_at_once(two_threads, method):
     for distances, rows in found:
         assert torch.equal(rows, expected.indices)
         torch.testing.assert_close(distances.double(), expected.values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["list", "hook"])
+def test_each_image_has_its_own_maps_however_a_network_hands_them_out(two_threads, kind):
+    """Networks with hooks keep their maps on themselves, where another thread would find them."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", features_only=True, feature_cls=kind,
+                                out_indices=(1, 2))
+    assert any(part._forward_hooks for part in network.modules()) == (kind == "hook")
+    extractor = FeatureExtractor(network, "test")
+    describe = PatchNetwork(extractor, extractor.channels, ImageTransform(), torch.device("cpu"))
+    pixels = torch.randint(0, 256, (32, 96, 96, 3), dtype=torch.uint8)
+    one_by_one = torch.cat([describe(part) for part in pixels.split(1)])
+    for _ in range(8):
+        torch.testing.assert_close(describe(pixels), one_by_one, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
