@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from cases import few
 
 from indad import PatchCore
 from indad.backbones.extractor import FeatureExtractor
@@ -80,7 +81,7 @@ def test_the_first_error_is_raised_and_threads_go_on(two_threads):
     assert in_threads(lambda part: part, range(3)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("method", ["float32", "bfloat16", "matmul"])
+@pytest.mark.parametrize("method", few(["float32", "matmul", "bfloat16"], 1))
 def test_searches_from_many_threads_at_once(two_threads, method):
     generator = torch.Generator().manual_seed(0)
     bank, queries = (torch.randn(rows, 24, generator=generator) for rows in (3000, 2500))
@@ -99,7 +100,7 @@ def test_searches_from_many_threads_at_once(two_threads, method):
         torch.testing.assert_close(distances.double(), expected.values, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["list", "hook"])
+@pytest.mark.parametrize("kind", few(["hook", "list"], 1))
 def test_each_image_has_its_own_maps_however_a_network_hands_them_out(two_threads, kind):
     """Networks with hooks keep their maps on themselves, where another thread would find them."""
     torch.manual_seed(0)
