@@ -51,6 +51,7 @@ def test_distances_are_true_never_too_short_and_the_same_for_a_seed(bank, how, k
                                             (distances, indices)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_rows_that_are_left_out_are_never_found(bank, how):
     index, left_out = ApproximateIndex(bank, how, 0), torch.arange(len(bank)) % 3 > 0
@@ -107,7 +108,7 @@ def test_a_model_keeps_its_search(from_300_rows, photos, tmp_path, how):
         model.predict(photos)
 
 
-@pytest.mark.parametrize("calibration", ["leave-one-out", "folds", "held-out"])
+@pytest.mark.parametrize("calibration", few(["leave-one-out", "folds", "held-out"], 1))
 def test_thresholds_come_from_the_search_that_judges(from_300_rows, photos, monkeypatch,
                                                      calibration):
     used, search = [], ApproximateIndex.search

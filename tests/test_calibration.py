@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import few
 
 from indad import PatchCore, load_dataset
 from indad.calibration import CALIBRATIONS, cross_fit, leave_one_out, score_held_out
@@ -144,6 +145,7 @@ def test_folds_of_a_model_are_models_fitted_on_the_rest(capsules, options):
     np.testing.assert_allclose(model.calibration_scores_, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", ["none", "flips"])
 def test_held_out_images_never_enter_the_model(capsules, augmentation):
     options = {"coreset_ratio": 0.02, "resize": 64, "augmentation": augmentation, "seed": 2}
@@ -161,7 +163,7 @@ def test_held_out_images_never_enter_the_model(capsules, augmentation):
     np.testing.assert_allclose(model.calibration_peaks_, expected.model_maps.max((1, 2)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("calibration", CALIBRATIONS)
+@pytest.mark.parametrize("calibration", few(CALIBRATIONS, 1))
 def test_groups_follow_their_images_past_unreadable_ones(capsules, calibration, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")

@@ -155,6 +155,7 @@ def test_the_command_for_people(tiles, capsys):
     assert out.splitlines()[-1] == f"{tiles.parent}: 1 fault"
 
 
+@pytest.mark.slow
 def test_a_long_list_is_shortened_for_people_only(tiles, capsys):
     for number in range(15):
         (tiles / "train" / "good" / f"{number}.txt").write_text("")

@@ -71,6 +71,7 @@ def toy(server, whole, monkeypatch):
     return whole
 
 
+@pytest.mark.slow
 def test_what_is_chosen_is_said_and_given_to_patchcore(drawn, capsys):
     chosen = choose("folder", "tiles", folder=str(drawn))
     assert capsys.readouterr().out.splitlines() == [

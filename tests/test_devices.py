@@ -112,6 +112,7 @@ def test_a_bank_grows_on_a_gpu(gpu, images, calibration, reserve):
     assert np.isfinite(model.predict(images[1]).scores).all()
 
 
+@pytest.mark.slow
 def test_a_model_moves_from_one_device_to_the_other(gpu, images):
     model = fitted(images, device="cpu")
     here = model.predict(images[1]).scores
@@ -140,6 +141,7 @@ def test_features_too_many_for_the_gpu_stay_in_memory(images):
         np.testing.assert_allclose(whole.predict(images[1]).scores, small.scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_on_a_gpu_is_explained_exported_and_inspects_a_folder(gpu, images, tmp_path):
     model = fitted(images, image_score="reweighted")
     prediction = model.predict(images[1])

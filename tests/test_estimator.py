@@ -150,6 +150,7 @@ def test_a_loaders_choice_and_order_are_kept(capsules, model):
     assert {item.index for item in as_list(shuffled)} == set(range(len(train)))
 
 
+@pytest.mark.slow
 def test_a_folder_is_its_good_photos_to_fit_and_all_of_them_to_predict(capsules, model, drawn):
     folder = drawn / "capsule"
     assert torch.equal(PatchCore(**SMALL).fit(folder).memory_bank_, model.memory_bank_)

@@ -98,7 +98,7 @@ def variant(options: dict) -> PatchCore:
     return PatchCore(resize=64, coreset_ratio=0.3, device="cpu", **options).fit(pictures()[:4])
 
 
-@pytest.mark.parametrize("options", few(VARIANTS[:5], 2), ids=str)
+@pytest.mark.parametrize("options", few(VARIANTS[:5], 1), ids=str)
 def test_the_graph_equals_the_model_in_all_variants(options):
     model = variant(options)
     wanted = model.predict(pictures())

@@ -71,6 +71,7 @@ def test_the_bank_takes_the_new_patches_that_are_farthest_from_it(photos):
     assert set(model.timings_) == {"extract_s", "fit_s"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.1, 0.25])
 def test_the_radius_is_near_that_of_a_fresh_coreset_of_the_same_size(photos, ratio):
     grown = fitted(photos[::2], coreset_ratio=ratio).update(photos[1::2])
@@ -84,6 +85,7 @@ def nearest(bank: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return torch.cdist(rows, bank, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
 
 
+@pytest.mark.slow
 def test_a_reserve_is_what_the_bank_covers_worst_and_changes_nothing_else(photos):
     plain, model = fitted(photos[:6]), fitted(photos[:6], reserve=0.1)
     for name, tensor in tensors_of(plain).items():
@@ -168,6 +170,7 @@ def test_with_a_reserve_the_radius_is_near_that_of_a_fresh_coreset(shared_backbo
     assert ratios[1] <= 1.05
 
 
+@pytest.mark.slow
 def test_keeping_everything_it_is_the_model_of_all_images(photos):
     options = dict(coreset_ratio=1.0, balance_layers=False)
     grown = fitted(photos[:3], **options).update(photos[3:5]).update(photos[5:6])

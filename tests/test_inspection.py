@@ -67,6 +67,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(lines)}
 
 
+@pytest.mark.slow
 def test_everything_is_written_and_says_what_predict_says(model, photos, tmp_path):
     found = inspect_images(model, [photos / "new", photos / "good"], tmp_path / "out")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {

@@ -230,6 +230,7 @@ def test_twelve_bits_are_told_from_defects_as_well_as_eight(model, twelve_bits, 
     assert roc_auc_score(labels, scores) == 1.0
 
 
+@pytest.mark.slow
 def test_the_range_is_kept_by_save_update_and_features(model, twelve_bits, tmp_path):
     model.save(tmp_path / "m")
     assert json.loads((tmp_path / "m" / "model.json").read_text())["transform"]["levels"] == {

@@ -100,7 +100,8 @@ def test_searches_from_many_threads_at_once(two_threads, method):
         torch.testing.assert_close(distances.double(), expected.values, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", few(["hook", "list"], 1))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hook", "list"])
 def test_each_image_has_its_own_maps_however_a_network_hands_them_out(two_threads, kind):
     """Networks with hooks keep their maps on themselves, where another thread would find them."""
     torch.manual_seed(0)

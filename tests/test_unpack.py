@@ -257,6 +257,7 @@ def test_a_disk_that_fills_up_meanwhile(inside, tmp_path, monkeypatch):
     refused(file, inside, "the disk is full; free some")
 
 
+@pytest.mark.slow
 def test_xz_is_not_read_beyond_its_end(inside, tmp_path):
     """Gigabytes of zeros after the last member are a bomb that nobody has to defuse."""
     file = tar_of(tmp_path / "a.tar.xz", [("a.png", b"good")], "w:xz")

@@ -340,6 +340,7 @@ def test_an_unreachable_hub_is_not_asked(unreachable, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_leaves_what_was_downloaded_before(unreachable, monkeypatch, resnet):
     file = unreachable / "cached.safetensors"
     save_file(resnet.state_dict(), file)
