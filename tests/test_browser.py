@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from browsing import keep_picture, need_browser, running_browser
+from smaller import CELL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE = 240  # seconds for a notebook to run
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab over a copy of the notebooks without outputs; nothing it saves lands here."""
+    """JupyterLab over a copy of the notebooks without outputs, their images smaller; nothing it
+    saves lands here."""
     need_browser()
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
@@ -33,6 +35,7 @@ def lab(tmp_path_factory):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
@@ -43,7 +46,8 @@ def lab(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {"INDAD_DATASETS": str(REPOSITORY / "datasets"), **os.environ,
-                   "HF_HUB_OFFLINE": "1"}
+                   "HF_HUB_OFFLINE": "1",
+                   "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests")))}
     environment.pop("INDAD_STATIC", None)
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1",
@@ -137,7 +141,7 @@ def test_the_threshold_slides(browser, lab):
         box = handle.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.mouse.down()
-        page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=6)
+        page.mouse.move(box["x"] - 90, box["y"] + box["height"] / 2, steps=6)
         page.mouse.up()
 
     before, after = changes(page, cell, drag)
