@@ -42,7 +42,9 @@ def plans_for(drawn, **choices):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [
-    {}, {"preset": "amazon"}, {"preset": "ind_knn_ad", "seed": 1}, SMALL | {"shots": 3, "seed": 2},
+    {}, {"preset": "amazon", "resize": 128, "crop": 112},
+    {"preset": "ind_knn_ad", "seed": 1, "resize": (128, 128), "crop": 112},
+    SMALL | {"shots": 3, "seed": 2},
     SMALL | {"shots": 2, "protocol": "anomalydino", "augmentation": "flips"},
     SMALL | {"coreset": "random", "image_score": "top", "calibration": "folds"},
     SMALL | {"coreset_ratio": 1.0, "num_neighbors": 3, "calibration": "held-out"}])
