@@ -93,6 +93,11 @@ class Parameters(BaseEstimator):
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
         weights: a checkpoint of one's own for the backbone, see `load_backbone`.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
+        tiles, overlap, scale: instead of being resized, a photo is cut into squares of so many
+            pixels, which share `overlap` of them, an eighth if None; after it was shrunk (or
+            enlarged) by `scale`, if given. The worst tile decides. For defects that are small in
+            large photos. There are as many patches as the photo has pixels for: 1 % of them, as
+            coreset_ratio, is usually enough, and keeps the search short.
         patch_features: "weighted", "concatenate", "unfolded", "single", "adaptive", "unpadded"
             or "tokens", see features.py.
         scales: sizes at which the network sees each image, see `load_backbone`.
@@ -132,6 +137,8 @@ class Parameters(BaseEstimator):
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
                  weights: str | None = None,
                  resize: int | tuple[int, int] | None = None, crop: int | None = None,
+                 tiles: int | None = None, overlap: int | None = None,
+                 scale: float | None = None,
                  normalization: str = "backbone", patch_features: str = "weighted",
                  scales: tuple[float, ...] = (1.0,), augmentation: str = "none",
                  balance_images: bool = True, balance_layers: bool = True,
@@ -147,6 +154,7 @@ class Parameters(BaseEstimator):
                  seed: int = 0, reserve: float = 0.0, false_alarm_rate: float = 0.05):
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.resize, self.crop, self.normalization = resize, crop, normalization
+        self.tiles, self.overlap, self.scale = tiles, overlap, scale
         self.patch_features, self.scales, self.augmentation = patch_features, scales, augmentation
         self.balance_images, self.balance_layers = balance_images, balance_layers
         self.coreset_ratio = coreset_ratio
@@ -169,8 +177,9 @@ class Parameters(BaseEstimator):
 
 
 # What a network is made from; what patch features depend on besides. All else works on those.
-NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device",
-                   "patch_features", "scales", "balance_images", "precision")
+NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "tiles", "overlap", "scale",
+                   "normalization", "device", "patch_features", "scales", "balance_images",
+                   "precision")
 EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
 # What may be changed after fitting: what was learned does not depend on it.
 FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
@@ -179,6 +188,7 @@ FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
 RULES: dict[str, Rule] = {
     "backbone": TEXT, "layers": maybe(several(whole(0), least=1)), "weights": maybe(PATH),
     "resize": maybe(either(PIXELS, several(PIXELS, 2))), "crop": maybe(PIXELS),
+    "tiles": maybe(PIXELS), "overlap": maybe(whole(0, 8191)), "scale": maybe(number(0.01, 4)),
     "normalization": one_of(NORMALIZATIONS), "patch_features": one_of(PATCH_FEATURES),
     "scales": SIZES, "augmentation": one_of(AUGMENTATIONS),
     "balance_images": FLAG, "balance_layers": FLAG, "coreset_ratio": PART,
@@ -200,11 +210,27 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, rule in RULES.items():
         rule.check(name, options[name])
     memory_budget(options["memory_budget"])
+    check_tiles(options)
     if options["balance_layers"] and options["patch_features"] == "adaptive":
         raise InputError("balance_layers needs features that are channels of layers; "
                          "'adaptive' ones are not")
     if options["weights"] and not Path(options["weights"]).is_file():
         raise InputError(f"{options['weights']}: no such checkpoint")
+
+
+def check_tiles(options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for tiles that do not go with the other sizes."""
+    tiles, overlap = options["tiles"], options["overlap"]
+    for name in ("overlap", "scale") if tiles is None else ("resize", "crop"):
+        if options[name] is not None:
+            raise InputError(
+                f"{name} is {options[name]!r}, " + (
+                    "but means nothing without tiles; say how large they are, as tiles=512"
+                    if tiles is None else
+                    "but tiles keep the photo's own resolution: leave it out, or use scale"))
+    if tiles is not None and overlap is not None and overlap >= tiles:
+        raise InputError(f"overlap is {overlap}, but must be less than the tiles of {tiles} "
+                         "pixels; an eighth of them is usual")
 
 
 def check_unchanged(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:

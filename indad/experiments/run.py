@@ -248,7 +248,7 @@ def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model:
     overlays, explanations = folder / "overlays", folder / "explanations"
     overlays.mkdir()
     level, threshold = decision["map_threshold"], decision["threshold"]
-    scale = ColourScale.of(model.calibration_peaks_, level or float(prediction.model_maps.max()))
+    scale = ColourScale.of(model.calibration_peaks_, level or float(prediction.peaks.max()))
     chosen = _worth_showing(prediction, test, threshold, limit)
     flagged: dict[str, Item] = {}
     for done, position in enumerate(chosen):
