@@ -24,6 +24,7 @@ at once, and one image of it, drawn by seed, judges: a new part has no sibling i
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,23 +44,18 @@ Case = tuple[int, MemoryIndex, Tensor | None]  # an image, and the index less th
 
 def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
               select: Callable[[Tensor], Tensor], judges: Tensor | None, method: str, *,
-              prepare: Callable[[Tensor], MemoryIndex], patches: int, views: int,
-              groups: Sequence | None, seed: int, progress: Progress | None,
-              tiles: Sequence[int] | None = None,
-              ) -> tuple[np.ndarray, np.ndarray]:
+              prepare: Callable[[Tensor], MemoryIndex], groups: Sequence | None, seed: int,
+              **images: Any) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks of good images, in one of the three ways; see their functions.
 
-    `judges` are the features of images that were held out, where `method` holds some out; `tiles`
-    are those of the images that judge.
+    `judges` are the features of images that were held out, where `method` holds some out; `images`
+    are patches, views and tiles of those that judge, and progress.
     """
     if judges is not None:
-        return score_held_out(judges, index, score, patches=patches, views=views, tiles=tiles,
-                              progress=progress)
+        return score_held_out(judges, index, score, **images)
     if method == "folds":
-        return cross_fit(rows, select, score, prepare=prepare, patches=patches, views=views,
-                         tiles=tiles, groups=groups, seed=seed, progress=progress)
-    return leave_one_out(rows, index, owners, score, patches=patches, views=views, tiles=tiles,
-                         groups=groups, seed=seed, progress=progress)
+        return cross_fit(rows, select, score, prepare=prepare, groups=groups, seed=seed, **images)
+    return leave_one_out(rows, index, owners, score, groups=groups, seed=seed, **images)
 
 
 def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score, *, patches: int,
@@ -103,10 +99,8 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
     The other arguments, and what is returned, are those of `leave_one_out`.
     """
     starts = _starts(rows, patches, views, tiles)
-    images = len(starts) - 1
-    folds = draw_folds(draw_groups(images, groups, seed=seed))
-    owners = torch.arange(images, device=rows.device).repeat_interleave(
-        starts.diff().to(rows.device))
+    folds = draw_folds(draw_groups(len(starts) - 1, groups, seed=seed))
+    owners = torch.arange(len(starts) - 1).repeat_interleave(starts.diff()).to(rows.device)
 
     def cases() -> Iterator[Case]:
         for fold in folds:
@@ -128,9 +122,7 @@ def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: i
 
 def _starts(rows: Tensor, patches: int, views: int, tiles: Sequence[int] | None) -> Tensor:
     """`(n + 1,)` first rows of each image, and the end."""
-    counts = torch.ones(len(rows) // (patches * views), dtype=torch.int64)
-    if tiles is not None:
-        counts = torch.as_tensor(tiles)
+    counts = torch.tensor(tiles or [1] * (len(rows) // (patches * views)))
     return torch.cat([counts.new_zeros(1), (counts * patches * views).cumsum(0)])
 
 

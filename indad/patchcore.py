@@ -36,8 +36,9 @@ from .learned.growth import grow
 from .learned.learning import learn
 from .learned.module import DetectorModule
 from .learned.plan import FitPlan, plan_fit
+from .learned.tiled import merged_map, score_tiles
 from .presets import NETWORK_OPTIONS, Parameters, check_map, check_options, check_unchanged
-from .scores import merged_map, score_images, score_tiles
+from .scores import score_images
 
 
 def _learned(name: str) -> Any:
@@ -227,9 +228,8 @@ class PatchCore(Parameters):
         """
         fitted, network = self.check_fitted(), self.prepare()
         return DetectorModule(
-            network.extractor, network.describe_maps,
-            partial(score_images, options=fitted.options), fitted, network.transform,
-            precision=bank_precision)
+            network.extractor, network.describe_maps, partial(score_images, options=fitted.options),
+            fitted, network.transform, precision=bank_precision)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.

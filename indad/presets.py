@@ -31,6 +31,7 @@ from .data.arguments import (
     whole,
 )
 from .data.augmentation import AUGMENTATIONS
+from .data.tiles import check_tiles
 from .engine.approximate import SEARCHES
 from .engine.memory import memory_budget
 from .engine.precision import PRECISIONS
@@ -93,11 +94,9 @@ class Parameters(BaseEstimator):
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
         weights: a checkpoint of one's own for the backbone, see `load_backbone`.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
-        tiles, overlap, scale: instead of being resized, a photo is cut into squares of so many
-            pixels, which share `overlap` of them, an eighth if None; after it was shrunk (or
-            enlarged) by `scale`, if given. The worst tile decides. For defects that are small in
-            large photos. There are as many patches as the photo has pixels for: 1 % of them, as
-            coreset_ratio, is usually enough, and keeps the search short.
+        tiles, overlap, scale: a photo is not resized but cut into squares of so many pixels, the
+            worst of which decides; they share `overlap` of them, an eighth if None. It may be
+            shrunk by `scale` first. Large photos have many patches: keep 1 % of them.
         patch_features: "weighted", "concatenate", "unfolded", "single", "adaptive", "unpadded"
             or "tokens", see features.py.
         scales: sizes at which the network sees each image, see `load_backbone`.
@@ -216,21 +215,6 @@ def check_options(options: Mapping[str, Any]) -> None:
                          "'adaptive' ones are not")
     if options["weights"] and not Path(options["weights"]).is_file():
         raise InputError(f"{options['weights']}: no such checkpoint")
-
-
-def check_tiles(options: Mapping[str, Any]) -> None:
-    """Raise `InputError` for tiles that do not go with the other sizes."""
-    tiles, overlap = options["tiles"], options["overlap"]
-    for name in ("overlap", "scale") if tiles is None else ("resize", "crop"):
-        if options[name] is not None:
-            raise InputError(
-                f"{name} is {options[name]!r}, " + (
-                    "but means nothing without tiles; say how large they are, as tiles=512"
-                    if tiles is None else
-                    "but tiles keep the photo's own resolution: leave it out, or use scale"))
-    if tiles is not None and overlap is not None and overlap >= tiles:
-        raise InputError(f"overlap is {overlap}, but must be less than the tiles of {tiles} "
-                         "pixels; an eighth of them is usual")
 
 
 def check_unchanged(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ Published variants side by side; peers differ here more than anywhere else. High
 anomalous.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data.arguments import either, kind, number, one_of, several, table, takes, whole
-from .data.images import Placement
-from .data.tiles import blend_weights
 from .engine.precision import in_float32
 from .engine.search import Index
 from .errors import InputError
@@ -91,7 +89,6 @@ BORDERS, UPSAMPLINGS = ("symmetric", "reflect", "zero"), ("bilinear", "nearest")
 SIZE = several(either(whole(1), kind(torch.SymInt, "one that an export leaves free")), 2)
 
 
-@in_float32
 def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
                  options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Search each patch's neighbours, and say what their distances mean for images and pixels.
@@ -105,20 +102,13 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
 
     Returns scores `(n,)` and maps `(n, h, w)`.
     """
-    scores, maps, _ = _scored(rows, index, grid, size, options)
-    return scores, maps
+    return score_patches(rows, index, grid, size, options)[:2]
 
 
 @in_float32
-def score_tiles(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
-                options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The same of tiles: scores `(n,)` and patch scores `(n, gh, gw)`, for `merged_map`."""
-    scores, _, patches = _scored(rows, index, grid, size, options)
-    return scores, patches
-
-
-def _scored(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
-            options: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+def score_patches(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
+                  options: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, and the patch scores `(n, gh, gw)` that the maps were made of."""
     o = options
     distances, indices = index.search(rows, min(o["num_neighbors"], len(index.bank)))
     per_image = (-1, grid[0] * grid[1])
@@ -130,27 +120,6 @@ def _scored(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, 
         patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), index,
         o["reweight_neighbors"], maps)
     return scores, maps, patches.view(-1, *grid)
-
-
-@in_float32
-def merged_map(patches: Tensor, tiles: Sequence[Placement], options: Mapping[str, Any]) -> Tensor:
-    """Patch scores of all tiles of a photo `(t, gh, gw)` -> one map `(h, w)` of the whole photo.
-
-    Each tile's map is what `anomaly_maps` makes of it; where tiles overlap, they count less the
-    nearer their border is, so that no seam shows.
-    """
-    side = tiles[0].size[0]
-    tops, lefts = (sorted({getattr(tile, name) for tile in tiles}) for name in ("top", "left"))
-    down, across = ({start: torch.from_numpy(weights).to(patches) for start, weights in zip(
-        starts, blend_weights(starts, side), strict=True)} for starts in (tops, lefts))
-    merged = patches.new_zeros(tiles[0].resized)
-    for tile, one in zip(tiles, patches, strict=True):
-        found = anomaly_maps(one[None], tile.size, upsampling=options["map_upsampling"],
-                             sigma=options["map_sigma"], kernel_size=options["map_kernel_size"],
-                             border=options["map_border"])[0]
-        merged[tile.top:tile.top + side, tile.left:tile.left + side] += (
-            found * down[tile.top][:, None] * across[tile.left])
-    return merged
 
 
 @takes(patches=table(3), size=SIZE, upsampling=one_of(UPSAMPLINGS), sigma=number(0, 10 ** 6),

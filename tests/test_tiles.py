@@ -234,3 +234,58 @@ def test_a_photo_smaller_than_a_tile_is_named(photos, tmp_path):
         parts = list(model.stream(some, strict=False))
         assert sum(map(len, parts)) == len(some) - 1
         assert [i for part in parts for i, _ in part.skipped] == [len(some) - 1]
+
+
+@pytest.mark.slow
+def test_an_exported_file_judges_tiles(tmp_path, photos, capsys):
+    pytest.importorskip("onnxruntime")
+    from indad.deploy.export import export_onnx
+    from indad.deploy.onnx_predict import main
+
+    for number, pixels in enumerate([scratched(7), texture(5, 64, 300), texture(1, 64, 50)]):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    model = PatchCore(**TILED).fit(photos)
+    parity = export_onnx(model, tmp_path / "m.onnx", check_images=[scratched(7)])
+    assert (parity.images, parity.sizes) == (12, [(64, 64)])
+    main(str(tmp_path / "m.onnx"), *(str(tmp_path / f"{number}.png") for number in range(3)))
+    first, second, third = capsys.readouterr().out.splitlines()
+    prediction = model.predict([tmp_path / "0.png", tmp_path / "1.png"])
+    for line, score in zip((first, second), prediction.scores, strict=True):
+        assert float(line.split("score ")[1].split()[0]) == pytest.approx(score, rel=1e-4)
+    assert "defective" in first and "row 10" in first
+    assert "cannot be read (50 x 64 pixels are less than a tile of 64)" in third
+
+
+@pytest.mark.parametrize("length", [64, 65, 100, 500, 1001])
+def test_the_copied_example_cuts_alike(length):
+    from indad.deploy import onnx_predict
+
+    assert onnx_predict.tile_starts(length, 64, 16) == tile_starts(length, 64, 16)
+
+
+def test_the_command_line(tmp_path, photos, capsys):
+    from indad.cli.commands import main
+
+    (tmp_path / "good").mkdir()
+    for number, pixels in enumerate(photos):
+        Image.fromarray(pixels).save(tmp_path / "good" / f"{number}.png")
+    Image.fromarray(scratched(7)).save(tmp_path / "new.png")
+    fit = ["fit", str(tmp_path / "good"), "--output"]
+    assert main([*fit, str(tmp_path / "m"), "--tiles", "64", "--overlap", "16",
+                 "--coreset-ratio", "0.05"]) == 0
+    assert main(["predict", str(tmp_path / "m"), str(tmp_path / "new.png"), "--output",
+                 str(tmp_path / "found")]) == 0
+    regions = json.loads((tmp_path / "found" / "regions.json").read_text())["new.png"]
+    assert regions and Image.open(tmp_path / "found" / "overlays" / "new_why.png")
+    config = json.loads((tmp_path / "found" / "prediction.json").read_text())["config"]
+    assert (config["tiles"], config["overlap"]) == (64, 16)
+    assert main([*fit, str(tmp_path / "n"), "--resize", "64", "96"]) == 0
+    assert PatchCore.load(tmp_path / "n").size_ == (64, 96)
+    for words, message in [(["--resize", "1", "2", "3"], "resize is (1, 2, 3)"),
+                           (["--tiles", "64", "--resize", "64"], "resize is 64, but tiles keep"),
+                           (["--tiles", "151"], "200 x 150 pixels are less than a tile of 151"),
+                           (["--overlap", "3"], "overlap is 3, but means nothing without tiles")]:
+        capsys.readouterr()
+        assert main([*fit, str(tmp_path / "o"), *words]) == 2
+        error = capsys.readouterr().err
+        assert message in error and len(error.splitlines()) == 1

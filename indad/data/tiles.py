@@ -4,9 +4,13 @@ Shrunk to the size a network likes, a photo of 2,048 pixels loses a scratch of 2
 it keeps it. Tiles overlap, so that what lies across a cut is seen whole by one of them.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+
+from ..errors import InputError
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
@@ -32,3 +36,18 @@ def blend_weights(starts: list[int], tile: int) -> np.ndarray:
     for start in starts:
         total[start:start + tile] += ramp
     return np.stack([ramp / total[start:start + tile] for start in starts])
+
+
+def check_tiles(options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for tiles that do not go with the other sizes."""
+    tiles, overlap = options["tiles"], options["overlap"]
+    for name in ("overlap", "scale") if tiles is None else ("resize", "crop"):
+        if options[name] is not None:
+            raise InputError(
+                f"{name} is {options[name]!r}, " + (
+                    "but means nothing without tiles; say how large they are, as tiles=512"
+                    if tiles is None else
+                    "but tiles keep the photo's own resolution: leave it out, or use scale"))
+    if tiles is not None and overlap is not None and overlap >= tiles:
+        raise InputError(f"overlap is {overlap}, but must be less than the tiles of {tiles} "
+                         "pixels; an eighth of them is usual")

@@ -125,7 +125,7 @@ class MergedMaps(Sequence[np.ndarray]):
 
     Args:
         photos: patch scores `(t, gh, gw)` and placements of the t tiles of each photo.
-        merge: makes a map `(h, w)` of those of one, see `scores.merged_map`.
+        merge: makes a map `(h, w)` of those of one, see `learned.tiled`.
     """
 
     def __init__(self, photos: list[tuple[np.ndarray, Sequence[Placement]]], merge: "Merge"):

@@ -151,7 +151,7 @@ def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
     What the registry chose is written out, so that a result is not taken for one of another choice.
     """
     rows = [find_backbone(part) for part in model.options["backbone"].split("+")]
-    chosen = {"resize": default_size(model.options["backbone"]),
+    chosen = {"resize": None if model.tiles else default_size(model.options["backbone"]),
               "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
     drawn = {} if train.version is None else {"data_version": train.version}
     return {"dataset": train.dataset, "category": train.category, **drawn, **choices,
