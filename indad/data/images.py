@@ -276,8 +276,11 @@ class ImageTransform:
 
     @staticmethod
     def _cut(image: Image.Image, placement: Placement, filter: Image.Resampling) -> Image.Image:
-        image = image.resize(placement.resized[::-1], filter)
+        if placement.resized != placement.original:  # else it would be a copy
+            image = image.resize(placement.resized[::-1], filter)
         (height, width), top, left = placement.size, placement.top, placement.left
+        if placement.size == placement.resized:
+            return image
         return image.crop((left, top, left + width, top + height))
 
 
