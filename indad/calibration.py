@@ -24,6 +24,7 @@ at once, and one image of it, drawn by seed, judges: a new part has no sibling i
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,47 +44,49 @@ Case = tuple[int, MemoryIndex, Tensor | None]  # an image, and the index less th
 
 def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
               select: Callable[[Tensor], Tensor], judges: Tensor | None, method: str, *,
-              prepare: Callable[[Tensor], MemoryIndex], patches: int, views: int,
-              groups: Sequence | None, seed: int, progress: Progress | None,
-              ) -> tuple[np.ndarray, np.ndarray]:
+              prepare: Callable[[Tensor], MemoryIndex], groups: Sequence | None, seed: int,
+              **images: Any) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks of good images, in one of the three ways; see their functions.
 
-    `judges` are the features of images that were held out, where `method` holds some out.
+    `judges` are the features of images that were held out, where `method` holds some out; `images`
+    are patches, views and tiles of those that judge, and progress.
     """
     if judges is not None:
-        return score_held_out(judges, index, score, patches=patches, views=views,
-                              progress=progress)
+        return score_held_out(judges, index, score, **images)
     if method == "folds":
-        return cross_fit(rows, select, score, prepare=prepare, patches=patches, views=views,
-                         groups=groups, seed=seed, progress=progress)
-    return leave_one_out(rows, index, owners, score, patches=patches, views=views, groups=groups,
-                         seed=seed, progress=progress)
+        return cross_fit(rows, select, score, prepare=prepare, groups=groups, seed=seed, **images)
+    return leave_one_out(rows, index, owners, score, groups=groups, seed=seed, **images)
 
 
 def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score, *, patches: int,
-                  views: int = 1, groups: Sequence | None = None, seed: int = 0,
+                  views: int = 1, tiles: Sequence[int] | None = None,
+                  groups: Sequence | None = None, seed: int = 0,
                   progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Score training images against the bank without the patches of their group.
 
     Args:
         rows: `(n * views * patches, d)` features of the training images, as the bank has them.
         index: of the bank `(m, d)`; `owners` `(m,)` says from which image each entry came.
-        score: patches `(patches, d)` and an index -> a score `(1,)` and a map `(1, h, w)`.
+        score: patches `(t * patches, d)` of an image and an index -> scores `(t,)` and maps
+            `(t, h, w)` of its tiles. An image is as bad as its worst tile.
         views: of each image, all of which are left out with it; only the first one is scored.
+        tiles: t of each image, whose rows stand together; 1 each if None.
         groups: `(n,)` labels; each image is a group of its own if None.
 
     Returns image scores and the peaks of the maps, `(k,)` each, of one image for each of up to
     `CALIBRATION_IMAGES` groups drawn by seed; empty for a single group, whose bank would be empty.
     """
-    drawn = draw_groups(len(rows) // (patches * views), groups, seed=seed)[:CALIBRATION_IMAGES]
+    starts = _starts(rows, patches, views, tiles)
+    drawn = draw_groups(len(starts) - 1, groups, seed=seed)[:CALIBRATION_IMAGES]
 
     cases = ((members[0], index, _among(owners, members)) for members in drawn)
-    return _judged(rows, cases, len(drawn), score, patches, views, progress)
+    return _judged(rows, starts, cases, len(drawn), score, views, progress)
 
 
 def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
               prepare: Callable[[Tensor], MemoryIndex] = MemoryIndex, patches: int,
-              views: int = 1, groups: Sequence | None = None, seed: int = 0,
+              views: int = 1, tiles: Sequence[int] | None = None,
+              groups: Sequence | None = None, seed: int = 0,
               progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Score training images against banks that were selected without their fold.
 
@@ -95,9 +98,9 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
 
     The other arguments, and what is returned, are those of `leave_one_out`.
     """
-    images = len(rows) // (patches * views)
-    folds = draw_folds(draw_groups(images, groups, seed=seed))
-    owners = torch.arange(images, device=rows.device).repeat_interleave(patches * views)
+    starts = _starts(rows, patches, views, tiles)
+    folds = draw_folds(draw_groups(len(starts) - 1, groups, seed=seed))
+    owners = torch.arange(len(starts) - 1).repeat_interleave(starts.diff()).to(rows.device)
 
     def cases() -> Iterator[Case]:
         for fold in folds:
@@ -105,16 +108,22 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
             index = prepare(select(left_out))
             yield from ((members[0], index, None) for members in fold)
 
-    return _judged(rows, cases(), sum(map(len, folds)), score, patches, views, progress)
+    return _judged(rows, starts, cases(), sum(map(len, folds)), score, views, progress)
 
 
 def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: int,
-                   views: int = 1, progress: Progress | None = None,
-                   ) -> tuple[np.ndarray, np.ndarray]:
+                   views: int = 1, tiles: Sequence[int] | None = None,
+                   progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks, as `leave_one_out` returns them, of images that were held out."""
-    images = len(rows) // (patches * views)
-    cases = ((image, index, None) for image in range(images))
-    return _judged(rows, cases, images, score, patches, views, progress)
+    starts = _starts(rows, patches, views, tiles)
+    cases = ((image, index, None) for image in range(len(starts) - 1))
+    return _judged(rows, starts, cases, len(starts) - 1, score, views, progress)
+
+
+def _starts(rows: Tensor, patches: int, views: int, tiles: Sequence[int] | None) -> Tensor:
+    """`(n + 1,)` first rows of each image, and the end."""
+    counts = torch.tensor(tiles or [1] * (len(rows) // (patches * views)))
+    return torch.cat([counts.new_zeros(1), (counts * patches * views).cumsum(0)])
 
 
 def _among(owners: Tensor, images: list[int]) -> Tensor:
@@ -122,7 +131,7 @@ def _among(owners: Tensor, images: list[int]) -> Tensor:
 
 
 @torch.inference_mode()
-def _judged(rows: Tensor, cases: Iterator[Case], count: int, score: Score, patches: int,
+def _judged(rows: Tensor, starts: Tensor, cases: Iterator[Case], count: int, score: Score,
             views: int, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
     """Scores and peaks of the first view of each case's image."""
     def judge(case: Case) -> tuple[float, float] | None:
@@ -131,9 +140,10 @@ def _judged(rows: Tensor, cases: Iterator[Case], count: int, score: Score, patch
             index = index.without(left_out)
         if not len(index.bank):
             return None
-        own = rows[image * patches * views:][:patches].to(index.bank.device, torch.float32)
-        found, anomaly_map = score(own, index)
-        return float(found), float(anomaly_map.max())
+        first, stop = starts[image:image + 2].tolist()
+        own = rows[first:first + (stop - first) // views].to(index.bank.device, torch.float32)
+        found, maps = score(own, index)
+        return float(found.max()), float(maps.max())
 
     judged: list[tuple[float, float] | None] = []
     while some := list(islice(cases, torch.get_num_threads())):

@@ -11,7 +11,7 @@ that the reference implementation builds.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from .backbones.loading import load_backbone
 from .data.augmentation import augmented, views_per_image
 from .data.images import ImageTransform
 from .data.levels import Levels
-from .data.survey import levels_of
+from .data.survey import count_frames, levels_of
 from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
 from .engine.machine import pick_device
@@ -160,7 +160,7 @@ class PatchNetwork:
         parts = self.describe(augmented(list(sources), augmentation), batch_size=batch_size,
                               strict=strict, what="extracting features", levels=levels,
                               progress=progress)
-        return gather(parts, len(sources) * views, budget, views)
+        return gather(parts, views * count_frames(sources, self.transform), budget, views)
 
 
 def _has_hooks(network: nn.Module) -> bool:
@@ -172,10 +172,15 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
     """The network that the options of a `PatchCore` name; raises what `load_backbone` raises."""
     let_forks_compute()
     device = pick_device(options["device"])
+    tiles = options["tiles"]
     extractor, transform = load_backbone(
         options["backbone"], layers=options["layers"], weights=options["weights"],
-        resize=options["resize"], crop=options["crop"], normalization=options["normalization"],
-        scales=options["scales"])
+        resize=tiles or options["resize"], crop=options["crop"],
+        normalization=options["normalization"], scales=options["scales"])
+    if tiles:
+        overlap = tiles // 8 if options["overlap"] is None else options["overlap"]
+        transform = replace(transform, tiles=tiles, overlap=overlap,
+                            scale=options["scale"] or 1.0)
     describe_maps = partial(patch_features, how=options["patch_features"],
                             balance_images=options["balance_images"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,

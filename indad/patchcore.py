@@ -25,7 +25,7 @@ from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
 from .engine.machine import as_array
 from .engine.memory import memory_budget
-from .engine.prediction import Prediction, joined, one_behind
+from .engine.prediction import Prediction, joined, of_photos, one_behind
 from .engine.search import Index
 from .errors import InputError, Progress
 from .features import PatchNetwork, load_network
@@ -36,6 +36,7 @@ from .learned.growth import grow
 from .learned.learning import learn
 from .learned.module import DetectorModule
 from .learned.plan import FitPlan, plan_fit
+from .learned.tiled import merged_map, score_tiles
 from .presets import NETWORK_OPTIONS, Parameters, check_map, check_options, check_unchanged
 from .scores import score_images
 
@@ -205,12 +206,14 @@ class PatchCore(Parameters):
         return replace(prediction, skipped=features.skipped)
 
     def _scored(self, fitted: Fitted, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
-        none = torch.empty(0), torch.empty(0, *fitted.size)
-        begun = ((part, self.score(fitted.scaled(part.rows), fitted.index, part.grid, part.size)
+        none, options = (torch.empty(0), torch.empty(0, *fitted.size)), self.options
+        score = score_tiles if self.tiles else score_images
+        begun = ((part, score(fitted.scaled(part.rows), fitted.index, part.grid, part.size, options)
                   if len(part) else none) for part in parts)
-        for part, (scores, maps) in one_behind(begun):
-            yield Prediction(as_array(scores), as_array(maps), part.placements, part.indices,
-                             self.transform_, part.skipped, part.notes)
+        found = (Prediction(as_array(scores), as_array(maps), part.placements, part.indices,
+                            self.transform_, part.skipped, part.notes)
+                 for part, (scores, maps) in one_behind(begun))
+        return of_photos(found, partial(merged_map, options=options)) if self.tiles else found
 
     def score(self, rows: Tensor, index: Index, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -225,9 +228,8 @@ class PatchCore(Parameters):
         """
         fitted, network = self.check_fitted(), self.prepare()
         return DetectorModule(
-            network.extractor, network.describe_maps,
-            partial(score_images, options=fitted.options), fitted, network.transform,
-            precision=bank_precision)
+            network.extractor, network.describe_maps, partial(score_images, options=fitted.options),
+            fitted, network.transform, precision=bank_precision)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.
@@ -269,7 +271,7 @@ class PatchCore(Parameters):
         else:
             check_options(options)
             network = load_network(self.options)
-            check_map(self.options, network.transform.placement((256, 256)).size)
+            check_map(self.options, network.transform.size)
         self.use(network)
         return network
 

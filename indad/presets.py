@@ -31,6 +31,7 @@ from .data.arguments import (
     whole,
 )
 from .data.augmentation import AUGMENTATIONS
+from .data.tiles import check_tiles
 from .engine.approximate import SEARCHES
 from .engine.memory import memory_budget
 from .engine.precision import PRECISIONS
@@ -93,6 +94,9 @@ class Parameters(BaseEstimator):
         layers: feature maps to use, as timm's `out_indices`; the registry's choice if None.
         weights: a checkpoint of one's own for the backbone, see `load_backbone`.
         resize, crop, normalization: see `images.ImageTransform` and `load_backbone`.
+        tiles, overlap, scale: a photo is not resized but cut into squares of so many pixels, the
+            worst of which decides; they share `overlap` of them, an eighth if None. It may be
+            shrunk by `scale` first. Large photos have many patches: keep 1 % of them.
         patch_features: "weighted", "concatenate", "unfolded", "single", "adaptive", "unpadded"
             or "tokens", see features.py.
         scales: sizes at which the network sees each image, see `load_backbone`.
@@ -132,6 +136,8 @@ class Parameters(BaseEstimator):
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
                  weights: str | None = None,
                  resize: int | tuple[int, int] | None = None, crop: int | None = None,
+                 tiles: int | None = None, overlap: int | None = None,
+                 scale: float | None = None,
                  normalization: str = "backbone", patch_features: str = "weighted",
                  scales: tuple[float, ...] = (1.0,), augmentation: str = "none",
                  balance_images: bool = True, balance_layers: bool = True,
@@ -147,6 +153,7 @@ class Parameters(BaseEstimator):
                  seed: int = 0, reserve: float = 0.0, false_alarm_rate: float = 0.05):
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.resize, self.crop, self.normalization = resize, crop, normalization
+        self.tiles, self.overlap, self.scale = tiles, overlap, scale
         self.patch_features, self.scales, self.augmentation = patch_features, scales, augmentation
         self.balance_images, self.balance_layers = balance_images, balance_layers
         self.coreset_ratio = coreset_ratio
@@ -169,8 +176,9 @@ class Parameters(BaseEstimator):
 
 
 # What a network is made from; what patch features depend on besides. All else works on those.
-NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "normalization", "device",
-                   "patch_features", "scales", "balance_images", "precision")
+NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "tiles", "overlap", "scale",
+                   "normalization", "device", "patch_features", "scales", "balance_images",
+                   "precision")
 EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
 # What may be changed after fitting: what was learned does not depend on it.
 FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
@@ -179,6 +187,7 @@ FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
 RULES: dict[str, Rule] = {
     "backbone": TEXT, "layers": maybe(several(whole(0), least=1)), "weights": maybe(PATH),
     "resize": maybe(either(PIXELS, several(PIXELS, 2))), "crop": maybe(PIXELS),
+    "tiles": maybe(PIXELS), "overlap": maybe(whole(0, 8191)), "scale": maybe(number(0.01, 4)),
     "normalization": one_of(NORMALIZATIONS), "patch_features": one_of(PATCH_FEATURES),
     "scales": SIZES, "augmentation": one_of(AUGMENTATIONS),
     "balance_images": FLAG, "balance_layers": FLAG, "coreset_ratio": PART,
@@ -200,6 +209,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, rule in RULES.items():
         rule.check(name, options[name])
     memory_budget(options["memory_budget"])
+    check_tiles(options)
     if options["balance_layers"] and options["patch_features"] == "adaptive":
         raise InputError("balance_layers needs features that are channels of layers; "
                          "'adaptive' ones are not")

@@ -89,7 +89,6 @@ BORDERS, UPSAMPLINGS = ("symmetric", "reflect", "zero"), ("bilinear", "nearest")
 SIZE = several(either(whole(1), kind(torch.SymInt, "one that an export leaves free")), 2)
 
 
-@in_float32
 def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
                  options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Search each patch's neighbours, and say what their distances mean for images and pixels.
@@ -103,6 +102,13 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
 
     Returns scores `(n,)` and maps `(n, h, w)`.
     """
+    return score_patches(rows, index, grid, size, options)[:2]
+
+
+@in_float32
+def score_patches(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
+                  options: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, and the patch scores `(n, gh, gw)` that the maps were made of."""
     o = options
     distances, indices = index.search(rows, min(o["num_neighbors"], len(index.bank)))
     per_image = (-1, grid[0] * grid[1])
@@ -113,7 +119,7 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
     scores = IMAGE_SCORES[o["image_score"]](
         patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), index,
         o["reweight_neighbors"], maps)
-    return scores, maps
+    return scores, maps, patches.view(-1, *grid)
 
 
 @takes(patches=table(3), size=SIZE, upsampling=one_of(UPSAMPLINGS), sigma=number(0, 10 ** 6),

@@ -80,7 +80,7 @@ def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
     if resize is None:
         resize = (default_size(name),) * 2
     transform = ImageTransform(resize, crop, *statistics[0])
-    size = transform.placement((256, 256)).size  # the same for a photo of any size
+    size = transform.size
     setting = "resize" if crop is None else "crop"
     extractors = []
     for scale in scales:

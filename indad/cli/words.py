@@ -228,8 +228,13 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", help="a checkpoint of your own for the backbone")
     add("--layers", type=int, nargs="+", help="feature maps, as timm's out_indices")
-    add("--resize", type=int, help="side of the square that images are resized to")
+    add("--resize", type=int, nargs="+", help="side of the square that images are resized to; or "
+        "height and width")
     add("--crop", type=int, help="side of the square cut from the middle after that")
+    add("--tiles", type=int, help="instead: side of the squares that large photos are cut into, "
+        "the worst of which decides")
+    add("--overlap", type=int, help="pixels that neighbouring tiles share (an eighth of one)")
+    add("--scale", type=float, help="shrink photos by this before they are cut (1)")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
     add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
     add("--precision", help="of the backbone: float32, tf32, float16 or bfloat16")

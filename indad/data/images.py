@@ -32,6 +32,7 @@ from .pixels import (
     rgb_of,
     upright_rgb,
 )
+from .tiles import tile_starts
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -177,7 +178,8 @@ def _digest(path: str, size: int, modified: int) -> bytes:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the model's view lies in one photo: its size, and its size and offset when resized."""
+    """Where a frame, what the network sees at once, lies in one photo: the photo's size, and the
+    frame's size and offset when the photo is resized."""
 
     original: tuple[int, int]  # (h, w) of the photo
     resized: tuple[int, int]   # (h, w) after the resize
@@ -192,16 +194,30 @@ class ImageTransform:
 
     `resize` is `(h, w)`, or one number: the shortest side if a crop follows, else both sides.
     `crop` is the side of a centred square, or None to keep everything.
+
+    With `tiles`, a photo keeps its own resolution, but for `scale`, and is cut into squares of so
+    many pixels that share `overlap` or more (see tiles.py); `resize` and `crop` then do nothing.
     """
 
     resize: int | tuple[int, int] = (256, 256)
     crop: int | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    tiles: int | None = None
+    overlap: int = 0
+    scale: float = 1.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of what the network sees, the same for a photo of any size."""
+        return (self.tiles, self.tiles) if self.tiles else self.placement((256, 256)).size
 
     def placement(self, original: tuple[int, int]) -> Placement:
-        """Work out the geometry for a photo of `original` (h, w) pixels."""
+        """Work out the geometry for a photo of `original` (h, w) pixels: of all of it, if tiled."""
         height, width = original
+        if self.tiles:
+            whole = (max(round(height * self.scale), 1), max(round(width * self.scale), 1))
+            return Placement(original, whole, 0, 0, whole)
         if isinstance(self.resize, int) and self.crop is None:
             resized = (self.resize, self.resize)
         elif isinstance(self.resize, int):
@@ -215,6 +231,24 @@ class ImageTransform:
                              "choose a smaller crop or a larger resize")
         top, left = (round((resized[i] - size[i]) / 2) for i in (0, 1))
         return Placement(original, resized, top, left, size)
+
+    def frames(self, original: tuple[int, int]) -> list[Placement]:
+        """What the network sees of a photo of `original` (h, w) pixels: its tiles row by row, or
+        one frame."""
+        whole = self.placement(original)
+        if not self.tiles:
+            return [whole]
+        down, across = (tile_starts(side, self.tiles, self.overlap) for side in whole.size)
+        return [Placement(original, whole.resized, top, left, self.size)
+                for top in down for left in across]
+
+    def check_tiles(self, original: tuple[int, int], name: str) -> None:
+        """Raise `InputError` if a photo of `original` (h, w) pixels is smaller than a tile."""
+        height, width = self.placement(original).size
+        if self.tiles and min(height, width) < self.tiles:
+            at = "" if self.scale == 1 else f" at scale {self.scale:g}"
+            raise InputError(f"{name}: {width} x {height} pixels{at} are less than a tile of "
+                             f"{self.tiles}; choose tiles of {min(height, width)} or less, or none")
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """RGB picture -> `(3, h, w)` float32, normalised."""
@@ -242,8 +276,11 @@ class ImageTransform:
 
     @staticmethod
     def _cut(image: Image.Image, placement: Placement, filter: Image.Resampling) -> Image.Image:
-        image = image.resize(placement.resized[::-1], filter)
+        if placement.resized != placement.original:  # else it would be a copy
+            image = image.resize(placement.resized[::-1], filter)
         (height, width), top, left = placement.size, placement.top, placement.left
+        if placement.size == placement.resized:
+            return image
         return image.crop((left, top, left + width, top + height))
 
 

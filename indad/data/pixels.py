@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 # What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
 # the file to another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
+MOST_PIXELS = 8192 ** 2  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 ORIENTATION = 0x0112  # EXIF's number for how a camera was held; 1 is upright
 WIDE = re.compile(r"(?<!a);16([BLN])\b")  # so Pillow calls 16 bits a channel; it keeps 8 of them
 OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}

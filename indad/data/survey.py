@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from ..errors import InputError, InputWarning
 from .arrays import pixels_in
-from .images import readers, to_decode
+from .images import ImageTransform, as_rgb, image_size, path_of, readers, to_decode
 from .levels import Levels, colours, decide, extremes, in_words, kind_of
 from .pixels import deep_numbers, is_deep
 from .sources import LazyItem
@@ -41,6 +42,24 @@ def levels_of(sources: Sequence) -> Levels:
                           "levels; if the others mean nothing, clip them", InputWarning,
                           stacklevel=2)
     return levels
+
+
+def count_frames(sources: Sequence, transform: ImageTransform) -> int:
+    """How many frames of a network these images are; of a file only the header is read."""
+    if not transform.tiles:
+        return len(sources)
+    with ThreadPoolExecutor(readers()) as pool:
+        return sum(pool.map(partial(_frames_in, transform=transform), sources))
+
+
+def _frames_in(source: object, transform: ImageTransform) -> int:
+    try:
+        path = path_of(source)
+        size = image_size(path) if path else as_rgb(source).size[::-1]
+        transform.check_tiles(size, "")
+        return len(transform.frames(size))
+    except InputError:  # told of where it is read
+        return 0
 
 
 def look(source: object) -> Seen | None:

@@ -22,10 +22,12 @@ class Match:
     """A patch, and what the memory bank has nearest to it.
 
     Attributes:
-        place: (row, column) of the patch in the grid; `box` is where that lies in the photo.
+        place: (row, column) of the patch in the grid, of one tile if the photo is cut into
+            `tile`s; `box` is where that lies in the photo.
         distance: to the nearest bank entry, before any averaging or squaring.
         train_image: position among the images given to `fit`, and after those to `update`.
-        train_place: (row, column) there; None if the entry came from an augmented view.
+        train_place: (row, column) there; None if the entry came from an augmented view. Of
+            `train_tile`.
     """
 
     place: tuple[int, int]
@@ -33,45 +35,58 @@ class Match:
     distance: float
     train_image: int
     train_place: tuple[int, int] | None
+    tile: int = 0
+    train_tile: int = 0
 
 
 @takes(model=kind(PatchCore, "a PatchCore"), place=maybe(several(whole(0), 2)))
-def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = None) -> Match:
+def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = None,
+            tile: int | None = None) -> Match:
     """Find the bank entry nearest to one patch of an image: its worst patch, if none is given.
 
     Args:
         model: fitted.
         image: whatever `PatchCore.predict` takes, a single one.
-        place: (row, column) of the patch in `model.grid_`.
+        place: (row, column) of the patch in `model.grid_`, of the worst tile or this one.
 
-    Raises `InputError` for a model without a bank or an unreadable image, and `ValueError` for a
-    place outside the grid.
+    Raises `InputError` for a model without a bank, an unreadable image, and a place or tile that
+    there is not.
 
     Example:
         >>> match = explain(model, test[0])
         >>> train[match.train_image].path, match.train_place
     """
-    return explain_features(model, model.extract(image), place=place)
+    return explain_features(model, model.extract(image), place=place, tile=tile)
 
 
 @torch.inference_mode()
 def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0, *,
-                     place: tuple[int, int] | None = None) -> Match:
+                     place: tuple[int, int] | None = None, tile: int | None = None) -> Match:
     """The same for one of several images whose features were extracted before."""
-    height, width = features.grid
-    rows = features.rows[number * features.patches:][:features.patches]
-    rows = model.fitted_.scaled(rows)
-    distances, nearest = model.fitted_.index.search(rows)
+    fitted, (height, width), patches = model.fitted_, features.grid, features.patches
+    tiles = features.tiles
+    first = sum(tiles[:number])
+    frames = range(first, first + tiles[number])
+    if tile is not None:
+        if not 0 <= tile < len(frames):
+            raise InputError(f"tile is {tile}, but the image has {len(frames)}: 0 to "
+                             f"{len(frames) - 1}")
+        frames = frames[tile:tile + 1]
+    found = [fitted.index.search(fitted.scaled(features.rows[frame * patches:][:patches]))
+             for frame in frames]
+    worst = max(range(len(found)), key=lambda i: float(found[i][0][:, 0].max()))
+    distances, nearest = found[worst]
     if place is None:
         place = divmod(int(distances[:, 0].argmax()), width)
     if not (0 <= place[0] < height and 0 <= place[1] < width):
         raise InputError(f"place is {place}, outside the grid of {height} x {width} patches")
     patch = place[0] * width + place[1]
-    view, inside = divmod(int(model.coreset_indices_[nearest[patch, 0]]), height * width)
-    read, which_view = divmod(view, model.views_)
-    return Match(place, box_in_photo(place, features.grid, features.placements[number]),
-                 float(distances[patch, 0]), model.fitted_on_[read],
-                 divmod(inside, width) if which_view == 0 else None)
+    read, frame, inside = fitted.origin(int(fitted.coreset_indices[nearest[patch, 0]]))
+    which_view, train_tile = divmod(frame, fitted.tiles[read] if fitted.tiles else 1)
+    return Match(place, box_in_photo(place, features.grid, features.placements[frames[worst]]),
+                 float(distances[patch, 0]), fitted.fitted_on[read],
+                 divmod(inside, width) if which_view == 0 else None,
+                 frames[worst] - first, train_tile)
 
 
 def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = "") -> Image.Image:
@@ -87,11 +102,17 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
     if file is None or partner is None:
         return match_picture(f"{title} training image {match.train_image}, which is not at hand",
                              (photo, match.box))
-    box = match.train_place and box_in_photo(
-        match.train_place, model.grid_, model.transform_.placement((partner.height, partner.width)))
+    box = train_box(model, match, partner)
     view = "" if box else "a view of "
     return match_picture(f"{title} {view}training image {Path(file).name}",
                          (photo, match.box), (partner, box))
+
+
+def train_box(model: PatchCore, match: Match, partner: Image.Image) -> Box | None:
+    """Where the remembered patch lies in the photo that it came from; None if in a view of it."""
+    frames = model.transform_.frames((partner.height, partner.width))
+    return match.train_place and box_in_photo(match.train_place, model.grid_,
+                                              frames[match.train_tile])
 
 
 def _if_learned(model: PatchCore, file: str) -> Image.Image | None:

@@ -41,6 +41,13 @@ TOLERANCE = 1e-3  # of a score's size
 PIXELS = {"uint8": torch.uint8, "float32": torch.float32}
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 BANK_PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
+STEPS = ("upright; RGB, over white; resize (h, w), bilinear and antialiased as Pillow does it, to "
+         "both numbers, or the shortest side to the one number if a crop follows; crop from the "
+         "middle; mean and std are applied inside")
+STEPS_OF_TILES = ("upright; RGB, over white; resize (h, w) by scale, bilinear and antialiased as "
+                  "Pillow does it; cut into squares of tiles pixels that share overlap of them or "
+                  "more, as few as cover the photo, evenly spread, each of which is an image; the "
+                  "largest score of a photo decides; mean and std are applied inside")
 LARGEST = 2_000_000_000  # bytes that an ONNX file can have, by its format
 
 
@@ -84,7 +91,8 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
                 false_alarm_rate: float | None = None) -> Parity:
     """Write a fitted model as one ONNX file, and compare the two on images before it is kept.
 
-    Input `image` `(n, h, w, 3)`: RGB pixels as `ImageTransform.pixels` makes them; n is free.
+    Input `image` `(n, h, w, 3)`: RGB pixels as `ImageTransform.pixels` makes them; n is free. Of a
+    model that cuts photos into tiles these are tiles, and the worst decides (see onnx_predict.py).
     Outputs `score` `(n,)` float32, `map` `(n, h, w)` float32 and `verdict` `(n,)` bool. What one
     needs to know besides is in the file's metadata, under "indad", as JSON: threshold,
     preprocessing and names.
@@ -116,9 +124,12 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
     if not len(model.calibration_scores_):
         raise InputError("the model has no threshold, as one training image leaves no other to "
                          "judge it by, and an interrupted fit is not calibrated; fit again")
+    transform = model.transform_
     threshold, map_threshold = (conformal_threshold(good, rate)
                                 for good in (model.calibration_scores_, model.calibration_peaks_))
     sources, images_from = _check_sources(model, check_images)
+    if model.tiles:
+        model, sources = _of_one_tile(model, sources)
     graph = Graph(model, BANK_PRECISIONS[bank_precision], threshold)
     for module in graph.modules():
         if isinstance(module, SameConvolution):
@@ -133,12 +144,9 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
             "indad": __version__, "threshold": threshold, "map_threshold": map_threshold,
             "false_alarm_rate": rate, "bank_precision": bank_precision, "pixels": pixels,
             "dynamic_size": dynamic_size, "size": model.size_,
-            "preprocessing": asdict(model.transform_) | {
+            "preprocessing": asdict(transform) | {
                 "levels": model.levels_,  # (black, white) of photos of more than 8 bits
-                "steps": "upright; RGB, over white; resize (h, w), bilinear and antialiased as "
-                         "Pillow does it, to both numbers, or the shortest side to the one number "
-                         "if a crop follows; crop from the middle; mean and std are applied "
-                         "inside"},
+                "steps": STEPS if not transform.tiles else STEPS_OF_TILES},
             "backbone": model.options["backbone"], "image_score": model.options["image_score"]})
         models = [model, *([_of_another_size(model)] if dynamic_size else ())]
         differences = [_compare(one, partial, sources, threshold, pixels) for one in models]
@@ -252,6 +260,24 @@ def _of_another_size(model: PatchCore) -> PatchCore:
     other.use(replace(network, transform=replace(network.transform, resize=size, crop=None)))
     other.fitted_ = replace(model.fitted_, size=size, options=dict(other.options))
     return other
+
+
+def _of_one_tile(model: PatchCore, sources: list) -> tuple[PatchCore, list]:
+    """The same model for tiles that are cut already, and some tiles of these images."""
+    other = PatchCore(**model.get_params() | {
+        "resize": model.tiles, "tiles": None, "overlap": None, "scale": None})
+    network = model.prepare()
+    side = model.size_[0]
+    other.use(replace(network, transform=replace(network.transform, tiles=None, resize=side)))
+    other.fitted_ = replace(model.fitted_, options=dict(other.options))
+    pieces: list[np.ndarray] = []
+    for source in sources:
+        if len(pieces) < EXAMPLES:
+            image = as_rgb(source, model.levels_)
+            pixels = model.transform_.pixels(image)
+            pieces += [pixels[tile.top:tile.top + side, tile.left:tile.left + side]
+                       for tile in model.transform_.frames((image.height, image.width))]
+    return other, pieces[:EXAMPLES]
 
 
 def _compare(model: PatchCore, file: Path, sources: list, threshold: float,

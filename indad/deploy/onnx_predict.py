@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 # What Pillow may take a file for: its other decoders are seldom used, and one of them (EPS) hands
 # the file to another program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-MOST_PIXELS = 50_000_000  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
+MOST_PIXELS = 8192 ** 2  # decoding takes up to 16 bytes a pixel for a moment, and two seconds
 ORIENTATION = 0x0112  # EXIF's number for how a camera was held; 1 is upright
 WIDE = re.compile(r"(?<!a);16([BLN])\b")  # so Pillow calls 16 bits a channel; it keeps 8 of them
 OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -40,14 +40,20 @@ def main(model: str, *photos: str) -> None:
                     raise ValueError(f"{photo.width} x {photo.height} pixels are too many")
                 more = pages_left_out(photo)
                 pixels = prepare(photo, about["preprocessing"])
+                frames = cut(pixels, about["preprocessing"])
         except Exception as error:  # there is hardly a type that no decoder raises
             print(f"{name}: cannot be read ({' '.join(str(error).split())})")
             continue
-        if about.get("pixels") == "float32":
-            pixels = pixels.astype(np.float32) / 255
-        (score,), (heat,), (defective,) = session.run(["score", "map", "verdict"],
-                                                      {"image": pixels[None]})
-        y, x = divmod(int(heat.argmax()), heat.shape[1])
+        worst: tuple = ()
+        for top, left, pixels in frames:  # the worst tile decides
+            if about.get("pixels") == "float32":
+                pixels = pixels.astype(np.float32) / 255
+            (score,), (heat,), (defective,) = session.run(["score", "map", "verdict"],
+                                                          {"image": pixels[None]})
+            if not worst or score > worst[0]:
+                y, x = divmod(int(heat.argmax()), heat.shape[1])
+                worst = score, defective, top + y, left + x
+        score, defective, y, x = worst
         print(f"{name}: {'defective' if defective else 'good'}, score {score:.6f} "
               f"(limit {about['threshold']:.6f}), highest at row {y}, column {x}"
               + (f"; it {more}" if more else ""))
@@ -57,7 +63,9 @@ def prepare(photo: Image.Image, preprocessing: dict) -> np.ndarray:
     """Any photo -> `(h, w, 3)` uint8 as the model takes it: upright, RGB, resized, cropped."""
     photo = upright_rgb(photo, preprocessing.get("levels", {}))
     resize, crop = preprocessing["resize"], preprocessing["crop"]
-    if isinstance(resize, list):
+    if preprocessing.get("tiles"):  # see cut
+        height, width = (max(round(side * preprocessing["scale"]), 1) for side in photo.size[::-1])
+    elif isinstance(resize, list):
         height, width = resize
     elif crop is None:
         height = width = resize
@@ -68,6 +76,24 @@ def prepare(photo: Image.Image, preprocessing: dict) -> np.ndarray:
         left, top = round((width - crop) / 2), round((height - crop) / 2)
         photo = photo.crop((left, top, left + crop, top + crop))
     return np.asarray(photo)
+
+
+def cut(pixels: np.ndarray, preprocessing: dict) -> list[tuple[int, int, np.ndarray]]:
+    """What the model looks at, with its place (top, left): all at once, or tile by tile."""
+    tile, (height, width, _) = preprocessing.get("tiles"), pixels.shape
+    if not tile:
+        return [(0, 0, pixels)]
+    if min(width, height) < tile:
+        raise ValueError(f"{width} x {height} pixels are less than a tile of {tile}")
+    return [(top, left, pixels[top:top + tile, left:left + tile])
+            for top in tile_starts(height, tile, preprocessing["overlap"])
+            for left in tile_starts(width, tile, preprocessing["overlap"])]
+
+
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """First pixels of the tiles along one side of a photo: as few as cover it, evenly spread."""
+    more = -(-(length - tile) // (tile - overlap))  # tiles after the first
+    return [round(i * (length - tile) / more) for i in range(more + 1)] if more else [0]
 
 
 def open_photo(file: str | Path) -> Image.Image:

@@ -208,7 +208,7 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     match = explain(model, photo)
     scale = (small.width / photo.width, small.height / photo.height) * 2
     return {
-        "score": score, "peak": float(prediction.model_maps[0].max()),
+        "score": score, "peak": float(prediction.peaks[0]),
         "rank": float(conformal_rank(good, score)) if len(good) else None,
         "size": [photo.width, photo.height], "width": small.width, "height": small.height,
         "photo": _jpeg(small), "heat": _jpeg(Image.fromarray(hot)),

@@ -39,6 +39,9 @@ def load_batches(sources: Sequence, transform: ImageTransform, *, batch_size: in
     most = max(BATCHES_AHEAD, math.ceil(2 * threads / batch_size))  # or small ones leave some idle
     ahead: deque[list[Future[Sample]]] = deque()
     try:
+        if transform.tiles:
+            yield from _tiles(reader, pool, threads, batch_size)
+            return
         for start in range(0, len(sources), batch_size):
             stop = min(start + batch_size, len(sources))
             ahead.append([pool.submit(reader.read, i) for i in range(start, stop)])
@@ -50,13 +53,44 @@ def load_batches(sources: Sequence, transform: ImageTransform, *, batch_size: in
         pool.shutdown(cancel_futures=True)
 
 
+def _tiles(reader: "ImageReader", pool: ThreadPoolExecutor, threads: int,
+           batch_size: int) -> Iterator["Batch"]:
+    """Batches of the tiles of one photo after the other. Of large photos only the next one is read
+    ahead, so that memory does not grow with them."""
+    waiting, ahead, tiles = deque(range(len(reader.sources))), deque[Future[Sample]](), math.inf
+    while waiting or ahead:
+        while waiting and (not ahead or len(ahead) <= min(threads, 2 * batch_size / tiles)):
+            ahead.append(pool.submit(reader.read, waiting.popleft()))
+        photo = ahead.popleft().result()
+        if photo[2] is None:
+            yield collate([photo])
+            continue
+        index, pixels, whole, notes = photo
+        frames = reader.transform.frames(whole.original)
+        tiles = len(frames)
+        for first in range(0, tiles, batch_size):
+            yield collate([(index, pixels[frame.top:, frame.left:][:frame.size[0], :frame.size[1]],
+                            frame, [] if first or number else notes)
+                           for number, frame in enumerate(frames[first:first + batch_size])])
+
+
 @dataclass
 class Batch:
-    pixels: Tensor  # (b, h, w, 3) uint8
+    """Frames of images, in order: one of each, or the tiles of one.
+
+    Attributes:
+        pixels: `(b, h, w, 3)` uint8.
+        indices: positions of the images that they are of, b of them.
+        placements: where each lies in its photo.
+        skipped: (position, reason) of images that could not be read.
+        notes: (position, what is to be said) of images that were read.
+    """
+
+    pixels: Tensor
     indices: list[int]
     placements: list[Placement]
     skipped: list[tuple[int, str]]
-    notes: list[tuple[int, str]] = field(default_factory=list)  # of images that were read
+    notes: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,14 +107,16 @@ class ImageReader:
 
     def read(self, index: int) -> Sample:
         notes: list[str] = []
+        name = path_of(self.sources[index]) or f"image {index}"
         try:
             image = as_rgb(self.sources[index], self.levels, notes)
+            if self.transform.tiles:
+                self.transform.check_tiles((image.height, image.width), name)
         except InputError as error:
             if self.strict:
                 raise
             return index, str(error), None, []
         placement = self.transform.placement((image.height, image.width))
-        name = path_of(self.sources[index]) or f"image {index}"
         return index, self.transform.pixels(image), placement, [f"{name}: {n}" for n in notes]
 
 

@@ -1,8 +1,10 @@
 """Patch features of many images as one table, so that they can be computed once and used often."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -17,15 +19,16 @@ from .memory import feature_store
 
 @dataclass
 class PatchFeatures:
-    """What the backbone says about n images, before any scaling.
+    """What the backbone says about n frames, before any scaling: one an image, or its tiles, and
+    those of each view.
 
     Attributes:
-        rows: `(n * p, d)` float32, or float16 above the memory budget: image by image, and within
-            an image row by row of its grid. On the network's device if they fit there.
+        rows: `(n * p, d)` float32, or float16 above the memory budget: frame by frame, and within
+            a frame row by row of its grid. On the network's device if they fit there.
         grid: patches down and across; p is their product.
         size: (h, w) in pixels of what the network saw.
         placements: where that lies in each photo, n of them.
-        indices: positions in the source of the images that could be read, n of them.
+        indices: positions in the source of the images (or views) that they are of, n of them.
         skipped: (position, reason) of those that could not.
         views: so many neighbouring images are views of one, see augmentation.py.
         levels: that they were read by, see data/levels.py.
@@ -47,28 +50,41 @@ class PatchFeatures:
 
     @property
     def patches(self) -> int:
-        """Patches of one image."""
+        """Patches of one frame."""
         return self.grid[0] * self.grid[1]
 
     @property
     def positions(self) -> list[int]:
         """Of the images that could be read, without their views."""
-        return [i // self.views for i in self.indices[::self.views]]
+        return list(dict.fromkeys(i // self.views for i in self.indices))
+
+    @property
+    def tiles(self) -> list[int]:
+        """How many frames each view of each of these images has."""
+        counts = Counter(self.indices)
+        return [counts[position * self.views] for position in self.positions]
 
     def of(self, images: Sequence[int], budget: int) -> "PatchFeatures":
         """A copy with these images, all their views included, in this order, numbered from 0.
 
         It lies in memory within `budget` bytes, else in a float16 file.
         """
-        per_image = self.views * self.patches
         budget = budget if self.rows.dtype == torch.float32 else 0  # half stays half
-        rows = feature_store(len(images) * per_image, self.rows.shape[1], budget,
-                             self.rows.device)
+        tiles = self.tiles
+        starts = [0, *accumulate(count * self.views for count in tiles)]
+        frames = sum(tiles[image] for image in images) * self.views
+        rows = feature_store(frames * self.patches, self.rows.shape[1], budget, self.rows.device)
+        placements: list[Placement] = []
+        indices: list[int] = []
         for place, image in enumerate(images):
-            rows[place * per_image:][:per_image] = self.rows[image * per_image:][:per_image]
-        placements = [one for i in images for one in self.placements[i * self.views:][:self.views]]
-        return PatchFeatures(rows, self.grid, self.size, placements, list(range(len(placements))),
-                             views=self.views, levels=self.levels)
+            first, stop = starts[image], starts[image + 1]
+            rows[len(indices) * self.patches:][:(stop - first) * self.patches] = self.rows[
+                first * self.patches:stop * self.patches]
+            placements += self.placements[first:stop]
+            indices += [place * self.views + view for view in range(self.views)
+                        for _ in range(tiles[image])]
+        return PatchFeatures(rows, self.grid, self.size, placements, indices, views=self.views,
+                             levels=self.levels)
 
     def pick(self, labels: Sequence | None) -> list | None:
         """Of labels for all images of the source, those of the images that could be read."""
@@ -77,7 +93,7 @@ class PatchFeatures:
         return [labels[position] for position in self.positions]
 
     def split(self, count: int) -> Iterable["PatchFeatures"]:
-        """Parts of `count` images, without a copy."""
+        """Parts of `count` frames, without a copy."""
         for first in range(0, len(self), count):
             rows = self.rows[first * self.patches:(first + count) * self.patches]
             yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
@@ -109,7 +125,7 @@ def describe_images(sources: Sequence, transform: ImageTransform,
                                  levels=levels, notes=batch.notes)
         notes += batch.notes
         yield part
-        done += len(batch.indices) + len(batch.skipped)
+        done = max(done, *(i + 1 for i in [*batch.indices, *(i for i, _ in batch.skipped)]))
         if progress:
             progress(what, done, len(sources))
     if notes:
@@ -153,7 +169,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int = 1,
            ) -> PatchFeatures:
-    """Join the parts of `count` images in one table, which is never held twice.
+    """Join the parts of `count` frames in one table, which is never held twice.
 
     It lies in memory within `budget` bytes, else in a float16 file, see `memory.feature_store`.
     Raises `InputError` if no image could be read.

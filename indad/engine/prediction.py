@@ -1,16 +1,21 @@
 """What a model says about images, and how its maps come back onto the photos."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, TypeVar, overload
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike
+from torch import Tensor
 
 from ..data.images import ImageTransform, Placement, to_photo
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
+Merge = Callable[[Tensor, Sequence[Placement]], Tensor]
 
 
 @dataclass
@@ -19,7 +24,8 @@ class Prediction:
 
     Attributes:
         scores: `(n,)` float32, one number an image.
-        model_maps: `(n, h, w)` float32, in the frame that the model saw; metrics use these.
+        model_maps: `(n, h, w)` float32, in the frame that the model saw; metrics use these. Of
+            photos cut into tiles n maps of sizes of their own, put together on access.
         placements: where that lies in each photo.
         indices: positions in the source of the images that could be read.
         transform: what took the photos there; it takes their masks there too.
@@ -28,7 +34,7 @@ class Prediction:
     """
 
     scores: np.ndarray
-    model_maps: np.ndarray
+    model_maps: "np.ndarray | MergedMaps"
     placements: list[Placement]
     indices: list[int]
     transform: ImageTransform
@@ -41,6 +47,11 @@ class Prediction:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """The scores: what loops over estimators put together."""
         return np.array(self.scores, dtype=dtype)
+
+    @property
+    def peaks(self) -> np.ndarray:
+        """`(n,)`: the highest points of the maps."""
+        return np.array([one.max() for one in self.model_maps], dtype=np.float32)
 
     @property
     def maps(self) -> "PhotoMaps":
@@ -56,9 +67,46 @@ def joined(parts: Iterable[Prediction]) -> Prediction:
     if not indices:
         raise InputError(f"no image to score: {none_of(skipped)}")
     return Prediction(np.concatenate([part.scores for part in parts]),
-                      np.concatenate([part.model_maps for part in parts]),
+                      _joined_maps([part.model_maps for part in parts]),
                       [one for part in parts for one in part.placements], indices,
                       parts[0].transform, skipped, [one for part in parts for one in part.notes])
+
+
+def _joined_maps(maps: list) -> "np.ndarray | MergedMaps":
+    if isinstance(maps[0], MergedMaps):
+        return MergedMaps([photo for one in maps for photo in one.photos], maps[0].merge)
+    return np.concatenate(maps)
+
+
+def of_photos(tiles: Iterable[Prediction], merge: "Merge") -> Iterator[Prediction]:
+    """Photo by photo what is said of their tiles, which come in order: the worst tile decides.
+
+    `model_maps` of the tiles are patch scores, see `MergedMaps` for what `merge` does with them.
+    """
+    skipped: list[tuple[int, str]] = []
+    notes: list[tuple[int, str]] = []
+    part = None
+
+    def each() -> Iterator[tuple[int, Any, np.ndarray, Placement]]:
+        nonlocal part
+        for part in tiles:
+            skipped.extend(part.skipped)
+            notes.extend(part.notes)
+            yield from zip(part.indices, part.scores, part.model_maps, part.placements,
+                           strict=True)
+
+    for index, those in groupby(each(), itemgetter(0)):
+        _, scores, patches, placements = zip(*those, strict=True)
+        first = placements[0]
+        assert part is not None
+        yield replace(part, scores=np.array([max(scores)]), indices=[index],
+                      model_maps=MergedMaps([(np.stack(patches), placements)], merge),
+                      placements=[replace(first, top=0, left=0, size=first.resized)],
+                      skipped=skipped.copy(), notes=[note for note in notes if note[0] == index])
+        skipped.clear()
+    if part is not None and skipped:
+        yield replace(part, scores=np.empty(0, np.float32), indices=[], placements=[],
+                      model_maps=MergedMaps([], merge), skipped=skipped, notes=[])
 
 
 def one_behind(batches: Iterable[T]) -> Iterator[T]:
@@ -69,6 +117,32 @@ def one_behind(batches: Iterable[T]) -> Iterator[T]:
         if len(begun) > 1:
             yield begun.pop(0)
     yield from begun
+
+
+class MergedMaps(Sequence[np.ndarray]):
+    """Maps `(h_i, w_i)` of photos that were cut into tiles, put together when asked for: until then
+    a photo takes the room of its patch scores, not of its pixels.
+
+    Args:
+        photos: patch scores `(t, gh, gw)` and placements of the t tiles of each photo.
+        merge: makes a map `(h, w)` of those of one, see `learned.tiled`.
+    """
+
+    def __init__(self, photos: list[tuple[np.ndarray, Sequence[Placement]]], merge: "Merge"):
+        self.photos, self.merge = photos, merge
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        patches, placements = self.photos[index]
+        return self.merge(torch.from_numpy(patches), placements).numpy()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """`(n, h, w)`, if all photos have one size."""
+        return np.stack(list(self)).astype(dtype or np.float32)
 
 
 class PhotoMaps(Sequence[np.ndarray]):

@@ -151,7 +151,7 @@ def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
     What the registry chose is written out, so that a result is not taken for one of another choice.
     """
     rows = [find_backbone(part) for part in model.options["backbone"].split("+")]
-    chosen = {"resize": default_size(model.options["backbone"]),
+    chosen = {"resize": None if model.tiles else default_size(model.options["backbone"]),
               "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
     drawn = {} if train.version is None else {"data_version": train.version}
     return {"dataset": train.dataset, "category": train.category, **drawn, **choices,
@@ -248,7 +248,7 @@ def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model:
     overlays, explanations = folder / "overlays", folder / "explanations"
     overlays.mkdir()
     level, threshold = decision["map_threshold"], decision["threshold"]
-    scale = ColourScale.of(model.calibration_peaks_, level or float(prediction.model_maps.max()))
+    scale = ColourScale.of(model.calibration_peaks_, level or float(prediction.peaks.max()))
     chosen = _worth_showing(prediction, test, threshold, limit)
     flagged: dict[str, Item] = {}
     for done, position in enumerate(chosen):

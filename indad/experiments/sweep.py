@@ -203,7 +203,7 @@ class _Table:
         chosen.skipped = [(i, self.reasons[str(item.path)]) for i, item in enumerate(items)
                           if str(item.path) in self.reasons]
         if chosen.views == 1:
-            chosen.indices = [i for i, _ in found]
+            chosen.indices = [found[image][0] for image in chosen.indices]
         return chosen
 
 
@@ -262,7 +262,7 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
     placements = [Placement(*of_one) for of_one in kept["placements"]]
     features = PatchFeatures(**kept | {"placements": placements})
     paths = list(items)
-    read = [paths[i // features.views] for i in features.indices[::features.views]]
+    read = [paths[position] for position in features.positions]
     return _Table(features, {path: place for place, path in enumerate(read)},
                   {paths[i]: reason for i, reason in features.skipped}, seconds)
 

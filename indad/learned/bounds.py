@@ -25,7 +25,8 @@ def check_bounds(record: dict, tensors: dict[str, Tensor]) -> None:
         raise _wrong("grid", list(grid), f"no more patches than the {size} pixels")
     views = _whole(record, "views", 1, max(map(len, AUGMENTATIONS.values())) + 1)
     images = _whole(training, "images", 1, MOST_IMAGES)
-    seen, kept = images * views * grid[0] * grid[1], len(tensors["memory_bank"])
+    _check_training(training, images)
+    seen, kept = _seen(record), len(tensors["memory_bank"])
     ratio = options["coreset_ratio"]
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
         raise TypeError(f"coreset_ratio is {str(ratio)[:60]!r}")
@@ -33,18 +34,24 @@ def check_bounds(record: dict, tensors: dict[str, Tensor]) -> None:
     if len(tensors["good_scores"]) and int(seen * ratio) > kept:
         raise InputError(f"images, views and grid are {images}, {views} and {list(grid)}, of which "
                          f"a bank would keep more than the {kept} patches that are there")
-    _check_training(training, images)
 
 
 def check_indices(record: dict, tensors: dict[str, Tensor]) -> None:
     """Raise `InputError` if a remembered patch is of none of the images that were learned."""
-    images, grid = record["training"]["images"], record["grid"]
-    seen = images * record["views"] * grid[0] * grid[1]
+    images, seen = record["training"]["images"], _seen(record)
     for name in ("coreset_indices", "reserve_indices"):
         indices = tensors.get(name)
         if indices is not None and len(indices) and not (
                 int(indices.min()) >= 0 and int(indices.max()) < seen):
             raise InputError(f"{name} names patches beyond the {seen} of {images} images")
+
+
+def _seen(record: dict) -> int:
+    """How many patches a bank was selected from."""
+    grid, training = record["grid"], record["training"]
+    tiles = training.get("tiles")
+    return (training["images"] if tiles is None else sum(tiles)) * record["views"] * (
+        grid[0] * grid[1])
 
 
 def _check_training(training: dict, images: int) -> None:
@@ -59,6 +66,12 @@ def _check_training(training: dict, images: int) -> None:
         _whole(training, "given", last, last + MOST_IMAGES)
     if "skipped" in training:
         _whole(training, "skipped", 0, MOST_IMAGES)
+    tiles = training.get("tiles")
+    if tiles is not None:
+        if not isinstance(tiles, list) or len(tiles) != images:
+            raise _wrong("tiles", tiles, f"a list of {images} numbers, or null")
+        for count in tiles:
+            _in_range("tiles", count, 1, MOST_PIXELS)
     if training["selected_from"] not in ("float32", "float16"):
         raise _wrong("selected_from", training["selected_from"], "float32 or float16")
     for file in training.get("files") or ():

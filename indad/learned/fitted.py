@@ -27,6 +27,7 @@ class Fitted:
             if they were new, which thresholds are taken from; empty if there are none.
         grid: patches down and across; `size`: (h, w) in pixels of what the network saw.
         images: how many the bank was selected from; `views` of each, see data/augmentation.py.
+        tiles: into how many each of them was cut; None if into none.
         fitted_on: their positions among all images that `fit` and then `update` were given.
         given: how many those are; `files`: their paths, None where a picture was given instead, all
             None if features were given; `fingerprint`: a SHA-256 over their contents; `digests`:
@@ -58,6 +59,7 @@ class Fitted:
     reserve_indices: Tensor
     selected_from: str
     digests: list[str] | None = None
+    tiles: list[int] | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
     levels: Levels = field(default_factory=dict)
     examples: list = field(default_factory=list)
@@ -69,9 +71,26 @@ class Fitted:
             object.__setattr__(self, "index", index_of(self.memory_bank, self.options))
 
     @property
-    def patches(self) -> int:
-        """Of one image, all its views together."""
-        return self.grid[0] * self.grid[1] * self.views
+    def seen(self) -> int:
+        """How many patches the bank was selected from."""
+        images = self.images if self.tiles is None else sum(self.tiles)
+        return images * self.views * self.grid[0] * self.grid[1]
+
+    def image_of(self, indices: Tensor) -> Tensor:
+        """Which of the images each of all patches fitted on is of."""
+        patches = self.views * self.grid[0] * self.grid[1]
+        if self.tiles is None:
+            return indices // patches
+        ends = torch.tensor(self.tiles, device=indices.device).cumsum(0) * patches
+        return torch.searchsorted(ends, indices, right=True)
+
+    def origin(self, index: int) -> tuple[int, int, int]:
+        """Which image one of all patches fitted on is of, which of its frames (tiles of its first
+        view, of the second, ...), and which patch of that."""
+        image = int(self.image_of(torch.tensor(index)))
+        before = image if self.tiles is None else sum(self.tiles[:image])
+        frame, inside = divmod(index, self.grid[0] * self.grid[1])
+        return image, frame - before * self.views, inside
 
     def thresholds(self, false_alarm_rate: float) -> dict:
         """Of image scores and maps, for a rate of false alarms; None if nothing was calibrated."""

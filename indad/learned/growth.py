@@ -50,9 +50,11 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     """
     began = time.perf_counter()
     given = (len(training.sources) if training
-             else len(features) // features.views + len(features.skipped))
+             else len(features.positions) + len(features.skipped))
     learned, judges, positions, groups = split_judges(features, options, training)
-    old, seen = fitted.memory_bank, fitted.images * fitted.patches
+    old, seen, tiles = fitted.memory_bank, fitted.seen, learned.tiles
+    grown = replace(fitted, images=fitted.images + len(tiles),
+                    tiles=None if fitted.tiles is None else fitted.tiles + tiles)
     rows = on_device(learned.rows, old.device)
     if options["balance_layers"]:
         scale_rows(rows, fitted.feature_scale)
@@ -68,16 +70,17 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     old_radius = fitted.coreset_radii[-1:]
     radii = torch.cat([fitted.coreset_radii, picked.radii.to(old_radius).maximum(old_radius)])
     left = worst_covered(candidates, index, picked.indices, reserve_size(options, total))
-    scores, peaks = judge_bank(fitted, index, rows, indices // fitted.patches - fitted.images,
-                               candidates, judges, groups, progress, before=(seen, len(old)))
+    scores, peaks = judge_bank(fitted, index, rows, grown.image_of(indices) - fitted.images,
+                               candidates, judges, groups, progress, tiles=tiles,
+                               before=(seen, len(old)))
     known = training is not None and fitted.fingerprint is not None
     return replace(
-        fitted, options=dict(options), memory_bank=bank, index=index,
+        grown, options=dict(options), memory_bank=bank, index=index,
         coreset_indices=indices, coreset_radii=radii, reserve=candidates[left].to(old),
         reserve_indices=numbers[left.to(old.device)], skipped=features.skipped,
         calibration_scores=np.concatenate([fitted.calibration_scores, scores]),
         calibration_peaks=np.concatenate([fitted.calibration_peaks, peaks]),
-        images=fitted.images + len(rows) // fitted.patches, given=fitted.given + given,
+        given=fitted.given + given,
         fitted_on=fitted.fitted_on + [fitted.given + position for position in positions],
         files=((fitted.files or [None] * fitted.given)
                + (training.files if training else [None] * given)),

@@ -57,7 +57,7 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     learned, judges, positions, groups = split_judges(features, options, training, groups)
     rows = on_device(learned.rows, device)
     if copy and rows is features.rows:
-        everything = range(len(features) // features.views)
+        everything = range(len(features.positions))
         rows = features.of(everything, memory_budget(options["memory_budget"])).rows
     scale = torch.ones(1, device=device)
     if options["balance_layers"]:
@@ -68,12 +68,14 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     def fitted(picked: CoresetSelection) -> Fitted:
         none = np.empty(0)
         bank = rows[picked.indices.to(rows.device)].to(device, torch.float32)
+        tiles = learned.tiles
         indices = picked.indices.to(device)
         return Fitted(
             dict(options), bank, indices, picked.radii, scale, none, none, learned.grid,
-            learned.size, len(learned) // learned.views, learned.views, positions,
+            learned.size, len(tiles), learned.views, positions,
             given=(len(training.sources) if training
-                   else len(features) // features.views + len(features.skipped)),
+                   else len(features.positions) + len(features.skipped)),
+            tiles=tiles if options["tiles"] else None,
             files=training.files if training else None, fingerprint=None,
             reserve=bank[:0], reserve_indices=indices[:0],
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
@@ -90,8 +92,8 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     found = fitted(picked)
     left = worst_covered(rows, found.index, picked.indices, reserve_size(options, len(rows)))
     selected = time.perf_counter()
-    scores, peaks = judge_bank(found, found.index, rows, found.coreset_indices // found.patches,
-                               rows, judges, groups, progress)
+    scores, peaks = judge_bank(found, found.index, rows, found.image_of(found.coreset_indices),
+                               rows, judges, groups, progress, tiles=learned.tiles)
     return replace(
         found, calibration_scores=scores, calibration_peaks=peaks,
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
@@ -107,8 +109,9 @@ def reserve_size(options: Options, seen: int) -> int:
 
 
 def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor, candidates: Table,
-               judges: Tensor | None, groups: Sequence | None, progress: Progress | None, *,
-               before: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
+               judges: PatchFeatures | None, groups: Sequence | None, progress: Progress | None, *,
+               tiles: list[int], before: tuple[int, int] = (0, 0),
+               ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and map peaks `(k,)` of good images that a bank has not seen, see calibration.py.
 
     Args:
@@ -119,12 +122,18 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
         candidates: what the bank could take: the rows, and after them a reserve.
         judges: features of images that were held out, not yet scaled, if that is the calibration.
         groups: `(n,)` labels of the images, or None.
+        tiles: of each of the images that were learned.
         before: how many patches were seen, and taken, before these: the first rows of the bank.
     """
     options, (seen, taken), bank = fitted.options, before, index.bank
 
+    patches = fitted.grid[0] * fitted.grid[1]
+
     def score(own: Tensor, index: MemoryIndex) -> tuple[Tensor, Tensor]:
-        return score_images(own, index, fitted.grid, fitted.size, options)
+        found = [score_images(few, index, fitted.grid, fitted.size, options)
+                 for few in own.split(options["batch_size"] * patches)]
+        return torch.cat([scores for scores, _ in found]), torch.cat([
+            maps.amax((1, 2), keepdim=True) for _, maps in found])
 
     def bank_without(left_out: Tensor) -> Tensor:
         size = bank_size(options["coreset_ratio"], seen + int((~left_out).sum()), taken)
@@ -134,17 +143,17 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
         indices = indices[~left_out[indices]]  # else copies of what was picked, at distance 0
         return torch.cat([bank[:taken], candidates[indices].to(bank.device, torch.float32)])
 
-    if judges is not None:
-        judges = fitted.scaled(judges)
-    return calibrate(rows, index, owners, score, bank_without, judges, options["calibration"],
-                     prepare=partial(index_of, options=options),
-                     patches=fitted.grid[0] * fitted.grid[1], views=fitted.views, groups=groups,
+    return calibrate(rows, index, owners, score, bank_without,
+                     None if judges is None else fitted.scaled(judges.rows),
+                     options["calibration"], prepare=partial(index_of, options=options),
+                     patches=patches, views=fitted.views,
+                     tiles=tiles if judges is None else judges.tiles, groups=groups,
                      seed=options["seed"], progress=progress)
 
 
 def split_judges(features: PatchFeatures, options: Options, training: TrainingSet | None,
                  groups: Sequence | None = None,
-                 ) -> tuple[PatchFeatures, Tensor | None, list[int], Sequence | None]:
+                 ) -> tuple[PatchFeatures, PatchFeatures | None, list[int], Sequence | None]:
     """-> features to learn, those of the judges if they are held out, positions of the first, and
     the groups of all that could be read.
     """
@@ -154,5 +163,5 @@ def split_judges(features: PatchFeatures, options: Options, training: TrainingSe
         return features, None, positions, groups
     kept, held_out = hold_out(len(positions), groups, seed=options["seed"])
     budget = memory_budget(options["memory_budget"])
-    return (features.of(kept, budget), features.of(held_out, budget).rows,
+    return (features.of(kept, budget), features.of(held_out, budget),
             [positions[image] for image in kept], groups)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.augmentation import views_per_image
 from ..data.files import in_units
 from ..data.images import ImageTransform
+from ..data.survey import count_frames
 from ..engine.batches import load_batches
 from ..engine.groups import CALIBRATION_IMAGES, FOLDS
 from ..engine.memory import fits, memory_budget
@@ -78,13 +79,14 @@ def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, so
     float(found.sum())  # waits for a GPU
     per_image = (time.perf_counter() - began) / len(batch.indices)
     views = views_per_image(options["augmentation"])
-    patches = len(sources) * views * down * across
+    frames = count_frames(sources, transform)
+    patches = frames * views * down * across
     size = bank_size(options["coreset_ratio"], patches)
-    searched = min(len(sources), CALIBRATION_IMAGES) * down * across
+    searched = int(min(1, CALIBRATION_IMAGES / len(sources)) * frames) * down * across
     searched += patches * (options["reserve"] > 0)
     # A fold selects four fifths of the coreset from four fifths of the patches.
     selections = 1 + 0.64 * FOLDS * (options["calibration"] == "folds")
-    seconds = per_image * views * len(sources) + expected_seconds(
+    seconds = per_image * views * frames + expected_seconds(
         int(selections * patches), size, searched, dim, device=found.device)
     return FitPlan(len(sources), patches, dim, size, memory_budget(options["memory_budget"]),
                    seconds)

@@ -38,7 +38,8 @@ from .places import found_from, seen_from
 
 # What models did that were saved before there was an option for it.
 UNKNOWN_ONCE = {"balance_images": False}
-FORMAT = 2  # raised when older versions of indad could no longer read what this one writes
+FORMAT = 3  # raised when older versions of indad could no longer read what this one writes
+UNCUT = {"tiles": None, "overlap": 0, "scale": 1.0}  # the transform of formats 1 and 2
 TENSORS, RECORD = "model.safetensors", "model.json"
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
 NOT_SAVED = ("device", "precision", "memory_budget")
@@ -146,7 +147,8 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
                      "sha256": fitted.fingerprint, "digests": fitted.digests,
                      "selected_from": fitted.selected_from,
                      # For explanations; the images are not kept.
-                     "files": fitted.files if any(fitted.files or ()) else None},
+                     "files": fitted.files if any(fitted.files or ()) else None,
+                     "tiles": fitted.tiles},
         "thresholds": fitted.thresholds(false_alarm_rate),
     }
     layout = LAYOUT | (RESERVE if len(fitted.reserve) else {})
@@ -213,11 +215,11 @@ def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
                          f"those of {source} ({found[:12]}...); give the same as weights, or fit "
                          "again")
     transform = json.loads(json.dumps(asdict(network.transform)))
-    if transform != {name: value for name, value in record["transform"].items()
-                     if name != "levels"}:
+    if transform != UNCUT | {name: value for name, value in record["transform"].items()
+                             if name != "levels"}:
         raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
                          f"this version prepares them as {transform}; fit again")
-    size = network.transform.placement((256, 256)).size
+    size = network.transform.size
     if list(size) != record["size"]:  # before a picture of it is made
         raise InputError(f"{folder / RECORD}: size is {record['size']}, but its options say "
                          f"{list(size)}; copy it again")
@@ -257,7 +259,8 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         calibration_scores=tensors["good_scores"].numpy(),
         calibration_peaks=tensors["good_peaks"].numpy(),
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
-        views=record["views"], fitted_on=fitted_on, given=given, files=files,
+        views=record["views"], tiles=training.get("tiles"), fitted_on=fitted_on, given=given,
+        files=files,
         fingerprint=fingerprint, digests=digests, selected_from=training["selected_from"],
         levels=levels_in(record["transform"], folder / RECORD))
 

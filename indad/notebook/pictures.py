@@ -11,7 +11,7 @@ import numpy as np
 from ..data.datasets import ImageSet
 from ..data.images import read_image
 from ..data.layouts import Item
-from ..deploy.explanation import Box, Match, box_in_photo, explain
+from ..deploy.explanation import Box, Match, explain, train_box
 from ..deploy.pictures import ColourScale, heat, zoomed
 from ..engine.prediction import Prediction
 from ..patchcore import PatchCore
@@ -38,7 +38,7 @@ def canvas(columns: int, *, rows: int = 1, size: float = 3.0) -> tuple["Figure",
 
 def scale_of(prediction: Prediction, labels: np.ndarray | None = None) -> ColourScale:
     """One colour scale for all maps: no heat at what good images reach, hottest at the top."""
-    peaks = prediction.model_maps.max((1, 2))
+    peaks = prediction.peaks
     good = peaks[labels[prediction.indices] == 0] if labels is not None else peaks
     low = float(np.median(good)) if len(good) else float(np.median(peaks))
     return ColourScale(low=low, high=max(float(peaks.max()), low * 1.001))
@@ -89,11 +89,10 @@ def match_figure(match: Match, item: Item, train: ImageSet, model: PatchCore) ->
     panel(axes[0, 1], zoomed(photo, match.box), "the patch and its surroundings")
     figure.suptitle(f"patch {match.place}: distance {match.distance:.2f} to the nearest "
                     "remembered patch", fontsize=10)
-    if match.train_place is None:
+    box = train_box(model, match, remembered)
+    if box is None:
         panel(axes[0, 2], remembered, "from a view of this training image")
         return figure
-    box = box_in_photo(match.train_place, model.grid_,
-                       model.transform_.placement((remembered.height, remembered.width)))
     panel(axes[0, 2], zoomed(remembered, box), "its nearest remembered patch")
     panel(axes[0, 3], remembered, f"training image {partner.path.stem}")
     mark_box(axes[0, 3], box)
