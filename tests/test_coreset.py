@@ -240,3 +240,14 @@ def test_progress_ends_at_the_size(select):
            progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (120, 120)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_picks_that_are_brought_up_to_date_in_many_parts(seed, monkeypatch):
+    """As thousands of picks are: where all but fresh candidates have fallen, nothing is left to
+    compare with the older parts of the picks."""
+    monkeypatch.setattr(lazy, "CHUNK_ROWS", 4)
+    features = torch.randn(400, 4, generator=torch.Generator().manual_seed(seed))
+    picked = greedy_coreset(features, 200, seed=seed, block=2)
+    expected = greedy_coreset_one_at_a_time(features, 200, seed=seed)
+    assert_same_selection(picked, expected)

@@ -210,7 +210,8 @@ def _make_exact(work: _WorkingSet, candidates: Tensor, tau: float, picks: _Picks
     oldest, end = int(exact[0]), picks.count
     while end > oldest and len(alive):
         begin = max(oldest, end - CHUNK_ROWS)  # the newest first: no bound knows them yet
-        for rows in alive[exact[alive] < end].split(CHUNK_ROWS // 2):
+        behind = alive[exact[alive] < end]  # none, where all that were have fallen
+        for rows in behind.split(CHUNK_ROWS // 2) if len(behind) else ():
             since = slice(max(begin, int(exact[rows[0]])), end)
             bounds[rows] = bounds[rows].minimum(
                 picks.costs(points[rows], half_norms[rows], since))
