@@ -20,7 +20,8 @@ SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # No number depends on these, only how fast it comes: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size", "reserve")
 # What runs did before there was an option for it.
-AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0]}
+AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0],
+             "tiles": None, "overlap": None, "scale": None}
 
 
 def config_hash(config: dict) -> str:
