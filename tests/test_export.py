@@ -292,7 +292,7 @@ def test_the_example_goes_on_after_what_it_cannot_read(exported, photos, tmp_pat
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "cut.png").write_bytes(photos[0].read_bytes()[:200])
     (tmp_path / "text.jpg").write_text("no photo\n")
-    Image.new("1", (8000, 8000)).save(tmp_path / "large.png")
+    Image.new("1", (8200, 8200)).save(tmp_path / "large.png")
     bad = [tmp_path / name for name in ("empty.png", "cut.png", "text.jpg", "large.png", "none")]
     onnx_predict.main(str(exported), *map(str, [*bad, photos[0], tmp_path, photos[1]]))
     lines = capsys.readouterr().out.splitlines()
