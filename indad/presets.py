@@ -31,7 +31,7 @@ from .data.arguments import (
     whole,
 )
 from .data.augmentation import AUGMENTATIONS
-from .data.tiles import check_tiles
+from .data.tiles import check_sizes
 from .engine.approximate import SEARCHES
 from .engine.memory import memory_budget
 from .engine.precision import PRECISIONS
@@ -209,7 +209,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, rule in RULES.items():
         rule.check(name, options[name])
     memory_budget(options["memory_budget"])
-    check_tiles(options)
+    check_sizes(options)
     if options["balance_layers"] and options["patch_features"] == "adaptive":
         raise InputError("balance_layers needs features that are channels of layers; "
                          "'adaptive' ones are not")

@@ -244,8 +244,10 @@ class ImageTransform:
 
     def check_tiles(self, original: tuple[int, int], name: str) -> None:
         """Raise `InputError` if a photo of `original` (h, w) pixels is smaller than a tile."""
+        if not self.tiles:
+            return
         height, width = self.placement(original).size
-        if self.tiles and min(height, width) < self.tiles:
+        if min(height, width) < self.tiles:
             at = "" if self.scale == 1 else f" at scale {self.scale:g}"
             raise InputError(f"{name}: {width} x {height} pixels{at} are less than a tile of "
                              f"{self.tiles}; choose tiles of {min(height, width)} or less, or none")

@@ -38,7 +38,7 @@ def blend_weights(starts: list[int], tile: int) -> np.ndarray:
     return np.stack([ramp / total[start:start + tile] for start in starts])
 
 
-def check_tiles(options: Mapping[str, Any]) -> None:
+def check_sizes(options: Mapping[str, Any]) -> None:
     """Raise `InputError` for tiles that do not go with the other sizes."""
     tiles, overlap = options["tiles"], options["overlap"]
     for name in ("overlap", "scale") if tiles is None else ("resize", "crop"):

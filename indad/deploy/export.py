@@ -254,22 +254,12 @@ def _check_sources(model: PatchCore, images: object) -> tuple[list, str]:
 
 def _of_another_size(model: PatchCore) -> PatchCore:
     """The same model for larger pictures that are not square."""
-    size = (model.size_[0] + COARSEST, model.size_[1] + 2 * COARSEST)
-    other = PatchCore(**model.get_params() | {"resize": size, "crop": None})
-    network = model.prepare()
-    other.use(replace(network, transform=replace(network.transform, resize=size, crop=None)))
-    other.fitted_ = replace(model.fitted_, size=size, options=dict(other.options))
-    return other
+    return _resizing_to((model.size_[0] + COARSEST, model.size_[1] + 2 * COARSEST), model)
 
 
 def _of_one_tile(model: PatchCore, sources: list) -> tuple[PatchCore, list]:
     """The same model for tiles that are cut already, and some tiles of these images."""
-    other = PatchCore(**model.get_params() | {
-        "resize": model.tiles, "tiles": None, "overlap": None, "scale": None})
-    network = model.prepare()
     side = model.size_[0]
-    other.use(replace(network, transform=replace(network.transform, tiles=None, resize=side)))
-    other.fitted_ = replace(model.fitted_, options=dict(other.options))
     pieces: list[np.ndarray] = []
     for source in sources:
         if len(pieces) < EXAMPLES:
@@ -277,7 +267,18 @@ def _of_one_tile(model: PatchCore, sources: list) -> tuple[PatchCore, list]:
             pixels = model.transform_.pixels(image)
             pieces += [pixels[tile.top:tile.top + side, tile.left:tile.left + side]
                        for tile in model.transform_.frames((image.height, image.width))]
-    return other, pieces[:EXAMPLES]
+    return _resizing_to(model.size_, model), pieces[:EXAMPLES]
+
+
+def _resizing_to(size: tuple[int, int], model: PatchCore) -> PatchCore:
+    """The same model for whole pictures of this size."""
+    other = PatchCore(**model.get_params() | {"resize": size, "crop": None, "tiles": None,
+                                              "overlap": None, "scale": None})
+    network = model.prepare()
+    other.use(replace(network, transform=replace(network.transform, resize=size, crop=None,
+                                                 tiles=None)))
+    other.fitted_ = replace(model.fitted_, size=size, options=dict(other.options))
+    return other
 
 
 def _compare(model: PatchCore, file: Path, sources: list, threshold: float,

@@ -42,7 +42,7 @@ from ..data.files import (
     write_scores,
 )
 from ..data.folders import images_below
-from ..data.images import read_image
+from ..data.images import read_image, to_photo
 from ..data.left_out import remarks_on, tell
 from ..engine.machine import environment
 from ..engine.prediction import Prediction
@@ -217,10 +217,11 @@ class _Notes:
                    "rank": ranks[position], "reason": notes.get(index)}
             drawn = self.overlays == "all" or (self.overlays, found) == ("flagged", "defective")
             # Laid over a photo, a map only gets lower: one that stays below has no regions there.
-            high = level is not None and part.model_maps[position].max() > level
+            model_map = part.model_maps[position]
+            high = level is not None and model_map.max() > level
             regions: list[Region] = []
             if drawn or high:
-                photo_map = part.maps[position]
+                photo_map = to_photo(model_map, part.placements[position])
                 if high:
                     regions = regions_above(photo_map, level)
                 if drawn:

@@ -197,7 +197,8 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     small = photo.copy()
     small.thumbnail((SIDE, SIDE))
     placement = replace(prediction.placements[0], original=(small.height, small.width))
-    shown = to_photo(prediction.model_maps[0], placement)
+    model_map = prediction.model_maps[0]
+    shown = to_photo(model_map, placement)
     good, peaks = model.calibration_scores_, model.calibration_peaks_
     level = (conformal_threshold(peaks, model.false_alarm_rate) if len(peaks)
              else float(shown.max()))
@@ -208,7 +209,7 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     match = explain(model, photo)
     scale = (small.width / photo.width, small.height / photo.height) * 2
     return {
-        "score": score, "peak": float(prediction.peaks[0]),
+        "score": score, "peak": float(model_map.max()),
         "rank": float(conformal_rank(good, score)) if len(good) else None,
         "size": [photo.width, photo.height], "width": small.width, "height": small.height,
         "photo": _jpeg(small), "heat": _jpeg(Image.fromarray(hot)),

@@ -260,8 +260,8 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         calibration_peaks=tensors["good_peaks"].numpy(),
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
         views=record["views"], tiles=training.get("tiles"), fitted_on=fitted_on, given=given,
-        files=files,
-        fingerprint=fingerprint, digests=digests, selected_from=training["selected_from"],
+        files=files, fingerprint=fingerprint, digests=digests,
+        selected_from=training["selected_from"],
         levels=levels_in(record["transform"], folder / RECORD))
 
 
