@@ -36,7 +36,7 @@ from .engine.search import MemoryIndex
 from .engine.threads import in_threads
 from .errors import InputError, Progress
 
-CALIBRATIONS = ("leave-one-out", "folds", "held-out")
+CALIBRATIONS: tuple[str, ...] = ("leave-one-out", "folds", "held-out")
 
 Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
 Case = tuple[int, MemoryIndex, Tensor | None]  # an image, and the index less these rows of its bank
