@@ -41,4 +41,7 @@ LESSONS = [
            "From a folder of good photos to a detector you can trust.", 25),
     Lesson("09", "ship_it", "Ship it: save, ONNX, speed, monitoring",
            "The model leaves the notebook and gives the same answers elsewhere.", 30),
+    Lesson("10", "photos_as_they_are", "Photos as they are",
+           "Large, cluttered, askew and not all good: four things that break it, and their cures.",
+           30),
 ]

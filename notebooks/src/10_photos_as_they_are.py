@@ -1,0 +1,377 @@
+# %% [markdown]
+# # 10 · Photos as they are
+#
+# Until now every photo was as large as the network likes, held one part, always at the same place, and
+# the good ones were good. In a plant none of this is sure. **Four things break a detector that was fine
+# in the lab**: photos that are large, things in the background, parts that lie askew, and a few bad
+# parts among the good. You will break `default` with each of them, and then mend it with one option
+# each: `tiles`, `region`, `align` and `robust`.
+#
+# **You will learn** to see small defects in large photos, to say where to look, to lay parts straight
+# before they are judged, and to find bad parts among the good ones.
+#
+# **You need** lessons 02 (distance, score, map) and 05 (thresholds).
+#
+# TIMES
+
+# %% tags=["setup"]
+
+# %% [markdown]
+# ## Choose
+#
+# The form feeds all cells below. At first they work on gears that a program draws: a part in front of a
+# background, which can be moved and turned.
+
+# %% tags=["choose"]
+from indad.notebook.choose import choose
+chosen = choose(drawn="gear")
+
+# %% [markdown]
+# All photos are made equally large, and are spoiled below in memory; the files stay as they are.
+
+# %%
+import numpy as np
+from PIL import Image
+
+from indad import PatchCore
+from indad.data.images import read_image
+
+side = chosen.size(192)
+
+def picture(item):
+    """The photo of an item, `(side, side, 3)`."""
+    return np.asarray(read_image(item.path).resize((side, side), Image.Resampling.BILINEAR))
+
+judged = chosen.few(24)
+train = [picture(item) for item in chosen.train[:32]]
+good = [picture(item) for item in judged if not item.label]
+bad = [picture(item) for item in judged if item.label]
+print(f"{len(train)} good photos to learn from, {len(good)} good and {len(bad)} defective ones to judge")
+
+# %% [markdown]
+# One function fits and counts: how many good photos are flagged, how many defects are missed, at the
+# threshold of the good photos learned from (lesson 05).
+
+# %%
+def tried(train, good, bad, **options):
+    """Fit, judge and count; -> the model and its scores of the good and of the bad photos."""
+    model = PatchCore(**chosen.options(**options), seed=0, false_alarm_rate=0.1).fit(train)
+    found = model.predict(good).scores, model.predict(bad).scores
+    alarms, misses = (found[0] > model.threshold_).sum(), (found[1] <= model.threshold_).sum()
+    print(f"threshold {model.threshold_:5.2f}: {alarms} of {len(good)} good ones flagged, "
+          f"{misses} of {len(bad)} defects missed")
+    return model, *found
+
+plain, *_ = tried(train, good, bad, resize=192)
+
+# %% [markdown]
+# ## 1 · Large photos
+#
+# A camera of twelve megapixels sees nine parts at once, or one part very sharply. Here nine photos make
+# one large one, a **panel**; a defective panel has a scratch somewhere, two pixels wide.
+
+# %%
+from indad.notebook.pictures import canvas, panel
+from indad.notebook.widgets import show
+
+generator = np.random.default_rng(0)
+
+def large(parts, scratch=False, across=3):
+    """A panel of parts drawn at random, with or without a scratch."""
+    some = [parts[i] for i in generator.integers(0, len(parts), across ** 2)]
+    whole = np.concatenate([np.concatenate(some[i:i + across], 1)
+                            for i in range(0, across ** 2, across)])
+    if scratch:
+        top, left = generator.integers(side // 4, across * side - side // 2, 2)
+        for step in range(side // 6):
+            whole[top + step:top + step + 2, left + step // 2:left + step // 2 + 2] = 30
+    return whole
+
+panels = [large(train) for _ in range(12)]
+good_panels = [large(good) for _ in range(6)]
+bad_panels = [large(good, scratch=True) for _ in range(6)]
+figure, axes = canvas(2, size=4)
+panel(axes[0, 0], bad_panels[0], f"a panel of {3 * side} x {3 * side} pixels")
+small = Image.fromarray(bad_panels[0]).resize((side, side), Image.Resampling.BILINEAR)
+panel(axes[0, 1], small, f"as the network sees it: {side} x {side}")
+show(figure, "a scratched panel of nine parts, at full size and as small as the network sees it")
+
+# %% [markdown]
+# Resized to what the network likes, the scratch is less than a pixel wide. With `tiles` the photo keeps its own resolution: it is cut into squares, all of which
+# fill *one* memory bank; the **worst tile decides**, as the worst patch does within one. Neighbouring
+# tiles share `overlap` pixels, so that what lies across a cut is seen whole by one of them. There are
+# many more patches now, so a smaller share of them is kept.
+
+# %%
+def separated(good_scores, bad_scores):
+    """Share of pairs in which the bad one scores higher: the image AUROC."""
+    return float(np.mean(bad_scores[:, None] > good_scores[None]))
+
+for name, options in {"resized": dict(resize=192),
+                      "tiles": dict(tiles=2 * side, overlap=side // 3, coreset_ratio=0.02)}.items():
+    print(f"{name:>8}: ", end="")
+    model, *scores = tried(panels, good_panels, bad_panels, **options)
+    print(f"          image AUROC {separated(*scores):.2f}, bank {len(model.memory_bank_)} patches")
+
+# %% [markdown]
+# Where the tiles lie is simple arithmetic: as few as cover the side, evenly spread. The merged map has
+# the photo's own pixels; where tiles overlap it fades from one to the other, so that no seam is left.
+
+# %%
+from indad.data.tiles import tile_starts
+from indad.deploy.pictures import ColourScale
+from indad.notebook.pictures import heated
+
+told = model.predict(bad_panels[:1])
+peak = float(told.maps[0].max())
+figure, axes = canvas(2, size=4)
+panel(axes[0, 0], bad_panels[0], "tiles begin at the lines")
+for start in tile_starts(3 * side, 2 * side, side // 3)[1:]:
+    axes[0, 0].axhline(start, color="#00FFFF")
+    axes[0, 0].axvline(start, color="#00FFFF")
+panel(axes[0, 1], heated(bad_panels[0], told.maps[0], ColourScale(low=0.5 * peak, high=peak)),
+      "one map, in the photo's pixels")
+show(figure, "the panel with the beginnings of its tiles, and the merged anomaly map")
+
+# %% [markdown]
+# The price is time: a photo takes as long as its tiles. Memory does not grow with it, as tiles are
+# judged a few at a time. `scale=0.5` shrinks the photo first, if its defects allow it.
+
+# %% [markdown]
+# ## 2 · Where to look
+#
+# A crumb on the table is no defect of the part. The detector cannot know: it has never seen a crumb.
+
+# %%
+def dotted(photo, x, y, radius=0.03, colour=(200, 30, 30)):
+    """The photo with a round dot at (x, y), in shares of its width and height."""
+    down, across = (np.arange(side) + 0.5)[:, None] / side, (np.arange(side) + 0.5)[None] / side
+    return np.where(((across - x) ** 2 + (down - y) ** 2 < radius ** 2)[..., None],
+                    np.uint8(colour), photo)
+
+crumbs = [dotted(photo, 0.05, 0.05) for photo in good]  # beside the part
+marks = [dotted(photo, 0.5, 0.3) for photo in good]  # on the part
+print("everywhere: ", end="")
+_ = tried(train, crumbs, marks, resize=192)
+
+# %% [markdown]
+# `region` says where to look: a mask image, or polygons whose corners are shares of width and height,
+# so that they hold for photos of any size. Below, twelve corners around the middle. Patches outside do
+# not enter the bank, are not scored, and pixels farther out are painted over before the network sees
+# them: a network looks far around each patch, so leaving out the patches alone would not do.
+
+# %%
+angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+polygon = [(round(0.5 + 0.42 * np.cos(a), 3), round(0.5 + 0.42 * np.sin(a), 3)) for a in angles]
+print("region:     ", end="")
+model, *_ = tried(train, crumbs, marks, resize=192, region=[polygon])
+
+# %%
+told = model.predict(crumbs[:1] + marks[:1])
+peak = float(max(one.max() for one in told.maps))
+figure, axes = canvas(4, size=2.4)
+for place, (photo, name) in enumerate(((crumbs[0], "a crumb"), (marks[0], "a mark"))):
+    panel(axes[0, 2 * place], photo, name)
+    axes[0, 2 * place].plot(*(np.array([*polygon, polygon[0]]).T * side), color="#00FFFF")
+    panel(axes[0, 2 * place + 1], heated(photo, told.maps[place], ColourScale(0.5 * peak, peak)),
+          f"score {told.scores[place]:.2f}")
+show(figure, "a crumb outside of the region and a mark inside of it, with their anomaly maps")
+
+# %% [markdown]
+# ## 3 · Parts that lie askew
+#
+# Somebody moves the stop of the conveyor by a finger's width. Below, good parts are moved and turned a
+# little, the background goes on beyond the old border.
+
+# %%
+def moved(photo, right=0.0, down=0.0, degrees=0.0):
+    """The photo moved by shares of its side and turned around its middle; its border goes on."""
+    wide = np.pad(photo, ((side, side), (side, side), (0, 0)), mode="edge")
+    turned = Image.fromarray(wide).rotate(degrees, Image.Resampling.BICUBIC)
+    left, top = round(side * (1 - right)), round(side * (1 - down))
+    return np.asarray(turned)[top:top + side, left:left + side]
+
+def shaken(photos):
+    """Each photo at another place, by up to 6 % of its side, and another angle, by up to 12 degrees."""
+    shifts = np.random.default_rng(1).uniform(-1, 1, (len(photos), 3)) * (0.06, 0.06, 12)
+    return [moved(photo, *shift) for photo, shift in zip(photos, shifts, strict=True)]
+
+askew, bad_askew = shaken(good), shaken(bad)
+print("as they lie: ", end="")
+_ = tried(train, askew, bad_askew, resize=192)
+
+# %% [markdown]
+# `align="rigid"` moves and turns each photo until it lies on a reference, the good photo that is most
+# like all others, before the network sees it; "shift" only moves, "similarity" scales as well. How far
+# a part lay from where it belongs is part of the prediction, so that a misplaced part is not hidden. It
+# needs parts that have a place: on a texture, no photo lies on another, and `fit` says so instead of
+# guessing.
+
+# %%
+from indad.errors import InputError
+
+try:
+    print("aligned:     ", end="")
+    model, *_ = tried(train, askew, bad_askew, resize=192, align="rigid")
+except InputError as refused:
+    model = None
+    print(refused)
+
+# %% [markdown]
+# ## 4 · Bad parts among the good
+#
+# Nobody looks at four hundred photos one by one. What if a few bad parts are among those to learn from?
+# Each makes its own defect look normal, and raises the threshold: it is judged as a good photo that the
+# bank without it has not seen.
+
+# %%
+spoiled = bad[::max(len(bad) // 4, 1)][:4]
+left = [photo for photo in bad if not any(photo is one for one in spoiled)] or bad
+mixed = train + spoiled
+print("clean:       ", end="")
+clean, *_ = tried(train, good, left, resize=192)
+print("spoiled:     ", end="")
+_ = tried(mixed, good, left, resize=192)
+
+# %% [markdown]
+# What gives them away is that **other photos do not support them**. Take a patch, and its distance to
+# the nearest patch in each of the other photos. A good patch has its like in many of them; a defect in
+# none, or only in the few photos with the same defect. So the k-th nearest *photo* tells, not the
+# nearest patch.
+
+# %%
+import torch
+
+features = plain.extract(mixed)
+rows = features.rows.float() * plain.feature_scale_.to(features.rows.device)
+rows = rows.view(len(mixed), features.patches, -1).cpu()
+k = max(round(0.1 * len(mixed)), 1)
+
+def support(photo, k):
+    """Distance of each patch of a photo to the k-th nearest of the other photos, `(patches,)`."""
+    nearest = torch.stack([torch.cdist(rows[photo], rows[other]).amin(1)
+                           for other in range(len(mixed)) if other != photo], 1)
+    return nearest.sort(1).values[:, k - 1]
+
+worst = np.array([float(support(photo, k).max()) for photo in range(len(mixed))])
+order = np.argsort(-worst)
+print(f"k = {k}; photos from {len(train)} on are the bad ones; the strangest: {order[:6].tolist()}")
+
+# %%
+from matplotlib import pyplot as plt
+
+from indad.notebook.pictures import DEFECTIVE, GOOD
+
+figure, (axes, *photos) = plt.subplots(1, 4, figsize=(10, 2.6), layout="constrained",
+                                       width_ratios=(2, 1, 1, 1))
+planted = order >= len(train)
+ranks = np.arange(1, len(order) + 1)
+axes.plot(ranks[~planted], worst[order][~planted], "o", color=GOOD, ms=4, label="good")
+axes.plot(ranks[planted], worst[order][planted], "^", color=DEFECTIVE, ms=7, label="defective")
+axes.set(xlabel="rank", ylabel="distance without support")
+axes.legend()
+for one, number in zip(photos, order, strict=False):
+    panel(one, mixed[number], f"photo {number}")
+show(figure, "photos to learn from in the order of how little others support them; beside it the first three")
+
+# %% [markdown]
+# `python -m indad check FOLDER --suspects` writes this list as a page to click through. Look, then
+# throw out: a rare good part is strange as well. `robust=True` needs no decision: patches without
+# support are kept out of the bank, and photos that they spoil do not raise the threshold. It says
+# which.
+
+# %%
+print("robust:      ", end="")
+_ = tried(mixed, good, left, resize=192, robust=True)
+
+# %% [markdown]
+# ## Exercise 10.1: where do the tiles begin?
+#
+# *Difficulty ●●○○○, 10 minutes.* A side of `length` pixels is to be covered by as few tiles of `tile`
+# pixels as possible, of which neighbours share `overlap` pixels at least. The first begins at 0, the
+# last ends with the side, and all are evenly spread (rounded to whole pixels). `overlap < tile <=
+# length`.
+
+# %% tags=["exercise"]
+def starts(length, tile, overlap):
+    """First pixels of the tiles along one side, as a list of integers."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("10.1", starts)
+
+# %% [markdown] tags=["hint"]
+# After the first tile, each one covers at most `tile - overlap` new pixels, and `length - tile` are
+# left: divide, and round up. Then spread: tile i of n begins at `i * (length - tile) / (n - 1)`.
+
+# %% tags=["solution"]
+import math
+
+def starts(length, tile, overlap):
+    more = math.ceil((length - tile) / (tile - overlap))
+    return [round(i * (length - tile) / more) for i in range(more + 1)] if more else [0]
+
+# %% [markdown]
+# ## Exercise 10.2: inside or outside?
+#
+# *Difficulty ●●●○○, 10 minutes.* Is a point inside of a polygon? Walk from it to the right, for ever:
+# each edge that you cross takes you from inside to outside or back. Outside in the end, so an odd
+# number of crossings means that you began inside. The polygon is a list of corners (x, y), and its last
+# corner is joined with the first.
+
+# %% tags=["exercise"]
+def inside(x, y, polygon):
+    """True if the point (x, y) lies inside of the polygon."""
+    ...  # your code here
+
+
+check("10.2", inside)
+
+# %% [markdown] tags=["hint"]
+# An edge from (x1, y1) to (x2, y2) meets the height y if exactly one of y1 > y and y2 > y holds, which
+# also counts a corner once. It does so at x1 + (y - y1) / (y2 - y1) * (x2 - x1); you cross it if that
+# is right of x.
+
+# %% tags=["solution"]
+def inside(x, y, polygon):
+    crossings = 0
+    for (x1, y1), (x2, y2) in zip(polygon, polygon[1:] + polygon[:1]):
+        if (y1 > y) != (y2 > y) and x1 + (y - y1) / (y2 - y1) * (x2 - x1) > x:
+            crossings += 1
+    return crossings % 2 == 1
+
+# %% [markdown]
+# ## Exercise 10.3: support by photos, not by patches
+#
+# *Difficulty ●●●○○, 10 minutes.* You have the distances of one patch to all patches of the other
+# photos, and which photo each is of. The support is the distance to the k-th nearest *photo*, where a
+# photo is as near as its nearest patch. If there are fewer than k photos, take the farthest of them.
+
+# %% tags=["exercise"]
+def support_of(distances, photos, k):
+    """Distance to the k-th nearest photo; `distances` `(n,)` and `photos` `(n,)` are numpy arrays."""
+    ...  # your code here
+
+
+check("10.3", support_of)
+
+# %% [markdown] tags=["hint"]
+# For each photo in `np.unique(photos)` take the smallest of its distances, sort these, and take number
+# k - 1, or the last.
+
+# %% tags=["solution"]
+def support_of(distances, photos, k):
+    nearest = sorted(distances[photos == photo].min() for photo in np.unique(photos))
+    return float(nearest[min(k, len(nearest)) - 1])
+
+# %% [markdown]
+# ## Recap
+#
+# - `tiles=512, overlap=64`: small defects in large photos; one bank, the worst tile decides.
+# - `region=...`: where to look; nothing outside changes a verdict.
+# - `align="rigid"`: parts are laid straight first; how far they were off is told.
+# - `robust=True`, and `check --suspects`: bad parts among the good are found and do not count.
+# - Each has a price, in time or in what is no longer seen: take what your photos need, and no more.
+
