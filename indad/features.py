@@ -32,9 +32,8 @@ from .engine.looking import Look, look_of
 from .engine.machine import pick_device
 from .engine.precision import AUTOCAST, products
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
-from .engine.scaling import layer_scales, variance_of
+from .engine.scaling import layer_scales, variances
 from .engine.threads import has_hooks, in_threads, let_forks_compute
-from .engine.upsampling import touching
 from .errors import Progress
 
 __all__ = ["PATCH_FEATURES", "PatchNetwork", "adaptive", "as_rows", "balanced", "concatenate",
@@ -95,12 +94,7 @@ def balanced(maps: Sequence[Tensor], inside: Tensor | None = None) -> list[Tenso
     variance of 1. The means stay. What `layer_scales` does for a set, done for an image. With the
     pixels `inside` a region, `(b, h, w)` bool, places without any of them do not count.
     """
-    if inside is None:
-        variances = [m.var((2, 3), correction=0, keepdim=True) for m in maps]
-    else:
-        variances = [variance_of(m, touching(inside, (m.shape[2], m.shape[3]))[:, None])
-                     for m in maps]
-    deviations = [one.sum(1, keepdim=True).sqrt() for one in variances]
+    deviations = [variances(m, inside).sum(1, keepdim=True).sqrt() for m in maps]
     return [m / one.clamp_min(1e-6) for m, one in zip(maps, deviations, strict=True)]
 
 

@@ -34,18 +34,15 @@ def evaluate(prediction: Prediction, images: ImageSet, *,
     """
     items = [images[i] for i in prediction.indices]
     metrics = image_metrics(prediction.scores, np.array([item.label for item in items]))
-    maps, masks, region, inside = [], [], prediction.transform.region, []
+    maps, masks, inside = [], [], []
     all_maps = prediction.model_maps if frame == "model" else prediction.maps
     for index, item in enumerate(items):
         mask = _mask_in_frame(item, prediction, index, frame)
         if mask is not None:
             maps.append(all_maps[index])
             masks.append(mask)
-            if region:
-                where = prediction.placements[index]
-                inside.append(region.within(where) if frame == "model" else
-                              region.over(where.original))
-    return metrics | pixel_metrics(maps, masks, inside if region else None)
+            inside.append(prediction.inside(index, frame))
+    return metrics | pixel_metrics(maps, masks, [one for one in inside if one is not None] or None)
 
 
 def _mask_in_frame(item: Item, prediction: Prediction, index: int,

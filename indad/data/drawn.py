@@ -1,6 +1,6 @@
 """What a person draws to say where to look: a mask, or polygons; checked, and as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,13 @@ def _check_polygons(region: Any) -> None:
             if not all(0 <= one <= 1 for one in point):
                 raise InputError(f"region has the point {tuple(point)}; x and y are fractions of "
                                  "the photo's width and height, from 0 to 1")
+        if _area(polygon) == 0:
+            raise InputError(f"a polygon of region encloses nothing: {shown(polygon)}")
+
+
+def _area(polygon: Sequence[Sequence[float]]) -> float:
+    return sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(
+        polygon, [*polygon[1:], polygon[0]], strict=True)) / 2
 
 
 def region_from(text: str) -> Any:

@@ -75,6 +75,10 @@ def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0,
         frames = frames[tile:tile + 1]
     found = [fitted.index.search(fitted.scaled(features.rows[frame * patches:][:patches]))
              for frame in frames]
+    outside = features.outside()
+    for frame, (distances, _) in zip(frames, found, strict=True):
+        if outside is not None:  # says nothing
+            distances[outside[frame * patches:][:patches].to(distances.device)] = -1
     worst = max(range(len(found)), key=lambda i: float(found[i][0][:, 0].max()))
     distances, nearest = found[worst]
     if place is None:

@@ -53,6 +53,14 @@ class Prediction:
         """`(n,)`: the highest points of the maps."""
         return np.array([one.max() for one in self.model_maps], dtype=np.float32)
 
+    def inside(self, index: int, frame: str = "model") -> np.ndarray | None:
+        """`(h, w)` bool: the pixels of a map that are looked at, None if all are; of one of
+        `model_maps`, or with another frame of `maps`."""
+        region, where = self.transform.region, self.placements[index]
+        if region is None:
+            return None
+        return region.within(where) if frame == "model" else region.over(where.original)
+
     @property
     def maps(self) -> "PhotoMaps":
         """The maps in the pixels of the original photos, `(h_i, w_i)` each, computed on access."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .machine import in_double
 from .tables import CHUNK_ROWS
+from .upsampling import touching
 
 
 def layer_scales(features: Tensor, channels: Sequence[int],
@@ -43,8 +44,12 @@ def scale_rows(rows: Tensor, scale: Tensor) -> None:
         part *= scale.to(part.device)
 
 
-def variance_of(maps: Tensor, places: Tensor) -> Tensor:
-    """`(b, c, 1, 1)`: the variance of maps `(b, c, h, w)` over some places, `(b, 1, h, w)` bool."""
+def variances(maps: Tensor, inside: Tensor | None = None) -> Tensor:
+    """`(b, c, 1, 1)`: of maps `(b, c, h, w)`, over all places, or over those that have any of the
+    pixels `inside`, `(b, ph, pw)` bool."""
+    if inside is None:
+        return maps.var((2, 3), correction=0, keepdim=True)
+    places = touching(inside, (maps.shape[2], maps.shape[3]))[:, None]
     share = places.to(maps) / places.sum((2, 3), keepdim=True).clamp_min(1)
     mean = (maps * share).sum((2, 3), keepdim=True)
     return ((maps - mean).square() * share).sum((2, 3), keepdim=True)

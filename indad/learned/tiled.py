@@ -54,4 +54,4 @@ def merged_map(patches: Tensor, tiles: Sequence[Placement], options: Mapping[str
     if region is None or total is None:
         return merged
     whole = replace(tiles[0], top=0, left=0, size=tiles[0].resized)
-    return merged / total.clamp_min(1e-6) * torch.from_numpy(region.within(whole))
+    return merged / total.clamp_min(1e-6) * torch.tensor(region.within(whole))
