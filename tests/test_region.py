@@ -204,7 +204,7 @@ def test_foreground_finds_the_square_and_refuses_a_texture():
     truth[32:96, 32:96] = True
     assert found[truth].all() and (found & truth).sum() / found.sum() > 0.6
     alone = silhouettes([Image.fromarray(one) for one in photos(4)])[0]
-    assert (alone & truth).sum() / (alone | truth).sum() > 0.95
+    assert (alone & truth).sum() / (alone | truth).sum() > 0.9
     rng = np.random.default_rng(0)
     texture = [Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)) for _ in range(4)]
     with pytest.warns(InputWarning, match="cannot tell part from background"):

@@ -247,8 +247,8 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
     add("--overlap", type=int, help="pixels that neighbouring tiles share (an eighth of one)")
     add("--scale", type=float, help="shrink photos by this before they are cut (1)")
     add("--region", type=_region, help="where to look, and nowhere else: a mask image, white "
-        "there; or corners in fractions of width and height, like \"0.1,0.1 0.9,0.1 0.5,0.9\", with ; "
-        "between polygons; or the .json file of them that the page of serve gives")
+        "there; or corners in fractions of width and height, like \"0.1,0.1 0.9,0.1 0.5,0.9\", "
+        "with ; between polygons; or the .json file of them that the page of serve gives")
     add("--foreground", help="auto: find where to look, by what stands out from the photos' border")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
     add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")

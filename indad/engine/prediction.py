@@ -61,6 +61,11 @@ class Prediction:
             return None
         return region.within(where) if frame == "model" else region.over(where.original)
 
+    def over_photo(self, index: int, model_map: np.ndarray) -> np.ndarray:
+        """One of `model_maps` in the pixels of its photo; 0 where nothing is looked at."""
+        found, inside = to_photo(model_map, self.placements[index]), self.inside(index, "original")
+        return found if inside is None else found * inside
+
     @property
     def maps(self) -> "PhotoMaps":
         """The maps in the pixels of the original photos, `(h_i, w_i)` each, computed on access."""
@@ -171,7 +176,7 @@ class PhotoMaps(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return to_photo(self._prediction.model_maps[index], self._prediction.placements[index])
+        return self._prediction.over_photo(index, self._prediction.model_maps[index])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """`(n, h, w)`, if all photos have one size."""
