@@ -38,7 +38,7 @@ from .errors import InputError, Progress
 
 CALIBRATIONS: tuple[str, ...] = ("leave-one-out", "folds", "held-out")
 
-Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
+Score = Callable[[Tensor, MemoryIndex, int], tuple[Tensor, Tensor]]
 Case = tuple[int, MemoryIndex, Tensor | None]  # an image, and the index less these rows of its bank
 
 
@@ -67,8 +67,8 @@ def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score
     Args:
         rows: `(n * views * patches, d)` features of the training images, as the bank has them.
         index: of the bank `(m, d)`; `owners` `(m,)` says from which image each entry came.
-        score: patches `(t * patches, d)` of an image and an index -> scores `(t,)` and maps
-            `(t, h, w)` of its tiles. An image is as bad as its worst tile.
+        score: patches `(t * patches, d)` of an image, an index and the first of the rows -> scores
+            `(t,)` and maps `(t, h, w)` of its tiles. An image is as bad as its worst tile.
         views: of each image, all of which are left out with it; only the first one is scored.
         tiles: t of each image, whose rows stand together; 1 each if None.
         groups: `(n,)` labels; each image is a group of its own if None.
@@ -142,7 +142,7 @@ def _judged(rows: Tensor, starts: Tensor, cases: Iterator[Case], count: int, sco
             return None
         first, stop = starts[image:image + 2].tolist()
         own = rows[first:first + (stop - first) // views].to(index.bank.device, torch.float32)
-        found, maps = score(own, index)
+        found, maps = score(own, index, first)
         return float(found.max()), float(maps.max())
 
     judged: list[tuple[float, float] | None] = []

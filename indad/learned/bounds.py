@@ -31,6 +31,9 @@ def check_bounds(record: dict, tensors: dict[str, Tensor]) -> None:
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
         raise TypeError(f"coreset_ratio is {str(ratio)[:60]!r}")
     # An interrupted fit, which is not calibrated, has fewer.
+    looked_at = training.get("looked_at")
+    if looked_at is not None:
+        seen = _whole(training, "looked_at", 1, seen)
     if len(tensors["good_scores"]) and int(seen * ratio) > kept:
         raise InputError(f"images, views and grid are {images}, {views} and {list(grid)}, of which "
                          f"a bank would keep more than the {kept} patches that are there")

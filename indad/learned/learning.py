@@ -55,13 +55,14 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     """
     began = time.perf_counter()
     learned, judges, positions, groups = split_judges(features, options, training, groups)
-    rows = on_device(learned.rows, device)
+    rows, outside = on_device(learned.rows, device), learned.outside()
+    looked_at = learned.looked_at
     if copy and rows is features.rows:
         everything = range(len(features.positions))
         rows = features.of(everything, memory_budget(options["memory_budget"])).rows
     scale = torch.ones(1, device=device)
     if options["balance_layers"]:
-        scale = layer_scales(rows, channels).to(device)
+        scale = layer_scales(rows, channels, outside).to(device)
         scale_rows(rows, scale)
     scaled = time.perf_counter()
 
@@ -79,21 +80,24 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
             files=training.files if training else None, fingerprint=None,
             reserve=bank[:0], reserve_indices=indices[:0],
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
-            levels=features.levels,
+            levels=features.levels, region=features.region,
+            looked_at=None if outside is None else looked_at,
             examples=training.examples if training else [])
 
     try:
-        size = bank_size(options["coreset_ratio"], len(rows))
-        picked = (select_coreset(rows, size, options, device=device, progress=progress)
+        size = bank_size(options["coreset_ratio"], looked_at)
+        picked = (select_coreset(rows, size, options, left_out=outside, device=device,
+                                 progress=progress)
                   if selection is None else selection.first(size))
     except CoresetInterrupted as stopped:
         stopped.fitted = fitted(CoresetSelection(stopped.indices, stopped.radii))
         raise
     found = fitted(picked)
-    left = worst_covered(rows, found.index, picked.indices, reserve_size(options, len(rows)))
+    left = worst_covered(rows, found.index, picked.indices, reserve_size(options, looked_at),
+                         outside)
     selected = time.perf_counter()
     scores, peaks = judge_bank(found, found.index, rows, found.image_of(found.coreset_indices),
-                               rows, judges, groups, progress, tiles=learned.tiles)
+                               rows, judges, groups, progress, learned=learned)
     return replace(
         found, calibration_scores=scores, calibration_peaks=peaks,
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
@@ -110,7 +114,7 @@ def reserve_size(options: Options, seen: int) -> int:
 
 def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor, candidates: Table,
                judges: PatchFeatures | None, groups: Sequence | None, progress: Progress | None, *,
-               tiles: list[int], before: tuple[int, int] = (0, 0),
+               learned: PatchFeatures, before: tuple[int, int] = (0, 0),
                ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and map peaks `(k,)` of good images that a bank has not seen, see calibration.py.
 
@@ -122,20 +126,26 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
         candidates: what the bank could take: the rows, and after them a reserve.
         judges: features of images that were held out, not yet scaled, if that is the calibration.
         groups: `(n,)` labels of the images, or None.
-        tiles: of each of the images that were learned.
+        learned: what the rows were, for its tiles and what of them is looked at.
         before: how many patches were seen, and taken, before these: the first rows of the bank.
     """
     options, (seen, taken), bank = fitted.options, before, index.bank
 
     patches = fitted.grid[0] * fitted.grid[1]
 
-    def score(own: Tensor, index: MemoryIndex) -> tuple[Tensor, Tensor]:
-        found = [score_images(few, index, fitted.grid, fitted.size, options)
-                 for few in own.split(options["batch_size"] * patches)]
+    judging = learned if judges is None else judges
+    outside = learned.outside()
+    none = rows.new_zeros(len(rows), dtype=torch.bool)
+    outside = none if outside is None else outside.to(rows.device)
+
+    def score(own: Tensor, index: MemoryIndex, first: int) -> tuple[Tensor, Tensor]:
+        found = [score_images(few, index, fitted.grid, fitted.size, options, inside)
+                 for few, inside in judging.in_few(own, first, options["batch_size"])]
         return torch.cat([scores for scores, _ in found]), torch.cat([
             maps.amax((1, 2), keepdim=True) for _, maps in found])
 
     def bank_without(left_out: Tensor) -> Tensor:
+        left_out = left_out | outside
         size = bank_size(options["coreset_ratio"], seen + int((~left_out).sum()), taken)
         left_out = torch.cat([left_out, left_out.new_zeros(len(candidates) - len(rows))])
         indices = select_coreset(candidates, size, options, left_out=left_out, device=bank.device,
@@ -147,7 +157,7 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
                      None if judges is None else fitted.scaled(judges.rows),
                      options["calibration"], prepare=partial(index_of, options=options),
                      patches=patches, views=fitted.views,
-                     tiles=tiles if judges is None else judges.tiles, groups=groups,
+                     tiles=judging.tiles, groups=groups,
                      seed=options["seed"], progress=progress)
 
 
