@@ -126,6 +126,11 @@ def supports(witnesses: Witnesses, rows: Table, starts: Sequence[int],
     return torch.cat(found).to(rows.device)
 
 
+def asked_patches(photos: int, patches: int) -> int:
+    """How many patches each patch is compared with, of photos of so many."""
+    return min(photos, WITNESSES) * min(patches, PATCHES)
+
+
 def _covering(rows: Table, first: int, stop: int) -> Tensor:
     """Numbers of the rows of a photo, or of `PATCHES` of them, farthest first."""
     if stop - first <= PATCHES:

@@ -32,13 +32,13 @@ from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
 from ..presets import Parameters, check_options
-from .bounds import check_bounds, check_indices
+from .bounds import check_bounds, check_indices, suspects_in
 from .fitted import Fitted
 from .places import found_from, seen_from
 
 # What models did that were saved before there was an option for it.
 UNKNOWN_ONCE = {"balance_images": False}
-FORMAT = 3  # raised when older versions of indad could no longer read what this one writes
+FORMAT = 4  # raised when older versions of indad could no longer read what this one writes
 UNCUT = {"tiles": None, "overlap": 0, "scale": 1.0}  # the transform of formats 1 and 2
 TENSORS, RECORD = "model.safetensors", "model.json"
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
@@ -148,7 +148,8 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
                      "selected_from": fitted.selected_from,
                      # For explanations; the images are not kept.
                      "files": fitted.files if any(fitted.files or ()) else None,
-                     "tiles": fitted.tiles},
+                     "tiles": fitted.tiles,
+                     "suspects": fitted.suspects and asdict(fitted.suspects)},
         "thresholds": fitted.thresholds(false_alarm_rate),
     }
     layout = LAYOUT | (RESERVE if len(fitted.reserve) else {})
@@ -261,6 +262,7 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
         views=record["views"], tiles=training.get("tiles"), fitted_on=fitted_on, given=given,
         files=files, fingerprint=fingerprint, digests=digests,
+        suspects=suspects_in(training, options["robust"], given),
         selected_from=training["selected_from"],
         levels=levels_in(record["transform"], folder / RECORD))
 
