@@ -123,6 +123,8 @@ class Parameters(BaseEstimator):
         map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
         calibration: how good images that the bank has not seen are found, "leave-one-out", "folds"
             or "held-out" (which fits on four fifths of the images), see calibration.py.
+        robust: not all photos are good: suspects, which other photos do not know, do not calibrate,
+            and their odd patches are not remembered, see learned/suspects.py.
         batch_size: changes speed, never a score (beyond 1e-5 of its size).
         device: "cpu", "cuda", "cuda:1", "mps", "xpu", or "auto" for the accelerator if there is
             one. With the same bank, scores differ by less than 1e-5 of their size.
@@ -138,24 +140,22 @@ class Parameters(BaseEstimator):
     """
 
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
-                 weights: str | None = None,
-                 resize: int | tuple[int, int] | None = None, crop: int | None = None,
-                 tiles: int | None = None, overlap: int | None = None,
+                 weights: str | None = None, resize: int | tuple[int, int] | None = None,
+                 crop: int | None = None, tiles: int | None = None, overlap: int | None = None,
                  scale: float | None = None, region: str | Sequence | None = None,
-                 foreground: str | None = None,
-                 normalization: str = "backbone", patch_features: str = "weighted",
-                 scales: tuple[float, ...] = (1.0,), augmentation: str = "none",
-                 balance_images: bool = True, balance_layers: bool = True,
-                 coreset_ratio: float = 0.1, coreset: str = "greedy",
+                 foreground: str | None = None, normalization: str = "backbone",
+                 patch_features: str = "weighted", scales: tuple[float, ...] = (1.0,),
+                 augmentation: str = "none", balance_images: bool = True,
+                 balance_layers: bool = True, coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
                  num_neighbors: int = 3, search: str = "exact", squared: bool = False,
-                 image_score: str = "max",
-                 reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
-                 map_sigma: float = 4.0, map_kernel_size: int = 33,
-                 map_border: str = "symmetric", calibration: str = "leave-one-out",
-                 batch_size: int = 16, device: str = "auto",
-                 precision: str = "float32", memory_budget: int | str | None = None,
-                 seed: int = 0, reserve: float = 0.0, false_alarm_rate: float = 0.05):
+                 image_score: str = "max", reweight_neighbors: int = 9,
+                 map_upsampling: str = "bilinear", map_sigma: float = 4.0,
+                 map_kernel_size: int = 33, map_border: str = "symmetric",
+                 calibration: str = "leave-one-out", robust: bool = False, batch_size: int = 16,
+                 device: str = "auto", precision: str = "float32",
+                 memory_budget: int | str | None = None, seed: int = 0, reserve: float = 0.0,
+                 false_alarm_rate: float = 0.05):
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.resize, self.crop, self.normalization = resize, crop, normalization
         self.tiles, self.overlap, self.scale = tiles, overlap, scale
@@ -168,10 +168,10 @@ class Parameters(BaseEstimator):
         self.image_score = image_score
         self.reweight_neighbors, self.map_upsampling = reweight_neighbors, map_upsampling
         self.map_sigma, self.map_kernel_size = map_sigma, map_kernel_size
-        self.map_border, self.calibration = map_border, calibration
+        self.map_border, self.calibration, self.robust = map_border, calibration, robust
         self.batch_size, self.device, self.precision = batch_size, device, precision
-        self.memory_budget, self.seed, self.reserve = memory_budget, seed, reserve
-        self.false_alarm_rate = false_alarm_rate
+        self.memory_budget, self.seed = memory_budget, seed
+        self.reserve, self.false_alarm_rate = reserve, false_alarm_rate
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -204,9 +204,9 @@ RULES: dict[str, Rule] = {
     "map_upsampling": one_of(UPSAMPLINGS), "map_sigma": number(0, 10 ** 6),
     "map_kernel_size": Rule(lambda value: whole(1).holds(value) and value % 2 == 1,
                             "odd, in pixels"),
-    "map_border": one_of(BORDERS), "calibration": one_of(CALIBRATIONS), "batch_size": whole(1),
-    "device": TEXT, "precision": one_of(PRECISIONS), "seed": whole(0, 2 ** 63 - 1),
-    "reserve": number(0, 1), "false_alarm_rate": SHARE,
+    "map_border": one_of(BORDERS), "calibration": one_of(CALIBRATIONS), "robust": FLAG,
+    "batch_size": whole(1), "device": TEXT, "precision": one_of(PRECISIONS),
+    "seed": whole(0, 2 ** 63 - 1), "reserve": number(0, 1), "false_alarm_rate": SHARE,
 }
 
 

@@ -225,6 +225,8 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
         selection = CoresetSelection(known["indices"], known["radii"])
         run.model.fit_features(train, groups=groups, selection=selection, copy=False)
         coreset_s = {"coreset_s": known["seconds"]}
+    elif run.model.robust:  # a model of fewer picks than were made, which others could not share
+        run.model.fit_features(train, groups=groups, copy=False)
     else:
         run.model.fit_features(train, groups=groups, copy=False)
         seconds = run.model.timings_["coreset_s"]

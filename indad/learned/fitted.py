@@ -15,6 +15,7 @@ from ..engine.approximate import index_of
 from ..engine.search import MemoryIndex
 from ..errors import InputError
 from ..presets import FREE_OPTIONS
+from .suspects import Suspects
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Fitted:
             one of each that was learned, by which a copy is known, None if features were given.
         reserve: `(r, d)` patches kept beside the bank for `update`, and `reserve_indices` `(r,)`.
         selected_from: "float32", or "float16" if the features were above the memory budget.
+        suspects: photos that a robust fit did not take for good; None if it was none.
         skipped: (position, reason) of images that could not be read, of the last call.
         levels: of photos of more than 8 bits, that later ones are read by, see data/levels.py.
         region: that is looked at, all if None; `looked_at`: how many patches that were.
@@ -65,6 +67,7 @@ class Fitted:
     selected_from: str
     digests: list[str] | None = None
     tiles: list[int] | None = None
+    suspects: Suspects | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
     levels: Levels = field(default_factory=dict)
     region: Region | None = None

@@ -33,7 +33,7 @@ from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
 from ..presets import Parameters, check_options
-from .bounds import check_bounds, check_indices
+from .bounds import check_bounds, check_indices, suspects_in
 from .fitted import Fitted
 from .places import found_from, seen_from
 
@@ -153,7 +153,8 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
                      "selected_from": fitted.selected_from,
                      # For explanations; the images are not kept.
                      "files": fitted.files if any(fitted.files or ()) else None,
-                     "tiles": fitted.tiles, "looked_at": fitted.looked_at},
+                     "tiles": fitted.tiles, "looked_at": fitted.looked_at,
+                     "suspects": fitted.suspects and asdict(fitted.suspects)},
         "thresholds": fitted.thresholds(false_alarm_rate),
     }
     layout = LAYOUT | (RESERVE if len(fitted.reserve) else {})
@@ -266,6 +267,7 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
         views=record["views"], tiles=training.get("tiles"), fitted_on=fitted_on, given=given,
         files=files, fingerprint=fingerprint, digests=digests,
+        suspects=suspects_in(training, options["robust"], given),
         selected_from=training["selected_from"],
         levels=levels_in(record["transform"], folder / RECORD),
         region=region_in(record["transform"], folder / RECORD),
