@@ -7,7 +7,7 @@ but do not (bilinear here, bicubic there) is the commonest bug of PatchCore impl
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +32,7 @@ from .pixels import (
     rgb_of,
     upright_rgb,
 )
+from .region import Region
 from .tiles import tile_starts
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -197,6 +198,8 @@ class ImageTransform:
 
     With `tiles`, a photo keeps its own resolution, but for `scale`, and is cut into squares of so
     many pixels that share `overlap` or more (see tiles.py); `resize` and `crop` then do nothing.
+
+    What lies outside a `region` is painted over first, and tiles without any of it are left out.
     """
 
     resize: int | tuple[int, int] = (256, 256)
@@ -206,6 +209,7 @@ class ImageTransform:
     tiles: int | None = None
     overlap: int = 0
     scale: float = 1.0
+    region: Region | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -239,11 +243,21 @@ class ImageTransform:
         if not self.tiles:
             return [whole]
         down, across = (tile_starts(side, self.tiles, self.overlap) for side in whole.size)
-        return [Placement(original, whole.resized, top, left, self.size)
-                for top in down for left in across]
+        found = [Placement(original, whole.resized, top, left, self.size)
+                 for top in down for left in across]
+        return [one for one in found if self.region is None or self.region.within(one).any()]
 
-    def check_tiles(self, original: tuple[int, int], name: str) -> None:
-        """Raise `InputError` if a photo of `original` (h, w) pixels is smaller than a tile."""
+    def inside(self, placements: Sequence[Placement]) -> torch.Tensor | None:
+        """`(n, h, w)` bool: the pixels of these frames that are looked at; None if all are."""
+        if self.region is None:
+            return None
+        return torch.from_numpy(np.stack([self.region.within(one) for one in placements]))
+
+    def check(self, original: tuple[int, int], name: str) -> None:
+        """Raise `InputError` if a photo of `original` (h, w) pixels is smaller than a tile, or has
+        not the shape of the region's mask."""
+        if self.region:
+            self.region.check(original, name)
         if not self.tiles:
             return
         height, width = self.placement(original).size
@@ -264,6 +278,7 @@ class ImageTransform:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """RGB picture -> `(h, w, 3)` uint8, resized and cropped: all but the normalisation."""
         placement = self.placement((image.height, image.width))
+        image = image if self.region is None else self.region.painted(image)
         return np.asarray(self._cut(image, placement, Image.Resampling.BILINEAR))
 
     def mask(self, mask: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ from ..data.files import (
     write_scores,
 )
 from ..data.folders import images_below
-from ..data.images import read_image, to_photo
+from ..data.images import read_image
 from ..data.left_out import remarks_on, tell
 from ..engine.machine import environment
 from ..engine.prediction import Prediction
@@ -221,7 +221,7 @@ class _Notes:
             high = level is not None and model_map.max() > level
             regions: list[Region] = []
             if drawn or high:
-                photo_map = to_photo(model_map, part.placements[position])
+                photo_map = part.over_photo(position, model_map)
                 if high:
                     regions = regions_above(photo_map, level)
                 if drawn:

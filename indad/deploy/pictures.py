@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..data.region import Region
+
 PREDICTED, TRUE = (0, 255, 255), (0, 255, 0)  # outlines: cyan and green, both absent from inferno
 TITLE_BAR = 24  # pixels above an overlay that its title takes
 
@@ -51,6 +53,14 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
         small = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size)) > 0
         panels.append(_outlined(base, small, TRUE))
     return _titled(np.concatenate(panels, axis=1).astype(np.uint8), title)
+
+
+def region_picture(photo: Image.Image, region: Region, height: int = 384) -> Image.Image:
+    """A photo of which everything but the region is dimmed."""
+    size = _fitted(photo, height)
+    inside, small = region.over(size[::-1]), np.asarray(photo.resize(size))
+    dimmed = np.where(inside[..., None], small, small // 4 + 32)
+    return Image.fromarray(_outlined(dimmed, inside, PREDICTED).astype(np.uint8))
 
 
 def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],

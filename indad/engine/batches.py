@@ -110,7 +110,7 @@ class ImageReader:
         name = path_of(self.sources[index]) or f"image {index}"
         try:
             image = as_rgb(self.sources[index], self.levels, notes)
-            self.transform.check_tiles((image.height, image.width), name)
+            self.transform.check((image.height, image.width), name)
         except InputError as error:
             if self.strict:
                 raise

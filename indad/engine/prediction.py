@@ -53,6 +53,19 @@ class Prediction:
         """`(n,)`: the highest points of the maps."""
         return np.array([one.max() for one in self.model_maps], dtype=np.float32)
 
+    def inside(self, index: int, frame: str = "model") -> np.ndarray | None:
+        """`(h, w)` bool: the pixels of a map that are looked at, None if all are; of one of
+        `model_maps`, or with another frame of `maps`."""
+        region, where = self.transform.region, self.placements[index]
+        if region is None:
+            return None
+        return region.within(where) if frame == "model" else region.over(where.original)
+
+    def over_photo(self, index: int, model_map: np.ndarray) -> np.ndarray:
+        """One of `model_maps` in the pixels of its photo; 0 where nothing is looked at."""
+        found, inside = to_photo(model_map, self.placements[index]), self.inside(index, "original")
+        return found if inside is None else found * inside
+
     @property
     def maps(self) -> "PhotoMaps":
         """The maps in the pixels of the original photos, `(h_i, w_i)` each, computed on access."""
@@ -163,7 +176,7 @@ class PhotoMaps(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return to_photo(self._prediction.model_maps[index], self._prediction.placements[index])
+        return self._prediction.over_photo(index, self._prediction.model_maps[index])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """`(n, h, w)`, if all photos have one size."""

@@ -26,6 +26,7 @@ from ..data.audit_masks import covering_most
 from ..data.catalog import credit
 from ..data.copies import tell_near_copies, without_copies
 from ..data.datasets import PROTOCOLS, SPLITS, ImageSet, fingerprint, load_dataset
+from ..data.drawn import in_text
 from ..data.files import (
     check_writable,
     clear_interrupted,
@@ -39,7 +40,7 @@ from ..data.images import read_image
 from ..data.layouts import Item
 from ..data.left_out import tell
 from ..data.orientation import masks_in_doubt
-from ..deploy.explanation import explain_features, why_picture
+from ..deploy.explanation import explain_features, why_picture, write_region
 from ..deploy.pictures import ColourScale, overlay, save_picture
 from ..engine.machine import environment, peak_memory_mb
 from ..engine.prediction import Prediction
@@ -157,7 +158,7 @@ def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
     return {"dataset": train.dataset, "category": train.category, **drawn, **choices,
             **model.options,
             **{name: value for name, value in chosen.items() if model.options[name] is None},
-            **checkpoint_of(model)}
+            **checkpoint_of(model), **mask_of(model)}
 
 
 def checkpoint_of(model: PatchCore) -> dict[str, str]:
@@ -165,6 +166,16 @@ def checkpoint_of(model: PatchCore) -> dict[str, str]:
     weights = model.options["weights"]
     return ({"weights": Path(weights).name, "weights_sha256": sha256_of(Path(weights))}
             if weights else {})
+
+
+def mask_of(model: PatchCore) -> dict[str, str | None]:
+    """The region, in text: a mask's name, and its SHA-256, as for a checkpoint."""
+    region = model.options["region"]
+    if not PATH.holds(region):
+        return {"region": in_text(region)}
+    if not Path(region).is_file():
+        raise InputError(f"{region}: no such mask")
+    return {"region": Path(region).name, "region_sha256": sha256_of(Path(region))}
 
 
 def existing(folder: Path, data: str) -> dict | None:
@@ -206,6 +217,7 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
                      results.SCORES)
         _write_pictures(partial, prediction, test, model, decision, overlays, progress)
+        write_region(partial, model)
     return record
 
 

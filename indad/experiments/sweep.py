@@ -26,8 +26,8 @@ from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import check_writable, complete_file, explain_full_disk, sha256_of
 from ..data.images import Placement
 from ..data.layouts import Item
-from ..data.levels import Levels
 from ..data.locks import locked
+from ..data.region import Region
 from ..engine.extraction import PatchFeatures
 from ..engine.memory import memory_budget
 from ..errors import InputError
@@ -35,7 +35,7 @@ from ..patchcore import PatchCore
 from ..presets import EXTRACTION_OPTIONS
 from . import records as results
 from .plans import RunPlan
-from .run import check_run, check_test, checkpoint_of, existing, make_config, write_run
+from .run import check_run, check_test, checkpoint_of, existing, make_config, mask_of, write_run
 from .workers import workers
 
 # With these and the same training images, two models pick the same patches in the same order.
@@ -162,7 +162,7 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
     model.prepare()
     trained = _table(model, [train for train, _ in sets.values()], state, training=True)
     tested = _table(model, [test for _, test in sets.values()], state, training=False,
-                    levels=trained.features.levels)
+                    like=trained.features)
     # The largest coreset first: the smaller ones of the same selection are its first picks.
     waiting.sort(key=lambda one: one[0].model.options["coreset_ratio"])
     while waiting:
@@ -218,13 +218,15 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
         run.train, run.train.groups, strict=True) if str(item.path) in trained.position]
     file = state / f"selection-{_selection_hash(run)}.pt"
     known = _kept(state, file)
-    size, coreset_s = bank_size(run.model.coreset_ratio, len(train.rows)), {}
-    if size == len(train.rows):  # keeps everything: nothing is selected that others could share
+    size, coreset_s = bank_size(run.model.coreset_ratio, train.looked_at), {}
+    if size == train.looked_at:  # keeps everything: nothing is selected that others could share
         run.model.fit_features(train, groups=groups, copy=False)
     elif known and len(known["indices"]) >= size:
         selection = CoresetSelection(known["indices"], known["radii"])
         run.model.fit_features(train, groups=groups, selection=selection, copy=False)
         coreset_s = {"coreset_s": known["seconds"]}
+    elif run.model.robust:  # a model of fewer picks than were made, which others could not share
+        run.model.fit_features(train, groups=groups, copy=False)
     else:
         run.model.fit_features(train, groups=groups, copy=False)
         seconds = run.model.timings_["coreset_s"]
@@ -244,23 +246,30 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
 
 
 def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training: bool,
-           levels: Levels | None = None) -> _Table:
+           like: PatchFeatures | None = None) -> _Table:
     """Features of all images of some sets: from the sweep's folder, or extracted and left there."""
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
-    made_of = [_extraction(model), training, fingerprint(*sets), *([levels] if levels else ())]
+    made_of = [_extraction(model), training, fingerprint(*sets),
+               *([like.levels] if like and like.levels else ()),
+               *([astuple(like.region)] if like and like.region else ())]
     file = state / f"features-{_hash(made_of)}.pt"
     kept = _kept(state, file)
     if kept is None:
         began = time.perf_counter()
-        features = model.extract(list(items.values()), training=training, levels=levels,
-                                 strict=False)
+        features = model.extract(list(items.values()), training=training, strict=False,
+                                 levels=like.levels if like else None,
+                                 region=like.region if like else None)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
         numbers = [astuple(placement) for placement in features.placements]
-        kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds})
+        region = features.region and astuple(features.region)
+        kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds,
+                                   "region": region})
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
     seconds = kept.pop("seconds")
     placements = [Placement(*of_one) for of_one in kept["placements"]]
-    features = PatchFeatures(**kept | {"placements": placements})
+    region = kept.get("region")
+    features = PatchFeatures(**kept | {"placements": placements,
+                                       "region": region and Region(*region)})
     paths = list(items)
     read = [paths[position] for position in features.positions]
     return _Table(features, {path: place for place, path in enumerate(read)},
@@ -276,7 +285,8 @@ def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:
 
 
 def _extraction(model: PatchCore) -> dict:
-    return {name: model.options[name] for name in EXTRACTION_OPTIONS} | checkpoint_of(model)
+    return {name: model.options[name] for name in EXTRACTION_OPTIONS} | (
+        checkpoint_of(model) | mask_of(model))
 
 
 def _selection_hash(run: _Run) -> str:
