@@ -76,15 +76,16 @@ from indad.notebook.widgets import show
 
 generator = np.random.default_rng(0)
 
-def large(parts, scratch=False, across=3):
+def large(parts, scratch=False, count=3):
     """A panel of parts drawn at random, with or without a scratch."""
-    some = [parts[i] for i in generator.integers(0, len(parts), across ** 2)]
-    whole = np.concatenate([np.concatenate(some[i:i + across], 1)
-                            for i in range(0, across ** 2, across)])
+    some = [parts[i] for i in generator.integers(0, len(parts), count ** 2)]
+    whole = np.concatenate([np.concatenate(some[i:i + count], 1)
+                            for i in range(0, count ** 2, count)])
     if scratch:
-        top, left = generator.integers(side // 4, across * side - side // 2, 2)
-        for step in range(side // 6):
-            whole[top + step:top + step + 2, left + step // 2:left + step // 2 + 2] = 30
+        top, left = generator.integers(side // 4, count * side - side // 2, 2)
+        down = np.repeat(np.arange(side // 6), 2)
+        across = down // 2 + np.tile([0, 1], side // 6)  # two pixels wide
+        whole[top + down, left + across] += 128  # of 256: light becomes dark, and dark light
     return whole
 
 panels = [large(train) for _ in range(12)]
