@@ -38,11 +38,12 @@ def lab(tmp_path_factory):
                 cell.outputs, cell.execution_count = [], None
         notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (
-        "import numpy as np\nfrom indad.notebook.region import draw_region\n"
-        "drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))",
-        "drawing.region")], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3",
-                                                     "language": "python"}}), folder / "notebooks" / "region.ipynb")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    drawn = nbformat.v4.new_notebook(metadata={"kernelspec": kernel}, cells=[
+        nbformat.v4.new_code_cell(text) for text in (
+            "import numpy as np\nfrom indad.notebook.region import draw_region\n"
+            "drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))", "drawing.region")])
+    nbformat.write(drawn, folder / "notebooks" / "region.ipynb")
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"

@@ -65,8 +65,8 @@ def draw_region(photo: object, start: Sequence | str = ()) -> RegionDrawing:
 
 PAGE = """
 <div id="%(name)s">
-<canvas tabindex="0" style="max-width:100%%;cursor:crosshair"
- aria-label="Photo to draw on: click to set corners, Enter closes, Backspace takes one back"></canvas>
+<canvas tabindex="0" style="max-width:100%%;cursor:crosshair" aria-label="Photo to draw on:
+click to set corners, Enter closes, Backspace takes one back"></canvas>
 <p><button type="button">close the polygon</button> <button type="button">undo</button>
 <button type="button">clear</button> <code></code></p>
 </div>
