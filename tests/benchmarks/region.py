@@ -5,11 +5,12 @@
 Gear, capsule and board, drawn with each seed: 32 good photos to learn from, 16 good ones and 5 of
 each defect to judge. "marks": round spots of any colour, 2 to 8 pixels in radius, painted on the
 good test photos where `foreground="auto"` does not look (and farther than the margin), within the
-margin (fewer), and where it looks; a third of them on each object, spread over the seeds. "margins": the
-same with other margins, seed 0. "foreground": silhouettes found in 16 good photos by three ways,
-against the true ones (intersection over union). "accuracy": with `foreground="auto"` and without;
-pixels are counted in the region, of both. Writes region.json, region.md and region.png, the drawn
-objects with what is looked at; what is in region.json stays. Not part of the test run.
+margin (fewer), and where it looks; a third of them on each object, spread over the seeds.
+"margins": the same with other margins, seed 0. "foreground": silhouettes found in 16 good photos by
+three ways, against the true ones (intersection over union). "accuracy": with `foreground="auto"`
+and without; pixels are counted in the region, of both. Writes region.json, region.md and
+region.png, the drawn objects with what is looked at; what is in region.json stays. Not part of the
+test run.
 """
 
 import argparse
