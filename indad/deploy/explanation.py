@@ -1,6 +1,7 @@
 """Why is an image flagged? Because no remembered patch is near its worst: here is the nearest."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from PIL import Image
 
 from ..data.arguments import kind, maybe, several, takes, whole
 from ..data.images import Placement, as_rgb, digest_of, read_image
+from ..data.region import PICTURE
 from ..engine.extraction import PatchFeatures
 from ..errors import InputError
-from ..learned.storage import REGION_PICTURE
 from ..patchcore import PatchCore
 from .pictures import match_picture, region_picture, save_picture
 
@@ -114,14 +115,14 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
 
 
 def write_region(folder: Path, model: PatchCore) -> None:
-    """What a model looks at, as a picture in a folder: on the first of its photos that is there."""
-    if model.region_ is None:
+    """What a model looks at, as a picture in a folder, on the first of its photos at hand, or on
+    nothing but its colour."""
+    if (region := model.region_) is None:
         return
-    for source in (*model.examples_, *(model.files_ or ())):
-        photo = _if_learned(model, source) if isinstance(source, str) else as_rgb(source)
-        if photo is not None:
-            save_picture(region_picture(photo, model.region_), folder / REGION_PICTURE)
-            return
+    known = chain(model.examples_, (_if_learned(model, one) for one in model.files_ or () if one))
+    photo = next((as_rgb(one, model.levels_) for one in known if one is not None),
+                 Image.new("RGB", (384, 384), region.fill))
+    save_picture(region_picture(photo, region), folder / PICTURE)
 
 
 def train_box(model: PatchCore, match: Match, partner: Image.Image) -> Box | None:

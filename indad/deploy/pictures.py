@@ -57,10 +57,13 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
 
 def region_picture(photo: Image.Image, region: Region, height: int = 384) -> Image.Image:
     """A photo of which everything but the region is dimmed."""
-    size = _fitted(photo, height)
-    inside, small = region.over(size[::-1]), np.asarray(photo.resize(size))
-    dimmed = np.where(inside[..., None], small, small // 4 + 32)
-    return Image.fromarray(_outlined(dimmed, inside, PREDICTED).astype(np.uint8))
+    return dimmed(photo.resize(_fitted(photo, height)), region)
+
+
+def dimmed(photo: Image.Image, region: Region) -> Image.Image:
+    inside, pixels = region.over((photo.height, photo.width)), np.asarray(photo)
+    shown = np.where(inside[..., None], pixels, pixels // 4 + 32)
+    return Image.fromarray(_outlined(shown, inside, PREDICTED).astype(np.uint8))
 
 
 def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],

@@ -23,6 +23,7 @@ from ..data.arguments import PATH, maybe, takes
 from ..data.catalog import credit
 from ..data.files import write_text
 from ..data.images import read_image
+from ..data.region import PICTURE
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
@@ -74,6 +75,7 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
         published=_published(table), charts={run.anchor: _charts(run) for run in runs},
         kinds={run.anchor: _by_defect_type(run) for run in runs},
         mistakes={run.anchor: _mistakes(run) for run in runs}, most=MOST_MISTAKES,
+        regions={run.anchor: _region(run) for run in runs},
         pictures=pictures, unseen=unseen, credits=_credits(pictures), **_configurations(runs))
 
 
@@ -217,6 +219,19 @@ class Picture:
     @property
     def outcome(self) -> str:
         return outcome(self.row, self.run.threshold)
+
+
+def _region(run: Run) -> bytes:
+    """The picture of what a run's model looks at; empty if that is everything."""
+    file = run.folder / PICTURE
+    if not (file.exists() or file.is_symlink()):
+        return b""
+    try:
+        check_own(run.folder, file)
+        return _jpeg(file)
+    except InputError as error:
+        run.notes.append(f"Left out: {str(error).replace(f'{run.folder}{os.sep}', '')}")
+        return b""
 
 
 def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:

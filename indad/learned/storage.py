@@ -28,7 +28,7 @@ from ..data.files import (
 )
 from ..data.levels import levels_in
 from ..data.reading import read_json
-from ..data.region import region_in
+from ..data.region import PICTURE, region_in
 from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
@@ -43,7 +43,6 @@ FORMAT = 4  # raised when older versions of indad could no longer read what this
 # The transform of formats 1 and 2; and of 3, which knew of no region.
 UNCUT = {"tiles": None, "overlap": 0, "scale": 1.0, "region": None}
 TENSORS, RECORD = "model.safetensors", "model.json"
-REGION_PICTURE = "region.png"  # what the model looks at, for people
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
 NOT_SAVED = ("device", "precision", "memory_budget")
 # Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images,
@@ -81,7 +80,7 @@ def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
 
 def check_free(folder: Path) -> None:
     """Raise `InputError` if a model saved there would replace anything but a saved model."""
-    check_replaceable(folder, {TENSORS, RECORD, REGION_PICTURE}, "a saved model",
+    check_replaceable(folder, {TENSORS, RECORD, PICTURE}, "a saved model",
                       "choose a new folder")
 
 

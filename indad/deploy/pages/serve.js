@@ -199,7 +199,8 @@ const start = async () => {
   model = await json(await fetch("model"));
   $("about").textContent = `${model.name}: learned from ${model.images} good images with ${model.backbone}, remembers `
     + `${model.patches.toLocaleString("en")} patches. ` + (model.threshold === null ? "It has no threshold of its own." :
-      `Its threshold was set for ${percent(model.false_alarm_rate)} false alarms (${model.calibration}).`);
+      `Its threshold was set for ${percent(model.false_alarm_rate)} false alarms (${model.calibration}).`)
+    + (model.region === null ? "" : ` It looks at ${percent(model.region)} of each photo; all else is dimmed and does not count.`);
   document.title = `indad: ${model.name}`;
   $("credit").textContent = model.credit.join(" ");
   stretch();
@@ -249,5 +250,25 @@ if (navigator.mediaDevices && navigator.mediaDevices.getUserMedia) {
   });
   $("stop").addEventListener("click", stop);
 }
+
+// Polygons for --region, on a photo of one's own or the newest that was judged.
+const drawing = regionDrawing($("region-canvas"), (polygons, open) => {
+  const left = polygons.length ? "" : open.length ? `${open.length} corners; three or more, then close` : "no polygon yet";
+  $("region-text").textContent = left || `--region "${regionText(polygons)}"`;
+  const kept = $("region-save");
+  if (kept.href) URL.revokeObjectURL(kept.href);
+  kept.hidden = !polygons.length;
+  kept.href = URL.createObjectURL(new Blob([JSON.stringify({ region: polygons })], { type: "application/json" }));
+});
+$("region").addEventListener("toggle", () => {
+  const [newest] = results.filter((one) => one.answer);
+  if ($("region").open && newest && !$("region-canvas").dataset.chosen) drawing.over(newest.answer.photo);
+});
+$("region-file").addEventListener("change", (event) => {
+  $("region-canvas").dataset.chosen = "yes";
+  drawing.over(URL.createObjectURL(event.target.files[0]));
+  event.target.value = "";
+});
+for (const name of ["close", "undo", "clear"]) $(`region-${name}`).addEventListener("click", drawing[name]);
 
 start().catch((error) => { $("about").textContent = `No answer from the server: ${error.message}`; });
