@@ -71,8 +71,7 @@ def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score
             `(t,)` and maps `(t, h, w)` of its tiles. An image is as bad as its worst tile.
         views: of each image, all of which are left out with it; only the first one is scored.
         tiles: t of each image, whose rows stand together; 1 each if None.
-        groups: `(n,)` labels; each image is a group of its own if None.
-        silent: images that do not judge; a group of which is none other does not.
+        groups: `(n,)` labels, each image its own group if None; `silent` images do not judge.
 
     Returns image scores and the peaks of the maps, `(k,)` each, of one image for each of up to
     `CALIBRATION_IMAGES` groups drawn by seed; empty for a single group, whose bank would be empty.

@@ -75,16 +75,25 @@ def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],
     """
     panels = []
     for photo, box in pairs:
-        whole = photo.resize(_fitted(photo, height))
-        panels.append(_framed(whole, box and _scaled(box, 0, 0, whole.width / photo.width,
-                                                     whole.height / photo.height)))
+        panels.append(np.asarray(framed(photo, box, height)))
         if box:
-            left, top, right, bottom = _around(box)
-            by = height / (bottom - top)
-            panels.append(_framed(zoomed(photo, box).resize((height, height)),
-                                  _scaled(box, left, top, by, by)))
+            panels.append(np.asarray(close_up(photo, box, height)))
     panels = [np.pad(panel, ((0, height - len(panel)), (0, 0), (0, 0))) for panel in panels]
     return _titled(np.concatenate(panels, axis=1), title)
+
+
+def framed(photo: Image.Image, box: tuple | None, height: int) -> Image.Image:
+    """A whole photo with a box of its pixels outlined."""
+    whole = photo.resize(_fitted(photo, height))
+    return _framed(whole, box and _scaled(box, 0, 0, whole.width / photo.width,
+                                          whole.height / photo.height))
+
+
+def close_up(photo: Image.Image, box: tuple, height: int) -> Image.Image:
+    """The box outlined, and what surrounds it, in a square."""
+    left, top, right, bottom = _around(box)
+    by = height / (bottom - top)
+    return _framed(zoomed(photo, box).resize((height, height)), _scaled(box, left, top, by, by))
 
 
 def zoomed(photo: Image.Image, box: tuple, most: int = 512) -> Image.Image:
@@ -121,11 +130,11 @@ def _scaled(box: tuple, left: float, top: float, x: float, y: float) -> tuple:
     return (box[0] - left) * x, (box[1] - top) * y, (box[2] - left) * x, (box[3] - top) * y
 
 
-def _framed(picture: Image.Image, box: tuple | None) -> np.ndarray:
+def _framed(picture: Image.Image, box: tuple | None) -> Image.Image:
     if box:
         picture = picture.copy()
         ImageDraw.Draw(picture).rectangle(box, outline=PREDICTED, width=2)
-    return np.asarray(picture)
+    return picture
 
 
 def save_picture(picture: Image.Image, file: Path) -> None:

@@ -81,6 +81,7 @@ def summary_row(record: dict, run: str) -> dict:
     row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
     if "data_version" in config:  # of drawn parts; another version is another data set
         row["dataset"] = f"{config['dataset']} v{config['data_version']}"
+    row["robust"] = row["robust"] or None  # as in records of before there was an option for it
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}

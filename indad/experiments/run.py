@@ -115,6 +115,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
     record = write_run(folder, config, data, model, prediction, train, test, timings=timings,
                        overlays=overlays, progress=progress)
+    if model.fitted_.suspects and model.fitted_.suspects.photos:
+        warnings.append(record["suspects"])
     return RunResult(folder, record, tuple(warnings), model)
 
 
@@ -211,6 +213,9 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
     }
     if model.levels_:
         record["levels"] = model.levels_  # of photos of more than 8 bits
+    if model.fitted_.suspects:
+        record["suspects"] = model.fitted_.suspects.in_words(
+            len(train), [item.path.name for item in train])
     with (explain_full_disk(str(folder), "free some space, or draw fewer overlays"),
           complete_folder(folder) as partial):
         write_json(partial / "metrics.json", record)
