@@ -23,6 +23,8 @@ from .backbones.loading import load_backbone
 from .data.augmentation import augmented, views_per_image
 from .data.images import ImageTransform
 from .data.levels import Levels
+from .data.reference import learn_reference
+from .data.registration import Reference
 from .data.survey import count_frames, levels_of
 from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
@@ -139,6 +141,12 @@ class PatchNetwork:
         with products("float32"):
             return self.describe_maps(maps)
 
+    def aligned_to(self, reference: Reference | None) -> "PatchNetwork":
+        """The same with what was learned, if it is of the kind that the options want."""
+        if reference is None or not reference.is_like(self.transform.reference):
+            return self
+        return replace(self, transform=replace(self.transform, reference=reference))
+
     def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
                  levels: Levels | None = None,
                  progress: Progress | None = None) -> Iterator[PatchFeatures]:
@@ -156,8 +164,12 @@ class PatchNetwork:
         strict, and if none can be read.
         """
         views = views_per_image(augmentation)
-        levels = levels_of(sources) if levels is None else levels
-        parts = self.describe(augmented(list(sources), augmentation), batch_size=batch_size,
+        network = self
+        if levels is None:
+            levels = levels_of(sources)
+            reference = self.transform.reference
+            network = self.aligned_to(reference and learn_reference(sources, levels, reference))
+        parts = network.describe(augmented(list(sources), augmentation), batch_size=batch_size,
                               strict=strict, what="extracting features", levels=levels,
                               progress=progress)
         return gather(parts, views * count_frames(sources, self.transform), budget, views)
@@ -181,6 +193,9 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
         overlap = tiles // 8 if options["overlap"] is None else options["overlap"]
         transform = replace(transform, tiles=tiles, overlap=overlap,
                             scale=options["scale"] or 1.0)
+    if options["align"]:
+        wanted = Reference(options["align"], given=tuple(options["align_tolerance"] or ()))
+        transform = replace(transform, reference=wanted)
     describe_maps = partial(patch_features, how=options["patch_features"],
                             balance_images=options["balance_images"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,

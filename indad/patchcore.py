@@ -273,7 +273,7 @@ class PatchCore(Parameters):
             network = load_network(self.options)
             check_map(self.options, network.transform.size)
         self.use(network)
-        return network
+        return network.aligned_to(getattr(getattr(self, "fitted_", None), "reference", None))
 
     def use(self, network: PatchNetwork) -> None:
         """Take this network for the one that the options name."""

@@ -9,10 +9,11 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from .pixels import (
     rgb_of,
     upright_rgb,
 )
+from .pose import Pose, aligned, aligned_mask, laid_back
+from .registration import Reference
 from .tiles import tile_starts
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -186,6 +189,12 @@ class Placement:
     top: int                   # offset of the crop in the resized picture
     left: int
     size: tuple[int, int]      # (h, w) of the crop: what the model saw
+    pose: Pose | None = None   # of the part in the photo, if photos are aligned first
+
+    @property
+    def moved(self) -> Pose | None:
+        """The pose that the photo was aligned by."""
+        return self.pose if self.pose and self.pose.used else None
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,8 @@ class ImageTransform:
 
     With `tiles`, a photo keeps its own resolution, but for `scale`, and is cut into squares of so
     many pixels that share `overlap` or more (see tiles.py); `resize` and `crop` then do nothing.
+
+    With a `reference` that has been learned, a photo is first aligned to it (see registration.py).
     """
 
     resize: int | tuple[int, int] = (256, 256)
@@ -206,6 +217,12 @@ class ImageTransform:
     tiles: int | None = None
     overlap: int = 0
     scale: float = 1.0
+    reference: Reference | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of it but what was learned."""
+        return {name: value for name, value in vars(self).items() if name != "reference"}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -232,14 +249,21 @@ class ImageTransform:
         top, left = (round((resized[i] - size[i]) / 2) for i in (0, 1))
         return Placement(original, resized, top, left, size)
 
-    def frames(self, original: tuple[int, int]) -> list[Placement]:
+    def placed(self, image: Image.Image) -> Placement:
+        """The geometry for this very picture: with its pose, if pictures are aligned."""
+        placement = self.placement((image.height, image.width))
+        if self.reference is None or not self.reference.known:
+            return placement
+        return replace(placement, pose=self.reference.register(image))
+
+    def frames(self, original: tuple[int, int], pose: Pose | None = None) -> list[Placement]:
         """What the network sees of a photo of `original` (h, w) pixels: its tiles row by row, or
         one frame."""
-        whole = self.placement(original)
+        whole = replace(self.placement(original), pose=pose)
         if not self.tiles:
             return [whole]
         down, across = (tile_starts(side, self.tiles, self.overlap) for side in whole.size)
-        return [Placement(original, whole.resized, top, left, self.size)
+        return [replace(whole, top=top, left=left, size=self.size)
                 for top in down for left in across]
 
     def check_tiles(self, original: tuple[int, int], name: str) -> None:
@@ -262,17 +286,23 @@ class ImageTransform:
         return (pixels / full).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """RGB picture -> `(h, w, 3)` uint8, resized and cropped: all but the normalisation."""
-        placement = self.placement((image.height, image.width))
+        """RGB picture -> `(h, w, 3)` uint8, aligned, resized and cropped: all but the
+        normalisation."""
+        placement = self.placed(image)
+        return self.cut(aligned(image, placement.moved), placement)
+
+    def cut(self, image: Image.Image, placement: Placement) -> np.ndarray:
+        """The same of a picture that is aligned."""
         return np.asarray(self._cut(image, placement, Image.Resampling.BILINEAR))
 
-    def mask(self, mask: np.ndarray) -> np.ndarray:
-        """`(h, w)` bool mask of the photo -> the mask in the model's frame.
+    def mask(self, mask: np.ndarray, pose: Pose | None = None) -> np.ndarray:
+        """`(h, w)` bool mask of the photo -> the mask in the model's frame, of a photo that was
+        aligned by `pose`.
 
         Nearest neighbour: a bilinear resize followed by a cast to int, as the reference
         implementation does it, shaves a pixel off every defect.
         """
-        image = Image.fromarray(mask.astype(np.uint8))
+        image = Image.fromarray(aligned_mask(mask, pose).astype(np.uint8))
         placement = self.placement(mask.shape)
         return np.asarray(self._cut(image, placement, Image.Resampling.NEAREST)) > 0
 
@@ -297,15 +327,15 @@ def _constants(mean: tuple, std: tuple, device: torch.device) -> tuple[torch.Ten
 
 
 def to_photo(anomaly_map: np.ndarray, placement: Placement) -> np.ndarray:
-    """Lay a map `(h, w)` from the model's frame over the photo: undo the crop, then the resize.
+    """Lay a map `(h, w)` from the model's frame over the photo: undo crop, resize and alignment.
 
-    What the crop cut away was never looked at; it gets the map's lowest value, "no evidence".
+    What was cut away was never looked at; it gets the map's lowest value, "no evidence".
     """
     canvas = np.full(placement.resized, anomaly_map.min(), dtype=np.float32)
     (height, width), top, left = placement.size, placement.top, placement.left
     canvas[top:top + height, left:left + width] = anomaly_map
-    if placement.resized == placement.original:
-        return canvas
-    tensor = torch.from_numpy(canvas)[None, None]
-    return F.interpolate(tensor, placement.original, mode="bilinear", align_corners=False,
-                         antialias=True)[0, 0].numpy()
+    if placement.resized != placement.original:
+        tensor = torch.from_numpy(canvas)[None, None]
+        canvas = F.interpolate(tensor, placement.original, mode="bilinear", align_corners=False,
+                               antialias=True)[0, 0].numpy()
+    return laid_back(canvas, placement.moved)

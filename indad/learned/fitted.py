@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..calibration import decide
 from ..data.levels import Levels
+from ..data.registration import Reference
 from ..engine.approximate import index_of
 from ..engine.search import MemoryIndex
 
@@ -36,6 +37,7 @@ class Fitted:
         selected_from: "float32", or "float16" if the features were above the memory budget.
         skipped: (position, reason) of images that could not be read, of the last call.
         levels: of photos of more than 8 bits, that later ones are read by, see data/levels.py.
+        reference: that photos are aligned to, see data/reference.py; None if to none.
         examples: some of the images, for an export's check; `timings` in seconds.
         index: the bank ready to be searched; prepared once, with the first search.
     """
@@ -62,6 +64,7 @@ class Fitted:
     tiles: list[int] | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
     levels: Levels = field(default_factory=dict)
+    reference: Reference | None = None
     examples: list = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     index: MemoryIndex = field(default=None, repr=False)  # type: ignore[assignment]

@@ -79,7 +79,7 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
             files=training.files if training else None, fingerprint=None,
             reserve=bank[:0], reserve_indices=indices[:0],
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
-            levels=features.levels,
+            levels=features.levels, reference=features.reference,
             examples=training.examples if training else [])
 
     try:
