@@ -33,7 +33,7 @@ from .pixels import (
     rgb_of,
     upright_rgb,
 )
-from .pose import Pose, aligned, aligned_mask, laid_back
+from .pose import Pose, aligned_mask, laid_back
 from .registration import Reference
 from .tiles import tile_starts
 
@@ -256,6 +256,10 @@ class ImageTransform:
             return placement
         return replace(placement, pose=self.reference.register(image))
 
+    def aligned(self, image: Image.Image, placement: Placement) -> Image.Image:
+        """The picture as if its part lay where the reference's does."""
+        return self.reference.aligned(image, placement.moved) if self.reference else image
+
     def frames(self, original: tuple[int, int], pose: Pose | None = None) -> list[Placement]:
         """What the network sees of a photo of `original` (h, w) pixels: its tiles row by row, or
         one frame."""
@@ -289,7 +293,7 @@ class ImageTransform:
         """RGB picture -> `(h, w, 3)` uint8, aligned, resized and cropped: all but the
         normalisation."""
         placement = self.placed(image)
-        return self.cut(aligned(image, placement.moved), placement)
+        return self.cut(self.aligned(image, placement), placement)
 
     def cut(self, image: Image.Image, placement: Placement) -> np.ndarray:
         """The same of a picture that is aligned."""

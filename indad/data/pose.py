@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
 from .arguments import Rule, maybe, number, several
@@ -86,24 +85,17 @@ def opencv() -> ModuleType:
     return cv2
 
 
-def aligned(photo: Image.Image, pose: Pose | None) -> Image.Image:
-    """The photo as if its part lay where the reference's does, in a picture of the same size.
-
-    What lay outside the photo is a reflection of what is inside. Without a pose it stays as it is.
-    """
-    return photo if pose is None else Image.fromarray(aligned_pixels(np.asarray(photo), pose))
-
-
 def aligned_pixels(pixels: np.ndarray, pose: Pose) -> np.ndarray:
-    """The same of `(h, w)` or `(h, w, 3)` uint8."""
+    """`(h, w)` or `(h, w, 3)` uint8 -> the same as if the part lay where the reference's does; what
+    lay outside continues the border."""
     cv2, (height, width) = opencv(), pixels.shape[:2]
     return cv2.warpAffine(pixels, pose.matrix((height, width)), (width, height),
                           flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-                          borderMode=cv2.BORDER_REFLECT)
+                          borderMode=cv2.BORDER_REPLICATE)
 
 
 def aligned_mask(mask: np.ndarray, pose: Pose | None) -> np.ndarray:
-    """The same of a `(h, w)` bool mask; what lay outside the photo is no defect."""
+    """The same of a `(h, w)` bool mask; what lay outside the photo is not in it."""
     if pose is None:
         return mask
     cv2, (height, width) = opencv(), mask.shape

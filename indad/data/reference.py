@@ -17,11 +17,12 @@ from torch import Tensor
 from ..errors import InputError
 from .arguments import number, several
 from .images import as_rgb, readers
-from .pose import SIDE, Pose, aligned_pixels, opencv
-from .registration import COARSE, Reference, grey_copy, in_frame
+from .pose import Pose, aligned_pixels, opencv
+from .registration import COARSE, MOST_SIDE, Reference, grey_copy, in_frame
 
 MOST = 60  # photos that are looked at, evenly spread
 LIKENESS = 0.7  # that aligned photos have with each other: parts 0.83 or more, textures up to 0.6
+REPEATS = 0.7  # that a photo has with itself in another place: parts up to 0.36, lattices 0.9
 DOUBTS = 3  # times the doubt (1 - confidence) of nine tenths of the good photos is too much
 WIDER = 1.5  # times as far off as any good photo is misplaced
 NARROWEST = (0.01, 1.0, 0.01)  # what registration itself may err by, with room to spare
@@ -41,17 +42,25 @@ def learn_reference(sources: Sequence, levels: Mapping, wanted: Reference) -> Re
 
     def look(source: object) -> np.ndarray | None:
         try:
-            return grey_copy(as_rgb(source, levels))
+            photo = as_rgb(source, levels)
         except InputError:  # told of where it is read
             return None
+        photo.thumbnail((MOST_SIDE, MOST_SIDE))
+        return np.asarray(photo)
 
     with ThreadPoolExecutor(readers()) as pool:
-        greys = [grey for grey in pool.map(look, some) if grey is not None]
-        if not greys:
+        pictures = [picture for picture in pool.map(look, some) if picture is not None]
+        if not pictures:
             return wanted  # nothing will be read either
-        reference = replace(wanted, picture=greys[medoid(greys)], least=0.0,
+        greys = [grey_copy(picture) for picture in pictures]
+        reference = replace(wanted, picture=pictures[medoid(greys)], least=0.0,
                             tolerance=(np.inf,) * 3)
         poses = list(pool.map(reference.register, greys))
+    if (again := reference.repeats()) > REPEATS:
+        raise InputError(
+            f"align is {wanted.align!r}, but no reference can be found: the pattern repeats, as a "
+            f"good photo laid over itself in another place correlates by {again:.2f}, where parts "
+            f"do by {REPEATS:g} at most; leave align out: a texture has no pose")
     likeness = _likeness(greys, poses, reference)
     if likeness < LIKENESS:
         raise InputError(
@@ -79,7 +88,7 @@ def _likeness(greys: Sequence[np.ndarray], poses: Sequence[Pose], reference: Ref
     """Median over aligned copies of the mean correlation with the others; 1 for a single one."""
     if len(greys) == 1:
         return 1.0
-    size = reference.picture.shape
+    size = reference.grey.shape
     flat = np.array([_small(aligned_pixels(in_frame(grey, size), pose))
                      for grey, pose in zip(greys, poses, strict=True)])
     return float(np.median((_correlations(flat).sum(1) - 1) / (len(greys) - 1)))
@@ -116,8 +125,9 @@ def reference_in(settings: object, picture: Tensor | None, options: Mapping[str,
                 settings.get("tolerance"))):
         raise InputError(f"{file}: reference is {str(settings)[:90]}, which does not go with the "
                          "options; copy it again")
-    if picture.ndim != 2 or max(picture.shape) != SIDE:
-        raise InputError(f"{file}: the reference has {list(picture.shape)} pixels; its longer side "
-                         f"must have {SIDE}")
+    if picture.ndim != 3 or picture.shape[2] != 3 or not (
+            1 <= min(picture.shape) and max(picture.shape) <= MOST_SIDE):
+        raise InputError(f"{file}: the reference has the shape {list(picture.shape)}; it must be a "
+                         f"picture of up to {MOST_SIDE} pixels a side, in colour")
     return replace(wanted, picture=picture.cpu().numpy(), least=settings["least"],
                    tolerance=tuple(settings["tolerance"]))

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .pose import SIDE, Pose, opencv, pose_of
+from .pose import SIDE, Pose, aligned_mask, aligned_pixels, opencv, pose_of
 
+MOST_SIDE = 512
 COARSE, STEP = 64, 3  # pixels, and degrees between turned copies
 SCALES = (0.85, 1.0, 1.18)
 PLACES = 4  # that are made exact
@@ -32,7 +33,7 @@ class Reference:
 
     Attributes:
         align: one of `pose.ALIGNMENTS`.
-        picture: `(h, w)` uint8, grey; the longer side has `SIDE` pixels.
+        picture: `(h, w, 3)` uint8, of up to `MOST_SIDE` pixels a side.
         least: confidence below which a pose is not used.
         tolerance: of the offset as a share of the longer side, of the turn in degrees, and of the
             scale as a share; beyond it, a part is misplaced.
@@ -40,7 +41,7 @@ class Reference:
     """
 
     align: str
-    picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+    picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
     least: float = 0.0
     tolerance: tuple[float, ...] = (np.inf, np.inf, np.inf)
     given: tuple[float, ...] = ()
@@ -62,15 +63,35 @@ class Reference:
 
     def register(self, photo: Image.Image | np.ndarray) -> Pose:
         """Pose of a photo, RGB or grey, of any size."""
-        grey = in_frame(grey_copy(photo), self.picture.shape)
-        half_reference, half = (_shrunk(one, SIDE // 2) for one in (self.picture, grey))
+        grey = in_frame(grey_copy(photo), self.grey.shape)
+        half_reference, half = (_shrunk(one, SIDE // 2) for one in (self.grey, grey))
         found = [self._exact(start, half_reference, half, 15) for start in self._places(grey)]
         best = max(one.confidence for one in found)
         pose = min((one for one in found if one.confidence >= best - ALIKE),
                    key=lambda one: (abs(one.angle), -one.confidence))
-        pose = self._exact(pose, self.picture, grey, 30)
+        pose = self._exact(pose, self.grey, grey, 30)
         pose = replace(pose, used=pose.confidence >= self.least)
         return replace(pose, misplaced=self.beyond(pose) if pose.used else "")
+
+    def aligned(self, photo: Image.Image, pose: Pose | None) -> Image.Image:
+        """The photo as if its part lay where the reference's does, in a picture of the same size.
+
+        What lay outside the photo is the reference's, in the photo's light: good by definition, so
+        nothing that was not seen counts as evidence. Without a pose the photo stays as it is.
+        """
+        if pose is None:
+            return photo
+        cv2, pixels = opencv(), np.asarray(photo)
+        height, width = pixels.shape[:2]
+        found = aligned_pixels(pixels, pose)
+        known = aligned_mask(np.ones((height, width), bool), pose).view(np.uint8)
+        if not known.all():
+            other = cv2.resize(self.picture, (width, height), interpolation=cv2.INTER_AREA)
+            light = [seen / max(meant, 1.0) for seen, meant in zip(
+                cv2.mean(found, known), cv2.mean(other, known), strict=True)][:3]
+            table = np.rint(np.clip(np.outer(np.arange(256), light), 0, 255)).astype(np.uint8)
+            cv2.copyTo(cv2.LUT(other, table[None]), 1 - known, found)
+        return Image.fromarray(found)
 
     def beyond(self, pose: Pose) -> str:
         """What of a pose is beyond the tolerance, in words."""
@@ -85,25 +106,26 @@ class Reference:
             said.append(f"{pose.scale:.3f} times as large (tolerance {scale:.3f})")
         return ", ".join(said)
 
+    def repeats(self) -> float:
+        """How well the picture fits itself in the best of other places, 1 at most: a lattice does
+        at the next knot."""
+        cv2, table = opencv(), self._table()
+        fits = self._fits(self.grey)[table.scales.index(1.0)][np.abs(table.angles).argmin()]
+        height, width = fits.shape
+        down, across = np.indices(fits.shape)
+        far = np.hypot(down - height // 2, across - width // 2) > max(fits.shape) / 10
+        peaks = cv2.dilate(fits, np.ones((3, 3))) == fits
+        return float(fits[far & peaks].max(initial=0.0))
+
     def _places(self, grey: np.ndarray) -> list[Pose]:
         """The best places of the turned copies that fit better than those turned a little more or
         less."""
-        cv2, small = opencv(), _shrunk(grey, COARSE).astype(np.float32)
-        table = self._table()
-        (height, width), total = small.shape, table.window.sum()
-        wide = cv2.copyMakeBorder(small, height // 2, height - height // 2, width // 2,
-                                  width - width // 2, cv2.BORDER_REPLICATE)
-        seen = np.fft.rfft2(wide)
-        sums, squares = (np.fft.irfft2(one * table.window_spectrum, wide.shape)
-                         for one in (seen, np.fft.rfft2(wide * wide)))
-        spread = np.sqrt(np.maximum(squares - sums * sums / total, 1e-3 * squares.max() + 1e-6))
-        best = []
-        for spectra in table.spectra:  # of one scale: all at once would take much room
-            fits = np.fft.irfft2(spectra * seen, wide.shape) / spread
-            flat = fits[:, :height + 1, :width + 1].reshape(len(spectra), -1)
-            places = flat.argmax(1)
-            best.append(np.column_stack([flat[np.arange(len(flat)), places],
-                                         *np.divmod(places, width + 1)]))
+        table, best = self._table(), []
+        for fits in self._fits(grey):
+            places = fits.reshape(len(fits), -1).argmax(1)
+            down, across = np.divmod(places, fits.shape[2])
+            best.append(np.column_stack([fits[np.arange(len(fits)), down, across], down, across]))
+        height, width = fits.shape[1] - 1, fits.shape[2] - 1
         fit = np.array(best)  # (scales, turns, 3)
         value = fit[..., 0]
         peaks = (value >= np.roll(value, 1, 1)) & (value >= np.roll(value, -1, 1))
@@ -113,6 +135,21 @@ class Reference:
         return [Pose((fit[k, t, 2] - width // 2) / longer, (fit[k, t, 1] - height // 2) / longer,
                      float(table.angles[t]), table.scales[k], float(value[k, t]))
                 for k, t in zip(scales[order], turns[order], strict=True)]
+
+    def _fits(self, grey: np.ndarray) -> list[np.ndarray]:
+        """Of each scale, `(turns, h + 1, w + 1)` correlations of the turned copies with each place,
+        from half the frame above and left of the middle to half below and right."""
+        cv2, small = opencv(), _shrunk(grey, COARSE).astype(np.float32)
+        table = self._table()
+        (height, width), total = small.shape, table.window.sum()
+        wide = cv2.copyMakeBorder(small, height // 2, height - height // 2, width // 2,
+                                  width - width // 2, cv2.BORDER_REPLICATE)
+        seen = np.fft.rfft2(wide)
+        sums, squares = (np.fft.irfft2(one * table.window_spectrum, wide.shape)
+                         for one in (seen, np.fft.rfft2(wide * wide)))
+        spread = np.sqrt(np.maximum(squares - sums * sums / total, 1e-3 * squares.max() + 1e-6))
+        return [(np.fft.irfft2(spectra * seen, wide.shape) / spread)[:, :height + 1, :width + 1]
+                for spectra in table.spectra]
 
     def _exact(self, start: Pose, reference: np.ndarray, grey: np.ndarray, rounds: int) -> Pose:
         """The pose near `start` that makes the two most alike; `start` if none does."""
@@ -139,8 +176,13 @@ class Reference:
             return self._made
 
     @cached_property
+    def grey(self) -> np.ndarray:
+        """`(h, w)` uint8, the longer side of `SIDE` pixels."""
+        return grey_copy(self.picture)
+
+    @cached_property
     def _made(self) -> "_Table":
-        return _Table(_shrunk(self.picture, COARSE).astype(np.float32), self.align)
+        return _Table(_shrunk(self.grey, COARSE).astype(np.float32), self.align)
 
 
 class _Table:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..data.augmentation import View
 from ..data.images import ImageTransform, Placement, as_rgb, path_of, readers
-from ..data.pose import aligned
 from ..errors import InputError
 
 BATCHES_AHEAD = 2
@@ -133,7 +132,7 @@ class ImageReader:
         if placement.pose and not placement.moved:
             notes.append(f"its pose is uncertain (confidence {placement.pose.confidence:.2f}), so "
                          "it is judged as it lies")
-        return aligned(image, placement.moved), placement
+        return self.transform.aligned(image, placement), placement
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -50,7 +50,7 @@ LAYOUT: Layout = {"memory_bank": (torch.float32, "md"), "feature_scale": (torch.
                   "coreset_indices": (torch.int64, "m"), "coreset_radii": (torch.float32, "m"),
                   "good_scores": (torch.float64, "k"), "good_peaks": (torch.float64, "k")}
 RESERVE: Layout = {"reserve": (torch.float32, "rd"), "reserve_indices": (torch.int64, "r")}
-REFERENCE: Layout = {"reference": (torch.uint8, "ab")}  # the picture, a x b pixels
+REFERENCE: Layout = {"reference": (torch.uint8, "abc")}  # a x b pixels of c colours
 FIELDS = {"good_scores": "calibration_scores", "good_peaks": "calibration_peaks"}  # of it
 
 
