@@ -211,17 +211,12 @@ def how_decided(calibration: str, count: int, false_alarm_rate: float) -> str:
             f"{false_alarm_rate:.2g}{at_best}")
 
 
-def verdict(score: float, threshold: float | None) -> str:
-    """"defective" above the threshold, else "good"; "n/a" if there is none."""
-    if threshold is None:
-        return "n/a"
-    return "defective" if score > threshold else "good"
-
-
-def title(name: str, score: float, threshold: float | None) -> str:
-    """What a picture of an image is headed with: its score, the limit and the verdict."""
-    known = "" if threshold is None else f" (limit {threshold:.3g})"
-    return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold)}"
+def verdict(score: float, threshold: float | None, misplaced: str = "") -> str:
+    """"defective" above the threshold; else "misplaced" if it is, else "good", or "n/a" if there is
+    no threshold."""
+    if threshold is not None and score > threshold:
+        return "defective"
+    return "misplaced" if misplaced else "n/a" if threshold is None else "good"
 
 
 @takes(good_scores=numbers(1), score=numbers())

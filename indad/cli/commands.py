@@ -55,10 +55,13 @@ def _given(options: argparse.Namespace, *names: str) -> dict:
 
 
 def _model_options(options: argparse.Namespace) -> dict:
-    chosen = _given(options, "weights", "resize", "crop", "tiles", "overlap", "scale", "precision",
+    chosen = _given(options, "weights", "resize", "crop", "tiles", "overlap", "scale", "align",
+                    "precision",
                     "memory_budget", "device", "batch_size")
     if options.resize is not None:
         chosen["resize"] = options.resize[0] if len(options.resize) == 1 else tuple(options.resize)
+    if options.align_tolerance is not None:
+        chosen["align_tolerance"] = tuple(options.align_tolerance)
     return chosen | ({"layers": tuple(options.layers)} if options.layers else {})
 
 

@@ -235,6 +235,11 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
         "the worst of which decides")
     add("--overlap", type=int, help="pixels that neighbouring tiles share (an eighth of one)")
     add("--scale", type=float, help="shrink photos by this before they are cut (1)")
+    add("--align", help="lay each photo's part where a reference has it, by a shift, rigid (with a "
+        "turn) or similarity (with a scale too); needs opencv-python-headless")
+    add("--align-tolerance", type=float, nargs="+", help="what is misplaced: farther off than this "
+        "share of the longer side, turned by more degrees, larger by more than this share (half "
+        "more than good photos have)")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
     add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
     add("--precision", help="of the backbone: float32, tf32, float16 or bfloat16")

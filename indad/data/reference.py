@@ -45,8 +45,9 @@ def learn_reference(sources: Sequence, levels: Mapping, wanted: Reference) -> Re
             photo = as_rgb(source, levels)
         except InputError:  # told of where it is read
             return None
-        photo.thumbnail((MOST_SIDE, MOST_SIDE))
-        return np.asarray(photo)
+        factor = min(MOST_SIDE / max(photo.size), 1)
+        size = max(round(photo.width * factor), 1), max(round(photo.height * factor), 1)
+        return opencv().resize(np.asarray(photo), size, interpolation=opencv().INTER_AREA)
 
     with ThreadPoolExecutor(readers()) as pool:
         pictures = [picture for picture in pool.map(look, some) if picture is not None]
@@ -126,7 +127,7 @@ def reference_in(settings: object, picture: Tensor | None, options: Mapping[str,
         raise InputError(f"{file}: reference is {str(settings)[:90]}, which does not go with the "
                          "options; copy it again")
     if picture.ndim != 3 or picture.shape[2] != 3 or not (
-            1 <= min(picture.shape) and max(picture.shape) <= MOST_SIDE):
+            min(picture.shape) >= 1 and max(picture.shape) <= MOST_SIDE):
         raise InputError(f"{file}: the reference has the shape {list(picture.shape)}; it must be a "
                          f"picture of up to {MOST_SIDE} pixels a side, in colour")
     return replace(wanted, picture=picture.cpu().numpy(), least=settings["least"],

@@ -7,6 +7,7 @@ OpenCV's `findTransformECC` (Evangelidis & Psarakis, TPAMI 2008), from the few b
 copies of 128 and then 256 pixels. Light and contrast, one for all of a photo, cancel in both.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from .pose import SIDE, Pose, aligned_mask, aligned_pixels, opencv, pose_of
@@ -56,6 +58,20 @@ class Reference:
         """All of it but the picture, as JSON has it."""
         return {"align": self.align, "least": self.least, "tolerance": list(self.tolerance),
                 "given": list(self.given)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return hashlib.sha256(f"{self.settings}".encode() + self.picture.tobytes()).hexdigest()
+
+    def plain(self) -> tuple:
+        """As `torch.save` keeps it, and `from_plain` takes it."""
+        return (self.align, torch.from_numpy(self.picture), self.least, self.tolerance, self.given)
+
+    @classmethod
+    def from_plain(cls, plain: tuple) -> "Reference":
+        align, picture, *rest = plain
+        return cls(align, picture.numpy(), *rest)
 
     def is_like(self, other: "Reference | None") -> bool:
         """Are both for the same options?"""

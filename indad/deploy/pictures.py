@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..calibration import verdict
+
 PREDICTED, TRUE = (0, 255, 255), (0, 255, 0)  # outlines: cyan and green, both absent from inferno
 TITLE_BAR = 24  # pixels above an overlay that its title takes
 
@@ -31,6 +33,12 @@ class ColourScale:
     def fractions(self, values: np.ndarray) -> np.ndarray:
         span = max(self.high - self.low, float(np.finfo(np.float32).tiny))
         return np.clip((values - self.low) / span, 0, 1)
+
+
+def title(name: str, score: float, threshold: float | None, misplaced: str = "") -> str:
+    """What a picture of an image is headed with: its score, the limit and the verdict."""
+    known = "" if threshold is None else f" (limit {threshold:.3g})"
+    return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold, misplaced)}"
 
 
 def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, title: str,

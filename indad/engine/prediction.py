@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from torch import Tensor
 
 from ..data.images import ImageTransform, Placement, to_photo
+from ..data.pose import Pose
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ class Prediction:
         indices: positions in the source of the images that could be read.
         transform: what took the photos there; it takes their masks there too.
         skipped: (position, reason) of those that could not.
-        notes: (position, what is to be said) of those whose pixels leave the model's levels.
+        notes: (position, what is to be said) of those whose pixels leave the model's levels, or
+            whose pose is uncertain.
     """
 
     scores: np.ndarray
@@ -52,6 +54,11 @@ class Prediction:
     def peaks(self) -> np.ndarray:
         """`(n,)`: the highest points of the maps."""
         return np.array([one.max() for one in self.model_maps], dtype=np.float32)
+
+    @property
+    def poses(self) -> list[Pose | None]:
+        """How the part lies in each photo, see data/pose.py; None where photos are not aligned."""
+        return [placement.pose for placement in self.placements]
 
     @property
     def maps(self) -> "PhotoMaps":

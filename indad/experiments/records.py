@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from ..data.files import write_json, write_text
+from ..data.pose import COLUMNS as POSE
 from ..data.reading import read_json
 from ..errors import InputError, InputWarning
 from .missing import why_missing
@@ -119,7 +120,8 @@ def read_scores(folder: Path) -> list[dict]:
 
 
 def _score_row(row: dict) -> dict:
-    if set(row) != set(SCORES) or None in row.values() or row["label"] not in ("0", "1"):
+    if set(row) not in (set(SCORES), {*SCORES, *POSE}) or None in row.values() or (
+            row["label"] not in ("0", "1")):
         raise ValueError(f"the line of {str(row.get('image'))[:60]!r} is not whole")
     score, threshold = float(row["score"]), float(row["threshold"]) if row["threshold"] else None
     if not all(map(math.isfinite, (score, threshold or 0))) or not row["image"]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,8 +27,9 @@ from ..data.datasets import ImageSet, fingerprint, load_dataset
 from ..data.files import check_writable, complete_file, explain_full_disk, sha256_of
 from ..data.images import Placement
 from ..data.layouts import Item
-from ..data.levels import Levels
 from ..data.locks import locked
+from ..data.pose import Pose
+from ..data.registration import Reference
 from ..engine.extraction import PatchFeatures
 from ..engine.memory import memory_budget
 from ..errors import InputError
@@ -162,7 +164,7 @@ def run_job(plans: Sequence[RunPlan], datasets: str | Path | None, output: Path,
     model.prepare()
     trained = _table(model, [train for train, _ in sets.values()], state, training=True)
     tested = _table(model, [test for _, test in sets.values()], state, training=False,
-                    levels=trained.features.levels)
+                    like=trained.features)
     # The largest coreset first: the smaller ones of the same selection are its first picks.
     waiting.sort(key=lambda one: one[0].model.options["coreset_ratio"])
     while waiting:
@@ -244,27 +246,38 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
 
 
 def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training: bool,
-           levels: Levels | None = None) -> _Table:
+           like: PatchFeatures | None = None) -> _Table:
     """Features of all images of some sets: from the sweep's folder, or extracted and left there."""
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
-    made_of = [_extraction(model), training, fingerprint(*sets), *([levels] if levels else ())]
+    made_of = [_extraction(model), training, fingerprint(*sets),
+               *([like.levels] if like and like.levels else ()),
+               *([like.reference.digest] if like and like.reference else ())]
     file = state / f"features-{_hash(made_of)}.pt"
     kept = _kept(state, file)
     if kept is None:
         began = time.perf_counter()
-        features = model.extract(list(items.values()), training=training, levels=levels,
-                                 strict=False)
+        if like and like.reference:
+            model.use(model.prepare().aligned_to(like.reference))
+        features = model.extract(list(items.values()), training=training, strict=False,
+                                 levels=like.levels if like else None)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
         numbers = [astuple(placement) for placement in features.placements]
-        kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds})
+        kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds,
+                                   "reference": features.reference and features.reference.plain()})
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
     seconds = kept.pop("seconds")
-    placements = [Placement(*of_one) for of_one in kept["placements"]]
-    features = PatchFeatures(**kept | {"placements": placements})
+    placements = [_placement(*of_one) for of_one in kept["placements"]]
+    reference = kept["reference"] and Reference.from_plain(kept["reference"])
+    features = PatchFeatures(**kept | {"placements": placements, "reference": reference})
     paths = list(items)
     read = [paths[position] for position in features.positions]
     return _Table(features, {path: place for place, path in enumerate(read)},
                   {paths[i]: reason for i, reason in features.skipped}, seconds)
+
+
+def _placement(*numbers: Any) -> Placement:
+    *where, pose = numbers
+    return Placement(*where, pose=pose and Pose(*pose))
 
 
 def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:

@@ -125,7 +125,8 @@ def judged(name: str, seed: int, count: int) -> list[dict]:
                         "px": float(np.median(errors[:, 0])), "deg": float(np.median(errors[:, 1])),
                         "px_90": float(np.quantile(errors[:, 0], 0.9)),
                         "deg_90": float(np.quantile(errors[:, 1], 0.9)),
-                        "register_ms": register_ms, "tolerance": list(model.fitted_.reference.tolerance)}
+                        "register_ms": register_ms,
+                        "tolerance": list(model.fitted_.reference.tolerance)}
             rows.append(row)
             print(json.dumps(row), flush=True)
     return rows
