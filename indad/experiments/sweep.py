@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +277,7 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
 
 def _placement(*numbers: Any) -> Placement:
     *where, pose = numbers
-    return Placement(*where, pose=pose and Pose(*pose))
+    return replace(Placement(*where), pose=pose and Pose(*pose))
 
 
 def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:
