@@ -148,7 +148,8 @@ class Reference:
         scales, turns = np.nonzero(peaks)
         order = np.argsort(-value[scales, turns], kind="stable")[:PLACES]
         longer = max(height, width)
-        return [Pose((fit[k, t, 2] - width // 2) / longer, (fit[k, t, 1] - height // 2) / longer,
+        return [Pose(float(fit[k, t, 2] - width // 2) / longer,
+                     float(fit[k, t, 1] - height // 2) / longer,
                      float(table.angles[t]), table.scales[k], float(value[k, t]))
                 for k, t in zip(scales[order], turns[order], strict=True)]
 
@@ -172,13 +173,20 @@ class Reference:
         cv2 = opencv()
         kind = {"shift": cv2.MOTION_TRANSLATION, "rigid": cv2.MOTION_EUCLIDEAN,
                 "similarity": cv2.MOTION_AFFINE}[self.align]
-        matrix = start.matrix(reference.shape).astype(np.float32)
+        matrix, (height, width) = start.matrix(reference.shape), reference.shape
         known = replace(start, confidence=_alike(reference, grey, matrix))
+        # From a copy that lies alike: OpenCV takes turns of up to 90 degrees only.
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        inside = cv2.warpAffine(np.ones(grey.shape, np.uint8), matrix, (width, height), flags=flags)
+        laid = cv2.warpAffine(grey, matrix, (width, height), flags=flags,
+                              borderMode=cv2.BORDER_REPLICATE)
         try:
-            _, found = cv2.findTransformECC(reference, grey, matrix.copy(), kind,
-                                            (3, rounds, 1e-5), None, 5)
+            _, rest = cv2.findTransformECC(reference, laid, np.eye(2, 3, dtype=np.float32), kind,
+                                           (3, rounds, 1e-7), inside, 5)
         except cv2.error:  # it did not converge
             return known
+        found = matrix[:, :2] @ rest
+        found[:, 2] += matrix[:, 2]
         pose = pose_of(found, reference.shape)
         if self.align == "shift":
             pose = replace(pose, angle=0.0, scale=1.0)

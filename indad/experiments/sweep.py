@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +267,7 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
     seconds = kept.pop("seconds")
     placements = [_placement(*of_one) for of_one in kept["placements"]]
-    reference = kept["reference"] and Reference.from_plain(kept["reference"])
+    reference = kept.get("reference") and Reference.from_plain(kept["reference"])
     features = PatchFeatures(**kept | {"placements": placements, "reference": reference})
     paths = list(items)
     read = [paths[position] for position in features.positions]
@@ -275,9 +275,9 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
                   {paths[i]: reason for i, reason in features.skipped}, seconds)
 
 
-def _placement(*numbers: Any) -> Placement:
-    *where, pose = numbers
-    return replace(Placement(*where), pose=pose and Pose(*pose))
+def _placement(original: Any, resized: Any, top: int, left: int, size: Any,
+               pose: tuple | None = None) -> Placement:
+    return Placement(original, resized, top, left, size, pose and Pose(*pose))
 
 
 def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:

@@ -37,7 +37,9 @@ HAZELNUT = Path(__file__).resolve().parents[3] / "shared" / "data" / "mvtec_ad" 
 # Name -> pixels, degrees, scale.
 MOVES = {"as drawn": (0, 0, 1), "4 px": (4, 0, 1), "8 px": (8, 0, 1), "16 px": (16, 0, 1),
          "32 px": (32, 0, 1), "5°": (0, 5, 1), "15°": (0, 15, 1), "30°": (0, 30, 1),
-         "x 0.9": (0, 0, 0.9), "x 1.1": (0, 0, 1.1), "8 px, 15°": (8, 15, 1)}
+         "x 0.9": (0, 0, 0.9), "x 1.1": (0, 0, 1.1)}
+LOOKED_AT = {"shift": ("as drawn", "8 px", "32 px"),
+             "similarity": ("as drawn", "8 px", "15°", "x 0.9", "x 1.1")}
 
 
 def photos(name: str, seed: int, count: int) -> tuple[list, list[np.ndarray], np.ndarray]:
@@ -102,7 +104,7 @@ def judged(name: str, seed: int, count: int) -> list[dict]:
         still = [model.fitted_.reference.register(photo) for photo in judge] if align else []
         register_ms = 1000 * (time.perf_counter() - began) / len(judge)
         for move in MOVES:
-            if align == "shift" and move not in ("as drawn", "8 px", "32 px"):
+            if move not in LOOKED_AT.get(align, MOVES):
                 continue
             generator = np.random.default_rng([seed, sorted(PARTS).index(name)])
             ways = [by(move, generator) for _ in judge]
@@ -272,7 +274,7 @@ def table(found: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--photos", type=int, default=12, help="good, and as many defective")
+    parser.add_argument("--photos", type=int, default=10, help="good, and as many defective")
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[2]
                         / "results" / "reference" / "benchmarks")
     parser.add_argument("--only", nargs="+", default=[*PARTS, "refused", "libraries"])
