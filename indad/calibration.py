@@ -22,7 +22,7 @@ at once, and one image of it, drawn by seed, judges: a new part has no sibling i
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -36,9 +36,9 @@ from .engine.search import MemoryIndex
 from .engine.threads import in_threads
 from .errors import InputError, Progress
 
-CALIBRATIONS = ("leave-one-out", "folds", "held-out")
+CALIBRATIONS: tuple[str, ...] = ("leave-one-out", "folds", "held-out")
 
-Score = Callable[[Tensor, MemoryIndex], tuple[Tensor, Tensor]]
+Score = Callable[[Tensor, MemoryIndex, int], tuple[Tensor, Tensor]]
 Case = tuple[int, MemoryIndex, Tensor | None]  # an image, and the index less these rows of its bank
 
 
@@ -49,7 +49,7 @@ def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
     """Image scores and peaks of good images, in one of the three ways; see their functions.
 
     `judges` are the features of images that were held out, where `method` holds some out; `images`
-    are patches, views and tiles of those that judge, and progress.
+    are patches, views and tiles of those that judge, who of them is silent, and progress.
     """
     if judges is not None:
         return score_held_out(judges, index, score, **images)
@@ -60,25 +60,25 @@ def calibrate(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score,
 
 def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score, *, patches: int,
                   views: int = 1, tiles: Sequence[int] | None = None,
-                  groups: Sequence | None = None, seed: int = 0,
+                  groups: Sequence | None = None, silent: Collection[int] = (), seed: int = 0,
                   progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Score training images against the bank without the patches of their group.
 
     Args:
         rows: `(n * views * patches, d)` features of the training images, as the bank has them.
         index: of the bank `(m, d)`; `owners` `(m,)` says from which image each entry came.
-        score: patches `(t * patches, d)` of an image and an index -> scores `(t,)` and maps
-            `(t, h, w)` of its tiles. An image is as bad as its worst tile.
+        score: patches `(t * patches, d)` of an image, an index and the first of the rows -> scores
+            `(t,)` and maps `(t, h, w)` of its tiles. An image is as bad as its worst tile.
         views: of each image, all of which are left out with it; only the first one is scored.
         tiles: t of each image, whose rows stand together; 1 each if None.
         groups: `(n,)` labels; each image is a group of its own if None.
+        silent: images that do not judge; a group of which is none other does not.
 
     Returns image scores and the peaks of the maps, `(k,)` each, of one image for each of up to
     `CALIBRATION_IMAGES` groups drawn by seed; empty for a single group, whose bank would be empty.
     """
     starts = _starts(rows, patches, views, tiles)
-    drawn = draw_groups(len(starts) - 1, groups, seed=seed)[:CALIBRATION_IMAGES]
-
+    drawn = draw_groups(len(starts) - 1, groups, silent=silent, seed=seed)[:CALIBRATION_IMAGES]
     cases = ((members[0], index, _among(owners, members)) for members in drawn)
     return _judged(rows, starts, cases, len(drawn), score, views, progress)
 
@@ -86,7 +86,7 @@ def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score
 def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
               prepare: Callable[[Tensor], MemoryIndex] = MemoryIndex, patches: int,
               views: int = 1, tiles: Sequence[int] | None = None,
-              groups: Sequence | None = None, seed: int = 0,
+              groups: Sequence | None = None, silent: Collection[int] = (), seed: int = 0,
               progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Score training images against banks that were selected without their fold.
 
@@ -99,7 +99,7 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
     The other arguments, and what is returned, are those of `leave_one_out`.
     """
     starts = _starts(rows, patches, views, tiles)
-    folds = draw_folds(draw_groups(len(starts) - 1, groups, seed=seed))
+    folds = draw_folds(draw_groups(len(starts) - 1, groups, silent=silent, seed=seed))
     owners = torch.arange(len(starts) - 1).repeat_interleave(starts.diff()).to(rows.device)
 
     def cases() -> Iterator[Case]:
@@ -113,11 +113,12 @@ def cross_fit(rows: Tensor, select: Callable[[Tensor], Tensor], score: Score, *,
 
 def score_held_out(rows: Tensor, index: MemoryIndex, score: Score, *, patches: int,
                    views: int = 1, tiles: Sequence[int] | None = None,
+                   silent: Collection[int] = (),
                    progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Image scores and peaks, as `leave_one_out` returns them, of images that were held out."""
     starts = _starts(rows, patches, views, tiles)
-    cases = ((image, index, None) for image in range(len(starts) - 1))
-    return _judged(rows, starts, cases, len(starts) - 1, score, views, progress)
+    cases = [(image, index, None) for image in range(len(starts) - 1) if image not in silent]
+    return _judged(rows, starts, iter(cases), len(cases), score, views, progress)
 
 
 def _starts(rows: Tensor, patches: int, views: int, tiles: Sequence[int] | None) -> Tensor:
@@ -142,7 +143,7 @@ def _judged(rows: Tensor, starts: Tensor, cases: Iterator[Case], count: int, sco
             return None
         first, stop = starts[image:image + 2].tolist()
         own = rows[first:first + (stop - first) // views].to(index.bank.device, torch.float32)
-        found, maps = score(own, index)
+        found, maps = score(own, index, first)
         return float(found.max()), float(maps.max())
 
     judged: list[tuple[float, float] | None] = []
@@ -199,24 +200,6 @@ def decide(good_scores: np.ndarray, good_peaks: np.ndarray, false_alarm_rate: fl
             "map_threshold": conformal_threshold(good_peaks, false_alarm_rate) if n else None,
             "calibrated_on": n,
             "lowest_false_alarm_rate": lowest_false_alarm_rate(n) if n else None}
-
-
-def how_decided(calibration: str, count: int, false_alarm_rate: float) -> str:
-    """Where a threshold comes from, in words, and what it cannot promise."""
-    if not count:
-        return "none where no good image was left to take a threshold from"
-    lowest = lowest_false_alarm_rate(count)
-    at_best = f"; so few can promise {lowest:.2g} at best" if lowest > false_alarm_rate else ""
-    return (f"{calibration} on {count} good images, for a false-alarm rate of "
-            f"{false_alarm_rate:.2g}{at_best}")
-
-
-def verdict(score: float, threshold: float | None, misplaced: str = "") -> str:
-    """"defective" above the threshold; else "misplaced" if it is, else "good", or "n/a" if there is
-    no threshold."""
-    if threshold is not None and score > threshold:
-        return "defective"
-    return "misplaced" if misplaced else "n/a" if threshold is None else "good"
 
 
 @takes(good_scores=numbers(1), score=numbers())

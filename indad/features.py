@@ -23,16 +23,19 @@ from .backbones.loading import load_backbone
 from .data.augmentation import augmented, views_per_image
 from .data.images import ImageTransform
 from .data.levels import Levels
-from .data.reference import learn_reference
+from .data.reference import learn_reference, wanted
+from .data.region import Region
 from .data.registration import Reference
 from .data.survey import count_frames, levels_of
+from .data.tiles import tiling
 from .engine.batches import to_device
 from .engine.extraction import PatchFeatures, describe_images, gather
+from .engine.looking import Look, look_of
 from .engine.machine import pick_device
 from .engine.precision import AUTOCAST, products
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
-from .engine.scaling import layer_scales
-from .engine.threads import in_threads, let_forks_compute
+from .engine.scaling import layer_scales, variances
+from .engine.threads import has_hooks, in_threads, let_forks_compute
 from .errors import Progress
 
 __all__ = ["PATCH_FEATURES", "PatchNetwork", "adaptive", "as_rows", "balanced", "concatenate",
@@ -85,21 +88,22 @@ PATCH_FEATURES: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
 }
 
 
-def balanced(maps: Sequence[Tensor]) -> list[Tensor]:
+def balanced(maps: Sequence[Tensor], inside: Tensor | None = None) -> list[Tensor]:
     """Divide each map of each image by its standard deviation over the places: less light or
     contrast shrinks a photo's maps, and with them the distance that a defect makes.
 
     Maps `(b, c_i, h_i, w_i)` -> the same shapes, and for each image `(c_i, h_i, w_i)` a total
-    variance of 1. The means stay. What `layer_scales` does for a set, done for an image.
+    variance of 1. The means stay. What `layer_scales` does for a set, done for an image. With the
+    pixels `inside` a region, `(b, h, w)` bool, places without any of them do not count.
     """
-    deviations = [m.var((2, 3), correction=0, keepdim=True).sum(1, keepdim=True).sqrt()
-                  for m in maps]
+    deviations = [variances(m, inside).sum(1, keepdim=True).sqrt() for m in maps]
     return [m / one.clamp_min(1e-6) for m, one in zip(maps, deviations, strict=True)]
 
 
-def patch_features(maps: Sequence[Tensor], *, how: str, balance_images: bool) -> Tensor:
+def patch_features(maps: Sequence[Tensor], inside: Tensor | None = None, *, how: str,
+                   balance_images: bool) -> Tensor:
     """Feature maps -> patch features `(b, d, gh, gw)`, not yet scaled; `how` names them."""
-    return PATCH_FEATURES[how](balanced(maps) if balance_images else maps)
+    return PATCH_FEATURES[how](balanced(maps, inside) if balance_images else maps)
 
 
 def as_rows(features: Tensor) -> Tensor:
@@ -116,30 +120,39 @@ class PatchNetwork:
         transform: what makes a picture an image for it.
         describe_maps: feature maps -> patch features, `patch_features` with all its options.
         precision: a name of `engine.precision.PRECISIONS`.
+        look: (network, good photos, levels) -> the region to look at, see engine/looking.py.
     """
 
     extractor: nn.Module
     channels: Sequence[int]
     transform: ImageTransform
     device: torch.device
-    describe_maps: Callable[[Sequence[Tensor]], Tensor] = weighted
+    describe_maps: Callable[..., Tensor] = weighted
     precision: str = "float32"
+    look: Look | None = None
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`, not yet scaled."""
-        if self.device.type != "cpu" or _has_hooks(self.extractor):
-            return self._described(pixels)
-        return torch.cat(in_threads(self._described, pixels.split(1)))
+    def __call__(self, *frames: Tensor) -> Tensor:
+        """Pixels `(b, h, w, 3)` uint8, and which of them are looked at if not all are, `(b, h, w)`
+        bool -> patch features `(b, d, gh, gw)`, not yet scaled."""
+        if self.device.type != "cpu" or has_hooks(self.extractor):
+            return self._described(frames)
+        each = zip(*(one.split(1) for one in frames), strict=True)
+        return torch.cat(in_threads(self._described, list(each)))
 
     @torch.inference_mode()
-    def _described(self, pixels: Tensor) -> Tensor:
+    def _described(self, frames: Sequence[Tensor]) -> Tensor:
+        pixels, *inside = frames
         images = self.transform.normalize(to_device(pixels, self.device))
         mixed = AUTOCAST.get(self.precision)
         with (products("tf32" if self.precision == "tf32" else "float32"),
               torch.autocast(self.device.type, mixed, enabled=mixed is not None)):
             maps = [feature_map.float() for feature_map in self.extractor(images)]
         with products("float32"):
-            return self.describe_maps(maps)
+            return self.describe_maps(maps, *(one.to(self.device) for one in inside))
+
+    def looking_at(self, region: Region | None) -> "PatchNetwork":
+        """The same, of photos of which only a region is seen."""
+        return replace(self, transform=replace(self.transform, region=region))
 
     def aligned_to(self, reference: Reference | None) -> "PatchNetwork":
         """The same with what was learned, if it is of the kind that the options want."""
@@ -148,36 +161,33 @@ class PatchNetwork:
         return replace(self, transform=replace(self.transform, reference=reference))
 
     def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
-                 levels: Levels | None = None,
+                 levels: Levels | None = None, region: Region | None = None,
                  progress: Progress | None = None) -> Iterator[PatchFeatures]:
         """Patch features batch by batch, while the next images are being read."""
-        return describe_images(sources, self.transform, self, batch_size=batch_size, strict=strict,
+        seen = self.looking_at(region)
+        return describe_images(sources, seen.transform, seen, batch_size=batch_size, strict=strict,
                                what=what, levels=levels, progress=progress)
 
     def extract(self, sources: Sequence, *, augmentation: str = "none", batch_size: int,
                 budget: int, strict: bool, levels: Levels | None = None,
-                progress: Progress | None = None) -> PatchFeatures:
+                region: Region | None = None, progress: Progress | None = None) -> PatchFeatures:
         """Patch features of all images as one table, in memory within `budget` bytes or in a file.
 
-        `augmentation` adds views of each image; `levels` as for `levels.outside`, which are taken
-        from these images if None. Raises `InputError` for an unreadable image if
-        strict, and if none can be read.
+        `augmentation` adds views of each image; `levels` as for `levels.outside`: if None, they and
+        the `region` to look at are taken from these images. Raises `InputError` for an unreadable
+        image if strict, and if none can be read.
         """
         views = views_per_image(augmentation)
         network = self
         if levels is None:
             levels = levels_of(sources)
-            reference = self.transform.reference
-            network = self.aligned_to(reference and learn_reference(sources, levels, reference))
+            network = self.aligned_to(learn_reference(sources, levels, self.transform.reference))
+            region = self.look and self.look(network, sources, levels)
         parts = network.describe(augmented(list(sources), augmentation), batch_size=batch_size,
                               strict=strict, what="extracting features", levels=levels,
-                              progress=progress)
-        return gather(parts, views * count_frames(sources, self.transform), budget, views)
-
-
-def _has_hooks(network: nn.Module) -> bool:
-    """Hooks keep what they see, as those of some of timm's networks do: one thread at a time."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+                              region=region, progress=progress)
+        frames = count_frames(sources, self.looking_at(region).transform)
+        return gather(parts, views * frames, budget, views)
 
 
 def load_network(options: Mapping[str, Any]) -> PatchNetwork:
@@ -190,13 +200,9 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
         resize=tiles or options["resize"], crop=options["crop"],
         normalization=options["normalization"], scales=options["scales"])
     if tiles:
-        overlap = tiles // 8 if options["overlap"] is None else options["overlap"]
-        transform = replace(transform, tiles=tiles, overlap=overlap,
-                            scale=options["scale"] or 1.0)
-    if options["align"]:
-        wanted = Reference(options["align"], given=tuple(options["align_tolerance"] or ()))
-        transform = replace(transform, reference=wanted)
+        transform = replace(transform, **tiling(options))
+    transform = replace(transform, reference=wanted(options))
     describe_maps = partial(patch_features, how=options["patch_features"],
                             balance_images=options["balance_images"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,
-                        describe_maps, options["precision"])
+                        describe_maps, options["precision"], look_of(options))

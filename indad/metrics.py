@@ -29,18 +29,20 @@ def evaluate(prediction: Prediction, images: ImageSet, *,
         frame: where pixels are compared: "model", in the resized and cropped view that every peer
             evaluates in, or "original", in the photo's own pixels.
 
-    Defective images without a mask are left out of the pixel metrics, never taken for good.
+    Defective images without a mask are left out of the pixel metrics, never taken for good. Pixels
+    outside a model's region are not counted; an image keeps its label, wherever its defect is.
     """
     items = [images[i] for i in prediction.indices]
     metrics = image_metrics(prediction.scores, np.array([item.label for item in items]))
-    maps, masks = [], []
+    maps, masks, inside = [], [], []
     all_maps = prediction.model_maps if frame == "model" else prediction.maps
     for index, item in enumerate(items):
         mask = _mask_in_frame(item, prediction, index, frame)
         if mask is not None:
             maps.append(all_maps[index])
             masks.append(mask)
-    return metrics | pixel_metrics(maps, masks)
+            inside.append(prediction.inside(index, frame))
+    return metrics | pixel_metrics(maps, masks, [one for one in inside if one is not None] or None)
 
 
 def _mask_in_frame(item: Item, prediction: Prediction, index: int,
@@ -71,17 +73,20 @@ def image_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | N
             "image_f1_max": counts.f1_max()}
 
 
-def pixel_metrics(maps: Sequence[np.ndarray],
-                  masks: Sequence[np.ndarray]) -> dict[str, float | None]:
+def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray],
+                  inside: Sequence[np.ndarray] | None = None) -> dict[str, float | None]:
     """`pixel_auroc`, `pixel_ap`, `pixel_f1_max`, `aupro_30`, `aupro_5` from maps and masks.
 
     Args:
         maps: n float arrays `(h_i, w_i)`.
         masks: n bool arrays of the same shapes; all False for a good image.
+        inside: n bool arrays of the pixels that count; all if None.
 
     All None unless both defective and good pixels occur.
     """
-    positives, weights = defect_pixels(maps, masks)
+    bad = masks if inside is None else [m & i for m, i in zip(masks, inside, strict=True)]
+    masks = masks if inside is None else [m | ~i for m, i in zip(masks, inside, strict=True)]
+    positives, weights = defect_pixels(maps, bad)
     negatives = sum(int(mask.size - np.count_nonzero(mask)) for mask in masks)
     if len(positives) == 0 or negatives == 0:
         return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro_30", "aupro_5"))

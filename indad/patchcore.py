@@ -8,7 +8,7 @@ put together in learned/; this class only wires them.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,14 @@ from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
 from .data.arguments import FLAG, as_path, kind
-from .data.levels import Levels, check_same
+from .data.levels import Levels
+from .data.region import Region
 from .data.sources import as_list, training_set
 from .engine.extraction import PatchFeatures
-from .engine.machine import as_array
 from .engine.memory import memory_budget
-from .engine.prediction import Prediction, joined, of_photos, one_behind
+from .engine.prediction import Prediction, joined
 from .engine.search import Index
+from .engine.upsampling import check_blur
 from .errors import InputError, Progress
 from .features import PatchNetwork, load_network
 from .learned import storage
@@ -36,8 +37,8 @@ from .learned.growth import grow
 from .learned.learning import learn
 from .learned.module import DetectorModule
 from .learned.plan import FitPlan, plan_fit
-from .learned.tiled import merged_map, score_tiles
-from .presets import NETWORK_OPTIONS, Parameters, check_map, check_options, check_unchanged
+from .learned.scoring import check_features, scored
+from .presets import NETWORK_OPTIONS, Parameters, check_options
 from .scores import score_images
 
 
@@ -73,7 +74,11 @@ class PatchCore(Parameters):
     given_, fitted_on_, files_ = map(_learned, ("given", "fitted_on", "files"))
     fingerprint_, examples_, levels_ = map(_learned, ("fingerprint", "examples", "levels"))
     selected_from_, skipped_, timings_ = map(_learned, ("selected_from", "skipped", "timings"))
-    extractor_, transform_, device_ = map(_of_network, ("extractor", "transform", "device"))
+    extractor_, device_ = map(_of_network, ("extractor", "device"))
+    region_ = _learned("region")
+    transform_ = property(lambda model: model.prepare().looking_at(
+        getattr(getattr(model, "fitted_", None), "region", None)).transform,
+        doc="`PatchNetwork.transform`, with the region that is looked at")
 
     def fit(self, X: object, y: object = None, *, groups: Sequence | None = None,
             strict: bool = True, progress: Progress | None = None) -> "PatchCore":
@@ -144,8 +149,8 @@ class PatchCore(Parameters):
         """
         fitted, began = self.check_fitted(), time.perf_counter()
         training = training_set(X, groups=groups)
-        extract = partial(self.extract, training=True, levels=fitted.levels, strict=strict,
-                          progress=progress)
+        extract = partial(self.extract, training=True, levels=fitted.levels,
+                          region=fitted.region, strict=strict, progress=progress)
         features = each_once(training, extract, learned_digests(fitted))
         if len(features):  # not nothing but copies
             self.fitted_ = grow(fitted, features, self.options, training=training,
@@ -153,19 +158,20 @@ class PatchCore(Parameters):
         return self
 
     def extract(self, X: object, *, training: bool = False, levels: Levels | None = None,
-                strict: bool = True, progress: Progress | None = None) -> PatchFeatures:
+                region: Region | None = None, strict: bool = True,
+                progress: Progress | None = None) -> PatchFeatures:
         """Patch features of images, as `fit_features` and `predict_features` take them.
 
-        They depend on `presets.EXTRACTION_OPTIONS` and `levels` (the model's, or of these images if
-        they train) only. `training` adds the views of `augmentation`. Raises what `fit` raises.
+        They depend on `presets.EXTRACTION_OPTIONS`, and on `levels` and `region` (the model's, or
+        of these images if they train). `training` adds views by `augmentation`. Raises as `fit`.
         """
         FLAG.check("training", training)
         if levels is None and not training and self.__sklearn_is_fitted__():
-            levels = self.fitted_.levels
+            levels, region = self.fitted_.levels, self.fitted_.region
         return self.prepare().extract(
             as_list(X), augmentation=self.augmentation if training else "none", levels=levels,
-            batch_size=self.batch_size, budget=memory_budget(self.memory_budget), strict=strict,
-            progress=progress)
+            region=region, batch_size=self.batch_size, budget=memory_budget(self.memory_budget),
+            strict=strict, progress=progress)
 
     def plan(self, X: object) -> FitPlan:
         """What `fit` will take: time, memory, patches; see `plan_fit`."""
@@ -194,26 +200,18 @@ class PatchCore(Parameters):
         """
         fitted, network = self.check_fitted(), self.prepare()
         parts = network.describe(as_list(X), batch_size=self.batch_size, strict=strict,
-                                 what="scoring", levels=fitted.levels, progress=progress)
-        yield from self._scored(fitted, parts)
+                                 what="scoring", levels=fitted.levels, region=fitted.region,
+                                 progress=progress)
+        yield from scored(fitted, parts, self.transform_, self.options)
 
     @torch.inference_mode()
     def predict_features(self, features: PatchFeatures) -> Prediction:
         """Score images whose features were extracted before, by a model with the same options."""
         kind(PatchFeatures, "what extract returned").check("features", features)
-        check_same(features.levels, (fitted := self.check_fitted()).levels)
-        prediction = joined(self._scored(fitted, features.split(self.batch_size)))
+        check_features(features, fitted := self.check_fitted())
+        prediction = joined(scored(fitted, features.split(self.batch_size), self.transform_,
+                                   self.options))
         return replace(prediction, skipped=features.skipped)
-
-    def _scored(self, fitted: Fitted, parts: Iterable[PatchFeatures]) -> Iterator[Prediction]:
-        none, options = (torch.empty(0), torch.empty(0, *fitted.size)), self.options
-        score = score_tiles if self.tiles else score_images
-        begun = ((part, score(fitted.scaled(part.rows), fitted.index, part.grid, part.size, options)
-                  if len(part) else none) for part in parts)
-        found = (Prediction(as_array(scores), as_array(maps), part.placements, part.indices,
-                            self.transform_, part.skipped, part.notes)
-                 for part, (scores, maps) in one_behind(begun))
-        return of_photos(found, partial(merged_map, options=options)) if self.tiles else found
 
     def score(self, rows: Tensor, index: Index, grid: tuple[int, int],
               size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -229,7 +227,7 @@ class PatchCore(Parameters):
         fitted, network = self.check_fitted(), self.prepare()
         return DetectorModule(
             network.extractor, network.describe_maps, partial(score_images, options=fitted.options),
-            fitted, network.transform, precision=bank_precision)
+            fitted, self.transform_, precision=bank_precision)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder: `model.safetensors`, and `model.json` to read.
@@ -271,7 +269,8 @@ class PatchCore(Parameters):
         else:
             check_options(options)
             network = load_network(self.options)
-            check_map(self.options, network.transform.size)
+            check_blur("map_kernel_size", self.map_kernel_size, self.map_sigma,
+                       network.transform.size)
         self.use(network)
         return network.aligned_to(getattr(getattr(self, "fitted_", None), "reference", None))
 
@@ -291,7 +290,7 @@ class PatchCore(Parameters):
         """What was learned, on the device that is wanted; raises `InputError` if it is stale."""
         if not self.__sklearn_is_fitted__():
             raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
-        check_unchanged(self.fitted_.options, self.options)
+        self.fitted_.check_unchanged(self.options)
         self.fitted_ = self.fitted_.to(self.prepare().device)
         return self.fitted_
 

@@ -6,7 +6,7 @@ crop and statistics too: they are part of what was measured.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,7 @@ from .data.arguments import (
     whole,
 )
 from .data.augmentation import AUGMENTATIONS
+from .data.drawn import check_region
 from .data.pose import ALIGNMENTS, TOLERANCE, check_align
 from .data.tiles import check_sizes
 from .engine.approximate import SEARCHES
@@ -98,6 +99,9 @@ class Parameters(BaseEstimator):
         tiles, overlap, scale: a photo is not resized but cut into squares of so many pixels, the
             worst of which decides; they share `overlap` of them, an eighth if None. It may be
             shrunk by `scale` first. Large photos have many patches: keep 1 % of them.
+        region: where to look: the path of a mask, white there, or polygons, each a list of points
+            (x, y) in fractions of the photo's width and height. Nothing outside counts.
+        foreground: "auto" finds the region, as what stands out from the border of good photos.
         align: lay the part of each photo where a reference has it, one of the good photos: by a
             "shift", a "rigid" motion or a "similarity", see data/reference.py. Needs OpenCV.
         align_tolerance: what is "misplaced": farther off, as a share of the photo's longer side,
@@ -125,6 +129,8 @@ class Parameters(BaseEstimator):
         map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
         calibration: how good images that the bank has not seen are found, "leave-one-out", "folds"
             or "held-out" (which fits on four fifths of the images), see calibration.py.
+        robust: not all photos are good: suspects, which other photos do not know, do not calibrate,
+            and their odd patches are not remembered, see learned/suspects.py.
         batch_size: changes speed, never a score (beyond 1e-5 of its size).
         device: "cpu", "cuda", "cuda:1", "mps", "xpu", or "auto" for the accelerator if there is
             one. With the same bank, scores differ by less than 1e-5 of their size.
@@ -140,27 +146,27 @@ class Parameters(BaseEstimator):
     """
 
     def __init__(self, *, backbone: str = OFFLINE, layers: tuple[int, ...] | None = None,
-                 weights: str | None = None,
-                 resize: int | tuple[int, int] | None = None, crop: int | None = None,
-                 tiles: int | None = None, overlap: int | None = None,
-                 scale: float | None = None, align: str | None = None,
-                 align_tolerance: tuple[float, ...] | None = None,
-                 normalization: str = "backbone", patch_features: str = "weighted",
-                 scales: tuple[float, ...] = (1.0,), augmentation: str = "none",
-                 balance_images: bool = True, balance_layers: bool = True,
-                 coreset_ratio: float = 0.1, coreset: str = "greedy",
+                 weights: str | None = None, resize: int | tuple[int, int] | None = None,
+                 crop: int | None = None, tiles: int | None = None, overlap: int | None = None,
+                 scale: float | None = None, region: str | Sequence | None = None,
+                 foreground: str | None = None, align: str | None = None,
+                 align_tolerance: tuple[float, ...] | None = None, normalization: str = "backbone",
+                 patch_features: str = "weighted", scales: tuple[float, ...] = (1.0,),
+                 augmentation: str = "none", balance_images: bool = True,
+                 balance_layers: bool = True, coreset_ratio: float = 0.1, coreset: str = "greedy",
                  coreset_start: str = "random", projection: str | None = None,
                  num_neighbors: int = 3, search: str = "exact", squared: bool = False,
-                 image_score: str = "max",
-                 reweight_neighbors: int = 9, map_upsampling: str = "bilinear",
-                 map_sigma: float = 4.0, map_kernel_size: int = 33,
-                 map_border: str = "symmetric", calibration: str = "leave-one-out",
-                 batch_size: int = 16, device: str = "auto",
-                 precision: str = "float32", memory_budget: int | str | None = None,
-                 seed: int = 0, reserve: float = 0.0, false_alarm_rate: float = 0.05):
+                 image_score: str = "max", reweight_neighbors: int = 9,
+                 map_upsampling: str = "bilinear", map_sigma: float = 4.0,
+                 map_kernel_size: int = 33, map_border: str = "symmetric",
+                 calibration: str = "leave-one-out", robust: bool = False, batch_size: int = 16,
+                 device: str = "auto", precision: str = "float32",
+                 memory_budget: int | str | None = None, seed: int = 0, reserve: float = 0.0,
+                 false_alarm_rate: float = 0.05):
         self.backbone, self.layers, self.weights = backbone, layers, weights
         self.resize, self.crop, self.normalization = resize, crop, normalization
         self.tiles, self.overlap, self.scale = tiles, overlap, scale
+        self.region, self.foreground = region, foreground
         self.align, self.align_tolerance = align, align_tolerance
         self.patch_features, self.scales, self.augmentation = patch_features, scales, augmentation
         self.balance_images, self.balance_layers = balance_images, balance_layers
@@ -170,10 +176,10 @@ class Parameters(BaseEstimator):
         self.image_score = image_score
         self.reweight_neighbors, self.map_upsampling = reweight_neighbors, map_upsampling
         self.map_sigma, self.map_kernel_size = map_sigma, map_kernel_size
-        self.map_border, self.calibration = map_border, calibration
+        self.map_border, self.calibration, self.robust = map_border, calibration, robust
         self.batch_size, self.device, self.precision = batch_size, device, precision
-        self.memory_budget, self.seed, self.reserve = memory_budget, seed, reserve
-        self.false_alarm_rate = false_alarm_rate
+        self.memory_budget, self.seed = memory_budget, seed
+        self.reserve, self.false_alarm_rate = reserve, false_alarm_rate
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -185,8 +191,8 @@ class Parameters(BaseEstimator):
 
 # What a network is made from; what patch features depend on besides. All else works on those.
 NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "tiles", "overlap", "scale",
-                   "align", "align_tolerance", "normalization", "device", "patch_features",
-                   "scales", "balance_images", "precision")
+                   "region", "foreground", "align", "align_tolerance", "normalization", "device",
+                   "patch_features", "scales", "balance_images", "precision")
 EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
 # What may be changed after fitting: what was learned does not depend on it.
 FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
@@ -207,9 +213,9 @@ RULES: dict[str, Rule] = {
     "map_upsampling": one_of(UPSAMPLINGS), "map_sigma": number(0, 10 ** 6),
     "map_kernel_size": Rule(lambda value: whole(1).holds(value) and value % 2 == 1,
                             "odd, in pixels"),
-    "map_border": one_of(BORDERS), "calibration": one_of(CALIBRATIONS), "batch_size": whole(1),
-    "device": TEXT, "precision": one_of(PRECISIONS), "seed": whole(0, 2 ** 63 - 1),
-    "reserve": number(0, 1), "false_alarm_rate": SHARE,
+    "map_border": one_of(BORDERS), "calibration": one_of(CALIBRATIONS), "robust": FLAG,
+    "batch_size": whole(1), "device": TEXT, "precision": one_of(PRECISIONS),
+    "seed": whole(0, 2 ** 63 - 1), "reserve": number(0, 1), "false_alarm_rate": SHARE,
 }
 
 
@@ -219,25 +225,10 @@ def check_options(options: Mapping[str, Any]) -> None:
         rule.check(name, options[name])
     memory_budget(options["memory_budget"])
     check_sizes(options)
+    check_region(options)
     check_align(options)
     if options["balance_layers"] and options["patch_features"] == "adaptive":
         raise InputError("balance_layers needs features that are channels of layers; "
                          "'adaptive' ones are not")
     if options["weights"] and not Path(options["weights"]).is_file():
         raise InputError(f"{options['weights']}: no such checkpoint")
-
-
-def check_unchanged(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise `InputError` if an option that matters is another than when a model was fitted."""
-    for name in now:
-        if name not in FREE_OPTIONS and known[name] != now[name]:
-            raise InputError(f"{name} was {known[name]!r} when this PatchCore was fitted and "
-                             f"is {now[name]!r} now; fit it again, or set it back")
-
-
-def check_map(options: Mapping[str, Any], size: tuple[int, int]) -> None:
-    """Raise `InputError` for a blur more than twice as large as a map of `size` (h, w)."""
-    kernel_size = options["map_kernel_size"]
-    if options["map_sigma"] > 0 and kernel_size > 2 * min(size):
-        raise InputError(f"map_kernel_size is {kernel_size}, more than twice the map of {size[0]} "
-                         f"x {size[1]} pixels; choose a smaller one, or a larger resize")

@@ -5,17 +5,15 @@ anomalous.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .data.arguments import either, kind, number, one_of, several, table, takes, whole
 from .engine.precision import in_float32
 from .engine.search import Index
-from .errors import InputError
+from .engine.upsampling import check_blur, touching, upsample_and_blur
 
 
 def maximum(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
@@ -37,8 +35,11 @@ def peak(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: in
 
 def top(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
         maps: Tensor) -> Tensor:
-    """The mean of the worst 1 % of patches (at least one): AnomalyDINO's score."""
-    return patches.topk(max(1, round(0.01 * patches.shape[1])), dim=1).values.mean(1)
+    """The mean of the worst 1 % of patches looked at (at least one): AnomalyDINO's score."""
+    worst = patches.topk(max(1, round(0.01 * patches.shape[1])), dim=1).values
+    few = (0.01 * (patches >= 0).sum(1, keepdim=True)).round().clamp_min(1)
+    few = torch.arange(worst.shape[1], device=patches.device) < few
+    return (worst * few).sum(1) / few.sum(1)
 
 
 def reweighted(patches: Tensor, features: Tensor, indices: Tensor, index: Index, b: int,
@@ -90,7 +91,7 @@ SIZE = several(either(whole(1), kind(torch.SymInt, "one that an export leaves fr
 
 
 def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
-                 options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+                 options: Mapping[str, Any], inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Search each patch's neighbours, and say what their distances mean for images and pixels.
 
     Args:
@@ -99,23 +100,30 @@ def score_images(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[
         grid: patches down and across; p is their product.
         size: (h, w) of the maps.
         options: of `PatchCore`: num_neighbors, squared, image_score, reweight_neighbors, map_*.
+        inside: `(n, h, w)` bool, the pixels that are looked at; all if None. Patches that have none
+            of them say nothing: their score is -1, and the map is 0 outside.
 
     Returns scores `(n,)` and maps `(n, h, w)`.
     """
-    return score_patches(rows, index, grid, size, options)[:2]
+    return score_patches(rows, index, grid, size, options, inside)[:2]
 
 
 @in_float32
 def score_patches(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple[int, int],
-                  options: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+                  options: Mapping[str, Any], inside: Tensor | None = None,
+                  ) -> tuple[Tensor, Tensor, Tensor]:
     """The same, and the patch scores `(n, gh, gw)` that the maps were made of."""
     o = options
     distances, indices = index.search(rows, min(o["num_neighbors"], len(index.bank)))
     per_image = (-1, grid[0] * grid[1])
     patches = (distances.square() if o["squared"] else distances).mean(1).view(per_image)
+    if inside is not None:
+        patches = patches.where(touching(inside, grid).flatten(1), -1)
     maps = anomaly_maps(patches.view(-1, *grid), size, upsampling=o["map_upsampling"],
                         sigma=o["map_sigma"], kernel_size=o["map_kernel_size"],
-                        border=o["map_border"])
+                        border=o["map_border"], partial=inside is not None)
+    if inside is not None:
+        maps = maps * inside
     scores = IMAGE_SCORES[o["image_score"]](
         patches, rows.view(*per_image, rows.shape[1]), indices[:, 0].view(per_image), index,
         o["reweight_neighbors"], maps)
@@ -126,47 +134,26 @@ def score_patches(rows: Tensor, index: Index, grid: tuple[int, int], size: tuple
        kernel_size=whole(1, 2 ** 31 - 1), border=one_of(BORDERS))
 @in_float32
 def anomaly_maps(patches: Tensor, size: tuple[int, int], *, upsampling: str = "bilinear",
-                 sigma: float = 4.0, kernel_size: int = 33, border: str = "symmetric") -> Tensor:
+                 sigma: float = 4.0, kernel_size: int = 33, border: str = "symmetric",
+                 partial: bool = False) -> Tensor:
     """Patch scores `(n, gh, gw)` -> smooth maps `(n, h, w)` in the model's frame.
 
     Upsampled, then blurred by a Gaussian of `sigma` pixels. `border` says what lies beyond the
     edge: "symmetric" as scipy's `gaussian_filter` (amazon), "reflect" as kornia (anomalib), or
     "zero" (ind_knn_ad), which darkens the rim of every map. Both steps are linear and work on
-    rows and columns alike, so together they are one small matrix on either side.
+    rows and columns alike, so together they are one small matrix on either side. If `partial`,
+    patch scores below 0 are of places that were not looked at: each pixel is a mean of the others.
 
     Raises `InputError` for a border that is not known, and for a kernel more than twice as large as
     the map: no border says what lies that far beyond the edge.
     """
-    if isinstance(size[0], int) and sigma > 0 and kernel_size > 2 * min(size):
-        raise InputError(f"kernel_size is {kernel_size}, more than twice the map of {size[0]} x "
-                         f"{size[1]}; choose at most {2 * min(size) - 1}")
+    if isinstance(size[0], int):
+        check_blur("kernel_size", kernel_size, sigma, size)
     # Sizes that an export leaves free are symbols, which no cache can hold.
-    matrix = _upsample_and_blur if isinstance(size[0], int) else _upsample_and_blur.__wrapped__
+    matrix = upsample_and_blur if isinstance(size[0], int) else upsample_and_blur.__wrapped__
     rows, columns = (matrix(grid, length, upsampling, sigma, kernel_size, border).to(patches)
                      for grid, length in zip(patches.shape[1:], size, strict=True))
-    return rows @ patches @ columns.T
-
-
-@lru_cache(maxsize=16)
-def _upsample_and_blur(grid: int, length: int, upsampling: str, sigma: float, kernel_size: int,
-                       border: str) -> Tensor:
-    """The `(length, grid)` matrix of upsampling and blurring along one axis."""
-    linear = {"bilinear": "linear", "nearest": "nearest"}[upsampling]
-    columns = F.interpolate(torch.eye(grid)[:, None], length, mode=linear)  # (grid, 1, length)
-    if sigma > 0:
-        offsets = torch.arange(kernel_size, dtype=torch.float32) - kernel_size // 2
-        kernel = torch.exp(-offsets.square() / (2 * sigma ** 2))
-        columns = F.conv1d(_pad(columns, kernel_size // 2, border),
-                           (kernel / kernel.sum()).view(1, 1, -1))
-    return columns[:, 0].T.contiguous()
-
-
-def _pad(columns: Tensor, width: int, border: str) -> Tensor:
-    """`(..., l)` -> `(..., width + l + width)`; width < l."""
-    if border == "zero":
-        return F.pad(columns, (width, width))
-    if border == "reflect":
-        return F.pad(columns, (width, width), mode="reflect")
-    # Half-sample symmetric, the edge pixel repeated: torch has no such mode.
-    behind = columns[..., columns.shape[2] - width:]  # not -width: there may be none
-    return torch.cat([columns[..., :width].flip(2), columns, behind.flip(2)], 2)
+    if not partial:
+        return rows @ patches @ columns.T
+    seen = (patches >= 0).to(patches)
+    return (rows @ (patches * seen) @ columns.T) / (rows @ seen @ columns.T).clamp_min(1e-6)

@@ -135,6 +135,7 @@ def test_a_category_without_masks_gets_one_note_and_no_faults(tiles):
     assert [note.kind for note in found.findings["tiles"]] == ["few_images", "no_masks"]
 
 
+@pytest.mark.slow
 def test_a_set_of_many_sizes_gets_a_note_and_no_faults(tiles):
     for number in range(4):
         saved(Image.open(good(tiles, number)).resize((200, 250 + number)), good(tiles, number))

@@ -157,6 +157,7 @@ def test_a_category_archive_with_something_else_in_it_is_not_taken(toy, get, ser
     assert len(load_dataset("toy", "tiles", datasets=root.parent)[0]) == 8
 
 
+@pytest.mark.slow
 def test_what_is_there_is_left_alone(toy, get, drawn):
     root = get("toy", ["tiles"])
     file = root / "tiles" / "train" / "good" / "000.png"

@@ -61,6 +61,7 @@ def test_an_image_score_is_a_function(photos, monkeypatch, tmp_path, drawn):
                  "--image-score", "second", "--output", str(tmp_path)]) == 0
 
 
+@pytest.mark.slow
 def test_a_patch_feature_a_preset_and_an_augmentation_are_entries_too(photos, monkeypatch):
     monkeypatch.setitem(PATCH_FEATURES, "first", lambda maps: to_first_grid(maps)[0])
     monkeypatch.setitem(PRESETS, "mine", dict(patch_features="first", balance_layers=False))

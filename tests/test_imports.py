@@ -1,6 +1,7 @@
 """What is not needed is not imported: torch's compilers alone take as long as torch."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+import indad
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMPILERS = {"torch._dynamo", "torch._inductor", "sympy", "torchvision", "timm", "torch.onnx"}
@@ -57,3 +60,10 @@ def test_nothing_is_imported_that_is_not_needed(imported, step):
     assert not unneeded
     if step == "fit":
         assert {"torch", "indad.patchcore"} <= imported[step]  # the right process was asked
+
+
+def test_who_checks_types_finds_the_public_names_where_they_are():
+    stub = Path(indad.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    told = re.findall(r"^from \.(\S+) import (\w+) as (\w+)$", stub, re.M)
+    assert {name: home for home, name, _ in told} == indad._HOMES
+    assert all(name == again for _, name, again in told)

@@ -113,6 +113,7 @@ def test_everything_is_written_and_says_what_predict_says(model, photos, tmp_pat
         f"{tmp_path / 'out'}")
 
 
+@pytest.mark.slow
 def test_flagged_photos_are_drawn_and_explained(model, photos, tmp_path):
     inspect_images(model, [photos / "new"], tmp_path)
     rows = read_scores(tmp_path)

@@ -109,6 +109,7 @@ def test_every_reason(good, defective, masks, threshold, reasons):
     assert why_missing(counts, {"threshold": threshold, "calibrated_on": 0}) == reasons
 
 
+@pytest.mark.slow
 def test_run_warns_of_masks_that_cover_most(tmp_path, capsys):
     bolts = parts(tmp_path / "bolts", number=6)
     mask(bolts / "ground_truth/bent/100_mask.png")

@@ -236,6 +236,7 @@ def test_progress_reports_every_stage(capsules, model):
     assert all(done == total for done, total in last.values())
 
 
+@pytest.mark.slow
 def test_missing_masks_leave_images_out_of_pixel_metrics(drawn, tmp_path, model):
     shutil.copytree(drawn / "capsule", tmp_path / "capsule")
     _, test = load_dataset(tmp_path, "capsule")

@@ -12,7 +12,6 @@ from PIL import Image
 cv2 = pytest.importorskip("cv2", reason="opencv-python-headless is not installed")
 
 from indad import PatchCore, load_dataset  # noqa: E402
-from indad.calibration import verdict  # noqa: E402
 from indad.cli.commands import main  # noqa: E402
 from indad.data import pose as poses  # noqa: E402
 from indad.data.augmentation import View  # noqa: E402
@@ -23,6 +22,7 @@ from indad.data.registration import Reference, grey_copy  # noqa: E402
 from indad.data.synthetic.categories import draw_part  # noqa: E402
 from indad.deploy.explanation import explain  # noqa: E402
 from indad.deploy.inspection import inspect_images  # noqa: E402
+from indad.deploy.verdicts import verdict  # noqa: E402
 from indad.engine.batches import load_batches  # noqa: E402
 from indad.errors import InputError, InputWarning  # noqa: E402
 from indad.experiments import records  # noqa: E402

@@ -183,6 +183,7 @@ def test_the_command_writes_tables(drawn, tmp_path, capsys):
         (0.01, 2, 2), (0.01, None, 2), (0.05, 2, 2), (0.05, None, 2)]
 
 
+@pytest.mark.slow
 def test_shots_of_a_sweep_are_nested_and_do_not_depend_on_other_categories(drawn, tmp_path):
     plans = expand(str(drawn), ["capsule", "tiles"], shots=(1, 2, 4), seeds=(0, 1))
     chosen = {}

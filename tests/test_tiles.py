@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from cases import few
 from PIL import Image
 
 from indad import PatchCore, load_dataset
@@ -68,8 +69,9 @@ def test_tiles_cover_a_side_evenly_and_weigh_one_everywhere(seed):
         assert (weights == 1).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"image_score": "peak", "calibration": "folds"},
-                                     {"augmentation": "flips", "calibration": "held-out"}], ids=str)
+@pytest.mark.parametrize("options", few([
+    {"image_score": "peak", "calibration": "folds"},
+    {"augmentation": "flips", "calibration": "held-out"}, {}], 1), ids=str)
 def test_a_photo_that_is_one_tile_is_judged_as_without_tiles_to_the_bit(options):
     good = [texture(seed, 64, 64) for seed in range(6)]
     new = [texture(9, 64, 64), 255 - texture(8, 64, 64)]
@@ -108,6 +110,7 @@ def test_calibration_leaves_out_whole_photos(model, photos):
     np.testing.assert_allclose(sorted(model.calibration_scores_), sorted(expected), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", ["folds", "held-out"])
 def test_other_calibrations_judge_whole_photos(photos, calibration):
     good = [*photos, *(texture(seed, 64, 130) for seed in range(10, 16))]
@@ -125,6 +128,7 @@ def test_maps_have_no_seams(model):
     assert steps.max() < 12 * np.median(steps)
 
 
+@pytest.mark.slow
 def test_photos_of_many_sizes_and_scales(photos):
     good = [*photos, texture(5, 64, 300), texture(6, 222, 64)]
     model = PatchCore(**TILED).fit(good)
@@ -136,6 +140,7 @@ def test_photos_of_many_sizes_and_scales(photos):
     assert (found.model_maps[0].shape, found.maps[0].shape) == ((100, 150), (201, 301))
 
 
+@pytest.mark.slow
 def test_what_is_said_does_not_depend_on_the_batch_size(model, photos):
     new = [scratched(7), *photos[:2]]
     expected = model.predict(new)
@@ -146,6 +151,7 @@ def test_what_is_said_does_not_depend_on_the_batch_size(model, photos):
     model.set_params(batch_size=16)
 
 
+@pytest.mark.slow
 def test_features_are_predicted_as_images_are(model, photos):
     features = model.extract([scratched(7), *photos[:2]])
     found, expected = model.predict_features(features), model.predict([scratched(7), *photos[:2]])
@@ -154,6 +160,7 @@ def test_features_are_predicted_as_images_are(model, photos):
     np.testing.assert_allclose(found.maps[0], expected.maps[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bank_grows_by_photos_of_other_sizes(photos):
     model = PatchCore(**TILED | dict(reserve=0.02)).fit(photos[:2])
     model.update([texture(5, 64, 300), texture(6, 222, 64)])
@@ -189,6 +196,7 @@ def test_the_worst_tile_is_explained(model):
         explain(model, scratched(7), tile=12)
 
 
+@pytest.mark.slow
 def test_pixels_are_compared_in_the_photos_own(tmp_path):
     for kind, number in [("train/good", 3), ("test/good", 2), ("test/scratch", 2)]:
         (tmp_path / "set" / "wall" / kind).mkdir(parents=True)
@@ -263,6 +271,7 @@ def test_the_copied_example_cuts_alike(length):
     assert onnx_predict.tile_starts(length, 64, 16) == tile_starts(length, 64, 16)
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, photos, capsys):
     from indad.cli.commands import main
 

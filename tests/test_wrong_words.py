@@ -280,7 +280,7 @@ NAMES_OF_CALLS = [
 
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.slow) if name in (
-        "fit", "update", "load_backbone", "download_dataset", "inspect_images", "run",
+        "fit", "update", "predict", "load_backbone", "download_dataset", "inspect_images", "run",
         "export_onnx")
     else name for name in NAMES_OF_CALLS])
 def test_every_argument_with_values_of_every_kind(name, calls, here, request):

@@ -55,9 +55,8 @@ def _given(options: argparse.Namespace, *names: str) -> dict:
 
 
 def _model_options(options: argparse.Namespace) -> dict:
-    chosen = _given(options, "weights", "resize", "crop", "tiles", "overlap", "scale", "align",
-                    "precision",
-                    "memory_budget", "device", "batch_size")
+    chosen = _given(options, "weights", "resize", "crop", "tiles", "overlap", "scale", "region",
+                    "foreground", "align", "precision", "memory_budget", "device", "batch_size")
     if options.resize is not None:
         chosen["resize"] = options.resize[0] if len(options.resize) == 1 else tuple(options.resize)
     if options.align_tolerance is not None:
@@ -127,7 +126,7 @@ def _note_levels(bars: Bars, name: str, levels: dict | None) -> None:
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
     """Where the verdicts' thresholds come from, and what they cannot promise."""
-    from ..calibration import how_decided
+    from ..deploy.verdicts import how_decided
 
     weakest = min(decisions, key=lambda decision: decision["calibrated_on"])
     return f"verdicts: {how_decided(weakest['calibration'], weakest['calibrated_on'], wanted)}"
@@ -201,6 +200,7 @@ def _fit(options: argparse.Namespace) -> int:
 
     from ..data.copies import tell_near_copies
     from ..data.layouts import good_photos
+    from ..deploy.explanation import write_region
     from ..experiments.run import check_run, make_model
     from ..learned.storage import check_free
 
@@ -215,6 +215,7 @@ def _fit(options: argparse.Namespace) -> int:
         model.fit(photos, strict=options.strict, progress=bars.of(options.folder))
         _note_levels(bars, options.folder, model.levels_)
     model.save(options.output)
+    write_region(Path(options.output), model)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
           f"{len(model.memory_bank_):,} patches")
     return _warn([reason for _, reason in model.skipped_])
@@ -225,6 +226,7 @@ def _update(options: argparse.Namespace) -> int:
 
     from ..data.copies import still_there, tell_near_copies
     from ..data.layouts import good_photos
+    from ..deploy.explanation import write_region
     from ..learned.storage import check_free
     from ..patchcore import PatchCore
 
@@ -236,6 +238,7 @@ def _update(options: argparse.Namespace) -> int:
     with Bars() as bars:
         model.update(photos, strict=options.strict, progress=bars.of(options.folder))
     model.save(output)
+    write_region(Path(output), model)
     print(f"{output}: learned from {model.images_ - before} more photos, {model.images_} in all; "
           f"remembers {len(model.memory_bank_) - remembered:,} more patches, "
           f"{len(model.memory_bank_):,} in all")

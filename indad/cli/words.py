@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
 from ..data.arguments import PATH
+from ..errors import InputError
 
 DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
 # One rule for all commands, see data/folders.py.
@@ -35,6 +36,16 @@ def _word(text: str) -> str:
     if not PATH.holds(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no text")
     return text
+
+
+def _region(text: str) -> Any:
+    """A mask's path, or polygons."""
+    from ..data.drawn import region_from
+
+    try:
+        return region_from(_word(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser() -> Parser:
@@ -235,6 +246,10 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
         "the worst of which decides")
     add("--overlap", type=int, help="pixels that neighbouring tiles share (an eighth of one)")
     add("--scale", type=float, help="shrink photos by this before they are cut (1)")
+    add("--region", type=_region, help="where to look, and nowhere else: a mask image, white "
+        "there; or corners in fractions of width and height, like \"0.1,0.1 0.9,0.1 0.5,0.9\", "
+        "with ; between polygons; or the .json file of them that the page of serve gives")
+    add("--foreground", help="auto: find where to look, by what stands out from the photos' border")
     add("--align", help="lay each photo's part where a reference has it, by a shift, rigid (with a "
         "turn) or similarity (with a scale too); needs opencv-python-headless")
     add("--align-tolerance", type=float, nargs="+", help="what is misplaced: farther off than this "

@@ -7,9 +7,9 @@ but do not (bilinear here, bicubic there) is the commonest bug of PatchCore impl
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -34,6 +34,7 @@ from .pixels import (
     upright_rgb,
 )
 from .pose import Pose, aligned_mask, laid_back
+from .region import Region
 from .registration import Reference
 from .tiles import tile_starts
 
@@ -207,6 +208,7 @@ class ImageTransform:
     With `tiles`, a photo keeps its own resolution, but for `scale`, and is cut into squares of so
     many pixels that share `overlap` or more (see tiles.py); `resize` and `crop` then do nothing.
 
+    What lies outside a `region` is painted over first, and tiles without any of it are left out.
     With a `reference` that has been learned, a photo is first aligned to it (see registration.py).
     """
 
@@ -217,12 +219,14 @@ class ImageTransform:
     tiles: int | None = None
     overlap: int = 0
     scale: float = 1.0
+    region: Region | None = None
     reference: Reference | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of it but what was learned."""
-        return {name: value for name, value in vars(self).items() if name != "reference"}
+        """All of it but the reference, as JSON has it."""
+        return {name: value for name, value in asdict(replace(self, reference=None)).items()
+                if name != "reference"}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -267,11 +271,21 @@ class ImageTransform:
         if not self.tiles:
             return [whole]
         down, across = (tile_starts(side, self.tiles, self.overlap) for side in whole.size)
-        return [replace(whole, top=top, left=left, size=self.size)
-                for top in down for left in across]
+        found = [replace(whole, top=top, left=left, size=self.size)
+                 for top in down for left in across]
+        return [one for one in found if self.region is None or self.region.within(one).any()]
 
-    def check_tiles(self, original: tuple[int, int], name: str) -> None:
-        """Raise `InputError` if a photo of `original` (h, w) pixels is smaller than a tile."""
+    def inside(self, placements: Sequence[Placement]) -> torch.Tensor | None:
+        """`(n, h, w)` bool: the pixels of these frames that are looked at; None if all are."""
+        if self.region is None:
+            return None
+        return torch.from_numpy(np.stack([self.region.within(one) for one in placements]))
+
+    def check(self, original: tuple[int, int], name: str) -> None:
+        """Raise `InputError` if a photo of `original` (h, w) pixels is smaller than a tile, or has
+        not the shape of the region's mask."""
+        if self.region:
+            self.region.check(original, name)
         if not self.tiles:
             return
         height, width = self.placement(original).size
@@ -297,6 +311,7 @@ class ImageTransform:
 
     def cut(self, image: Image.Image, placement: Placement) -> np.ndarray:
         """The same of a picture that is aligned."""
+        image = image if self.region is None else self.region.painted(image)
         return np.asarray(self._cut(image, placement, Image.Resampling.BILINEAR))
 
     def mask(self, mask: np.ndarray, pose: Pose | None = None) -> np.ndarray:

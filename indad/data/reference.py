@@ -28,8 +28,16 @@ WIDER = 1.5  # times as far off as any good photo is misplaced
 NARROWEST = (0.01, 1.0, 0.01)  # what registration itself may err by, with room to spare
 
 
-def learn_reference(sources: Sequence, levels: Mapping, wanted: Reference) -> Reference:
-    """From good photos to what others are aligned to.
+def wanted(options: Mapping[str, Any]) -> Reference | None:
+    """What the options of a `PatchCore` say of a reference that is yet to be learned."""
+    if options["align"] is None:
+        return None
+    return Reference(options["align"], given=tuple(options["align_tolerance"] or ()))
+
+
+def learn_reference(sources: Sequence, levels: Mapping,
+                    wanted: Reference | None) -> Reference | None:
+    """From good photos to what others are aligned to; None if that is not wanted.
 
     Args:
         sources: whatever `images.as_rgb` reads; unreadable ones have no say.
@@ -37,6 +45,8 @@ def learn_reference(sources: Sequence, levels: Mapping, wanted: Reference) -> Re
 
     Raises `InputError` if, once aligned, the photos are not like each other.
     """
+    if wanted is None:
+        return None
     some = [sources[i] for i in np.linspace(0, len(sources) - 1, min(MOST, len(sources)),
                                             dtype=int)]
 
@@ -116,12 +126,12 @@ def reference_in(settings: object, picture: Tensor | None, options: Mapping[str,
     if (settings is None) != (options["align"] is None):
         raise InputError(f"{file}: align is {options['align']!r}, but the reference is {settings}; "
                          "copy it again")
-    if settings is None or picture is None:
+    known = wanted(options)
+    if known is None or picture is None:
         return None
-    wanted = Reference(options["align"], given=tuple(options["align_tolerance"] or ()))
     numbers = several(number(0, 10 ** 6), 3)
-    if not (isinstance(settings, dict) and settings.get("align") == wanted.align
-            and settings.get("given") == list(wanted.given)
+    if not (isinstance(settings, dict) and settings.get("align") == known.align
+            and settings.get("given") == list(known.given)
             and number(0, 1).holds(settings.get("least")) and numbers.holds(
                 settings.get("tolerance"))):
         raise InputError(f"{file}: reference is {str(settings)[:90]}, which does not go with the "
@@ -130,5 +140,5 @@ def reference_in(settings: object, picture: Tensor | None, options: Mapping[str,
             min(picture.shape) >= 1 and max(picture.shape) <= MOST_SIDE):
         raise InputError(f"{file}: the reference has the shape {list(picture.shape)}; it must be a "
                          f"picture of up to {MOST_SIDE} pixels a side, in colour")
-    return replace(wanted, picture=picture.cpu().numpy(), least=settings["least"],
+    return replace(known, picture=picture.cpu().numpy(), least=settings["least"],
                    tolerance=tuple(settings["tolerance"]))

@@ -56,7 +56,7 @@ def _frames_in(source: object, transform: ImageTransform) -> int:
     try:
         path = path_of(source)
         size = image_size(path) if path else as_rgb(source).size[::-1]
-        transform.check_tiles(size, "")
+        transform.check(size, "")
         return len(transform.frames(size))
     except InputError:  # told of where it is read
         return 0

@@ -51,3 +51,10 @@ def check_sizes(options: Mapping[str, Any]) -> None:
     if tiles is not None and overlap is not None and overlap >= tiles:
         raise InputError(f"overlap is {overlap}, but must be less than the tiles of {tiles} "
                          "pixels; an eighth of them is usual")
+
+
+def tiling(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options say of tiles, as `ImageTransform` takes it."""
+    tiles, overlap = options["tiles"], options["overlap"]
+    return {"tiles": tiles, "overlap": tiles // 8 if overlap is None else overlap,
+            "scale": options["scale"] or 1.0}

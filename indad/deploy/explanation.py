@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from ..data.arguments import kind, maybe, several, takes, whole
-from ..data.images import Placement, digest_of, read_image
+from ..data.images import Placement, as_rgb, digest_of, read_image
 from ..data.pose import in_photo
 from ..engine.extraction import PatchFeatures
 from ..errors import InputError
+from ..learned.storage import REGION_PICTURE
 from ..patchcore import PatchCore
-from .pictures import match_picture
+from .pictures import match_picture, region_picture, save_picture
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in the pixels of a photo
 
@@ -75,6 +76,10 @@ def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0,
         frames = frames[tile:tile + 1]
     found = [fitted.index.search(fitted.scaled(features.rows[frame * patches:][:patches]))
              for frame in frames]
+    outside = features.outside()
+    for frame, (distances, _) in zip(frames, found, strict=True):
+        if outside is not None:  # says nothing
+            distances[outside[frame * patches:][:patches].to(distances.device)] = -1
     worst = max(range(len(found)), key=lambda i: float(found[i][0][:, 0].max()))
     distances, nearest = found[worst]
     if place is None:
@@ -107,6 +112,17 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
     view = "" if box else "a view of "
     return match_picture(f"{title} {view}training image {Path(file).name}",
                          (photo, match.box), (partner, box))
+
+
+def write_region(folder: Path, model: PatchCore) -> None:
+    """What a model looks at, as a picture in a folder: on the first of its photos that is there."""
+    if model.region_ is None:
+        return
+    for source in (*model.examples_, *(model.files_ or ())):
+        photo = _if_learned(model, source) if isinstance(source, str) else as_rgb(source)
+        if photo is not None:
+            save_picture(region_picture(photo, model.region_), folder / REGION_PICTURE)
+            return
 
 
 def train_box(model: PatchCore, match: Match, partner: Image.Image) -> Box | None:

@@ -34,6 +34,7 @@ from ..data.sources import EXAMPLES, as_list
 from ..engine.fused import SameConvolution
 from ..errors import InputError, first_line
 from ..patchcore import PatchCore
+from .frames import frames_of, say
 
 OPSET = 18
 SPLIT = 4096  # bank rows compared at a time: 16 MB of distances for an image of 1,024 patches
@@ -48,6 +49,9 @@ STEPS_OF_TILES = ("upright; RGB, over white; resize (h, w) by scale, bilinear an
                   "Pillow does it; cut into squares of tiles pixels that share overlap of them or "
                   "more, as few as cover the photo, evenly spread, each of which is an image; the "
                   "largest score of a photo decides; mean and std are applied inside")
+STEPS_OF_REGION = ("; but first, what is black in region's PNG seen, in base64 and laid over the "
+                   "whole photo, is painted with fill; which pixels are looked at, white in "
+                   "inside, is a second input, cut as the photo is; tiles without any are left out")
 LARGEST = 2_000_000_000  # bytes that an ONNX file can have, by its format
 
 
@@ -93,6 +97,8 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
 
     Input `image` `(n, h, w, 3)`: RGB pixels as `ImageTransform.pixels` makes them; n is free. Of a
     model that cuts photos into tiles these are tiles, and the worst decides (see onnx_predict.py).
+    Of a model with a region a second input `inside` `(n, h, w)` bool says which pixels are looked
+    at; then the pixels are those of a photo that is painted over outside.
     Outputs `score` `(n,)` float32, `map` `(n, h, w)` float32 and `verdict` `(n,)` bool. What one
     needs to know besides is in the file's metadata, under "indad", as JSON: threshold,
     preprocessing and names.
@@ -128,7 +134,10 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
     threshold, map_threshold = (conformal_threshold(good, rate)
                                 for good in (model.calibration_scores_, model.calibration_peaks_))
     sources, images_from = _check_sources(model, check_images)
-    if model.tiles:
+    frames = frames_of(model, sources, EXAMPLES) if model.region_ else None
+    if dynamic_size and frames:
+        raise InputError("dynamic_size cannot be had of a model with a region: export it without")
+    if model.tiles and not frames:
         model, sources = _of_one_tile(model, sources)
     graph = Graph(model, BANK_PRECISIONS[bank_precision], threshold)
     for module in graph.modules():
@@ -147,12 +156,15 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
             "preprocessing": transform.settings | {
                 "align": model.align,  # beforehand, by indad: the file takes aligned pixels
                 "levels": model.levels_,  # (black, white) of photos of more than 8 bits
-                "steps": STEPS if not transform.tiles else STEPS_OF_TILES},
+                "steps": (STEPS_OF_TILES if transform.tiles else STEPS) + (
+                    STEPS_OF_REGION if frames else "")},
             "backbone": model.options["backbone"], "image_score": model.options["image_score"]})
         models = [model, *([_of_another_size(model)] if dynamic_size else ())]
-        differences = [_compare(one, partial, sources, threshold, pixels) for one in models]
+        differences = [_compare(one, partial, sources, threshold, pixels, frames)
+                       for one in models]
         parity = Parity(file, partial.stat().st_size, bank_precision, pixels,
-                        [one.size_ for one in models], threshold, len(sources), images_from,
+                        [one.size_ for one in models], threshold,
+                        len(frames[0] if frames else sources), images_from,
                         *map(max, zip(*differences, strict=True)))
         if not parity.holds:
             raise InputError(f"{file} was not kept: {parity}; allowed are {TOLERANCE:.0e} and 0")
@@ -171,12 +183,13 @@ class Graph(nn.Module):
             if hasattr(module, "inplace"):
                 # torch declares every attribute of a module a tensor or a module.
                 module.inplace = False  # type: ignore[assignment]
-        self.size = model.size_
+        self.size, self.looks = model.size_, model.region_ is not None
         self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor,
+                inside: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         full = 1 if image.is_floating_point() else 255
-        score, anomaly_map = self.detector(image.permute(0, 3, 1, 2).float() / full)
+        score, anomaly_map = self.detector(image.permute(0, 3, 1, 2).float() / full, inside)
         return score, anomaly_map, score > self.threshold
 
 
@@ -190,16 +203,20 @@ def _write(graph: Graph, file: Path, dtype: torch.dtype, dynamic_size: bool,
         height, width = 2 * COARSEST, 3 * COARSEST
         free |= {1: COARSEST * torch.export.Dim("h", min=1, max=256),
                  2: COARSEST * torch.export.Dim("w", min=1, max=256)}
-    example = torch.zeros(2, height, width, 3, dtype=dtype)
+    example = {"image": torch.zeros(2, height, width, 3, dtype=dtype)}
+    shapes = {"image": free}
+    if graph.looks:
+        example |= {"inside": torch.ones(2, height, width, dtype=torch.bool)}
+        shapes |= {"inside": free}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter's own insides
-        graph(example)  # fills the caches of constants with real tensors, not with traced ones
+        graph(**example)  # fills the caches of constants with real tensors, not with traced ones
         try:
             torch.onnx.export(
-                graph, (example,), str(file), input_names=["image"],
+                graph, tuple(example.values()), str(file), input_names=list(example),
                 output_names=["score", "map", "verdict"], opset_version=OPSET, dynamo=True,
-                dynamic_shapes={"image": free}, external_data=False, verbose=False)
+                dynamic_shapes=shapes, external_data=False, verbose=False)
         except Exception as error:  # the exporter has many ways to fail
             if is_full_disk(error):
                 raise
@@ -284,26 +301,35 @@ def _resizing_to(size: tuple[int, int], model: PatchCore, **changed: Any) -> Pat
 
 
 def _compare(model: PatchCore, file: Path, sources: list, threshold: float,
-             kind: str) -> tuple[float, float, int]:
+             kind: str, frames: tuple[np.ndarray, np.ndarray] | None = None,
+             ) -> tuple[float, float, int]:
     """The differences of `Parity`."""
-    wanted = model.predict(sources)
-    pixels = np.stack([model.transform_.pixels(as_rgb(source, model.levels_))
-                       for source in sources])
+    if frames:
+        pixels, inside = frames
+        known, known_maps = say(model, pixels, inside)
+    else:
+        wanted = model.predict(sources)
+        known, known_maps = wanted.scores, np.asarray(wanted.model_maps)
+        pixels = np.stack([model.transform_.pixels(as_rgb(source, model.levels_))
+                           for source in sources])
     if kind == "float32":
         pixels = pixels.astype(np.float32) / 255
-    scores, maps, verdicts = run_onnx(file, pixels)
-    size = np.maximum(np.abs(wanted.scores), threshold / 100)
-    return (float(np.max(np.abs(scores - wanted.scores) / size)),
-            float(np.max(np.abs(maps - wanted.model_maps)) / np.max(wanted.model_maps)),
-            int(np.sum(verdicts != (wanted.scores > threshold))))
+    scores, maps, verdicts = run_onnx(file, pixels, *([inside] if frames else []))
+    size = np.maximum(np.abs(known), threshold / 100)
+    return (float(np.max(np.abs(scores - known) / size)),
+            float(np.max(np.abs(maps - known_maps)) / np.max(known_maps)),
+            int(np.sum(verdicts != (known > threshold))))
 
 
-def run_onnx(file: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def run_onnx(file: Path, pixels: np.ndarray, inside: np.ndarray | None = None,
+             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores, maps and verdicts that onnxruntime computes on the CPU, few images at a time."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    parts = [session.run(["score", "map", "verdict"], {"image": pixels[i:i + 4]})
+    given = {"image": pixels} | ({} if inside is None else {"inside": inside})
+    parts = [session.run(["score", "map", "verdict"],
+                         {name: array[i:i + 4] for name, array in given.items()})
              for i in range(0, len(pixels), 4)]
     scores, maps, verdicts = (np.concatenate(part) for part in zip(*parts, strict=True))
     return scores, maps, verdicts

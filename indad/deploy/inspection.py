@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..calibration import conformal_rank, decide, how_decided, verdict
+from ..calibration import conformal_rank, decide
 from ..data.arguments import (
     CALLED,
     FLAG,
@@ -42,7 +42,7 @@ from ..data.files import (
     write_scores,
 )
 from ..data.folders import images_below
-from ..data.images import read_image, to_photo
+from ..data.images import read_image
 from ..data.left_out import remarks_on, tell
 from ..data.pose import COLUMNS as POSE
 from ..engine.machine import environment
@@ -50,8 +50,9 @@ from ..engine.prediction import Prediction
 from ..errors import InputError, Progress
 from ..patchcore import PatchCore
 from .explanation import explain, why_picture
-from .pictures import ColourScale, overlay, save_picture, title
+from .pictures import ColourScale, overlay, save_picture
 from .regions import Region, regions_above
+from .verdicts import how_decided, title, verdict
 
 SCORES, REGIONS, PICTURES, RECORD = "scores.csv", "regions.json", "overlays", "prediction.json"
 COLUMNS = ("image", "score", "threshold", "verdict", "rank", "regions", "overlay", "reason")
@@ -229,7 +230,7 @@ class _Notes:
             high = level is not None and model_map.max() > level
             regions: list[Region] = []
             if drawn or high:
-                photo_map = to_photo(model_map, part.placements[position])
+                photo_map = part.over_photo(position, model_map)
                 if high:
                     regions = regions_above(photo_map, level)
                 if drawn:

@@ -6,6 +6,7 @@ Copy this file beside the model, or take it as an example. Photos of every kind 
 indad: from `open_photo` on, this is data/pixels.py to the letter.
 """
 
+import base64
 import io
 import json
 import re
@@ -43,16 +44,16 @@ def main(model: str, *photos: str) -> None:
                     raise ValueError(f"{photo.width} x {photo.height} pixels are too many")
                 more = pages_left_out(photo)
                 pixels = prepare(photo, about["preprocessing"])
-                frames = cut(pixels, about["preprocessing"])
+                frames = cut(pixels, about["preprocessing"], looked_at(photo, about))
         except Exception as error:  # there is hardly a type that no decoder raises
             print(f"{name}: cannot be read ({' '.join(str(error).split())})")
             continue
         worst: tuple = ()
-        for top, left, pixels in frames:  # the worst tile decides
+        for top, left, pixels, inside in frames:  # the worst tile decides
             if about.get("pixels") == "float32":
                 pixels = pixels.astype(np.float32) / 255
             (score,), (heat,), (defective,) = session.run(["score", "map", "verdict"],
-                                                          {"image": pixels[None]})
+                                                          {"image": pixels[None]} | inside)
             if not worst or score > worst[0]:
                 y, x = divmod(int(heat.argmax()), heat.shape[1])
                 worst = score, defective, top + y, left + x
@@ -63,34 +64,69 @@ def main(model: str, *photos: str) -> None:
 
 
 def prepare(photo: Image.Image, preprocessing: dict) -> np.ndarray:
-    """Any photo -> `(h, w, 3)` uint8 as the model takes it: upright, RGB, resized, cropped."""
+    """Any photo -> `(h, w, 3)` uint8 as the model takes it: upright, RGB, without what lies outside
+    a region, resized, cropped."""
     photo = upright_rgb(photo, preprocessing.get("levels", {}))
+    if region := preprocessing.get("region"):
+        width, height = photo.size
+        if region["aspect"] and abs(width / height / region["aspect"] - 1) > 0.02:
+            raise ValueError(f"{width} x {height} pixels have not the shape of the region's mask")
+        outside = mask_in(region["seen"]).resize(photo.size, Image.Resampling.NEAREST)
+        photo = photo.copy()
+        photo.paste(tuple(region["fill"]), mask=outside.point(lambda value: 255 - value))
+    return np.asarray(fitted(photo, photo.size, preprocessing, Image.Resampling.BILINEAR))
+
+
+def looked_at(photo: Image.Image, about: dict) -> np.ndarray | None:
+    """`(h, w)` bool: which of these pixels are in the region; None if the model has none."""
+    if not (region := about["preprocessing"].get("region")):
+        return None
+    turned = photo.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    size = photo.size[::-1] if turned else photo.size
+    return np.asarray(fitted(mask_in(region["inside"]), size, about["preprocessing"],
+                             Image.Resampling.BOX)) > 0
+
+
+def mask_in(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]).convert("L")
+
+
+def fitted(picture: Image.Image, size: tuple[int, int], preprocessing: dict,
+           filter: Image.Resampling) -> Image.Image:
+    """A photo, or a mask over a photo of this size (width, height), resized and cropped."""
     resize, crop = preprocessing["resize"], preprocessing["crop"]
     if preprocessing.get("tiles"):  # see cut
-        height, width = (max(round(side * preprocessing["scale"]), 1) for side in photo.size[::-1])
+        height, width = (max(round(side * preprocessing["scale"]), 1) for side in size[::-1])
     elif isinstance(resize, list):
         height, width = resize
     elif crop is None:
         height = width = resize
     else:  # the shortest side
-        height, width = (resize * side // min(photo.size) for side in photo.size[::-1])
-    photo = photo.resize((width, height), Image.Resampling.BILINEAR)
+        height, width = (resize * side // min(size) for side in size[::-1])
+    picture = picture.resize((width, height), filter)
     if crop is not None:
         left, top = round((width - crop) / 2), round((height - crop) / 2)
-        photo = photo.crop((left, top, left + crop, top + crop))
-    return np.asarray(photo)
+        picture = picture.crop((left, top, left + crop, top + crop))
+    return picture
 
 
-def cut(pixels: np.ndarray, preprocessing: dict) -> list[tuple[int, int, np.ndarray]]:
-    """What the model looks at, with its place (top, left): all at once, or tile by tile."""
+def cut(pixels: np.ndarray, preprocessing: dict,
+        inside: np.ndarray | None = None) -> list[tuple[int, int, np.ndarray, dict]]:
+    """What the model looks at, with its place (top, left), and what else goes in: all at once, or
+    tile by tile, of which those without any of the region are left out."""
+    def frame(top: int, left: int, down: int, across: int) -> tuple[int, int, np.ndarray, dict]:
+        here = np.s_[top:top + down, left:left + across]
+        return top, left, pixels[here], {} if inside is None else {"inside": inside[here][None]}
+
     tile, (height, width, _) = preprocessing.get("tiles"), pixels.shape
     if not tile:
-        return [(0, 0, pixels)]
+        return [frame(0, 0, height, width)]
     if min(width, height) < tile:
         raise ValueError(f"{width} x {height} pixels are less than a tile of {tile}")
-    return [(top, left, pixels[top:top + tile, left:left + tile])
-            for top in tile_starts(height, tile, preprocessing["overlap"])
-            for left in tile_starts(width, tile, preprocessing["overlap"])]
+    found = [frame(top, left, tile, tile)
+             for top in tile_starts(height, tile, preprocessing["overlap"])
+             for left in tile_starts(width, tile, preprocessing["overlap"])]
+    return [one for one in found if inside is None or one[3]["inside"].any()]
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:

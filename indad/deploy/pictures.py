@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..calibration import verdict
+from ..data.region import Region
 
 PREDICTED, TRUE = (0, 255, 255), (0, 255, 0)  # outlines: cyan and green, both absent from inferno
 TITLE_BAR = 24  # pixels above an overlay that its title takes
@@ -35,12 +35,6 @@ class ColourScale:
         return np.clip((values - self.low) / span, 0, 1)
 
 
-def title(name: str, score: float, threshold: float | None, misplaced: str = "") -> str:
-    """What a picture of an image is headed with: its score, the limit and the verdict."""
-    known = "" if threshold is None else f" (limit {threshold:.3g})"
-    return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold, misplaced)}"
-
-
 def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, title: str,
             outline_above: float | None = None, mask: np.ndarray | None = None,
             height: int = 256) -> Image.Image:
@@ -59,6 +53,14 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
         small = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size)) > 0
         panels.append(_outlined(base, small, TRUE))
     return _titled(np.concatenate(panels, axis=1).astype(np.uint8), title)
+
+
+def region_picture(photo: Image.Image, region: Region, height: int = 384) -> Image.Image:
+    """A photo of which everything but the region is dimmed."""
+    size = _fitted(photo, height)
+    inside, small = region.over(size[::-1]), np.asarray(photo.resize(size))
+    dimmed = np.where(inside[..., None], small, small // 4 + 32)
+    return Image.fromarray(_outlined(dimmed, inside, PREDICTED).astype(np.uint8))
 
 
 def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],

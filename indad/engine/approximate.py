@@ -17,7 +17,7 @@ from torch import Tensor
 from .machine import as_array
 from .search import MemoryIndex, check_searchable, remeasured
 
-SEARCHES = ("exact", "ivfpq", "hnsw")
+SEARCHES: tuple[str, ...] = ("exact", "ivfpq", "hnsw")
 FEWEST = 39 * 256  # rows that faiss wants to learn bytes from: smaller banks are searched exactly
 CELLS, BYTES = 512, 64  # of the reference implementation; bytes are a divisor of the dimension
 VISITED = 16  # cells; the reference implementation looks into one

@@ -112,7 +112,7 @@ class ImageReader:
         name = path_of(self.sources[index]) or f"image {index}"
         try:
             image, placement = self._placed(self.sources[index], notes)
-            self.transform.check_tiles(placement.original, name)
+            self.transform.check(placement.original, name)
         except InputError as error:
             if self.strict:
                 raise

@@ -12,10 +12,12 @@ from torch import Tensor
 from ..data.arguments import CALLED, FLAG, maybe, takes
 from ..data.images import ImageTransform, Placement
 from ..data.levels import Levels
+from ..data.region import Region
 from ..data.registration import Reference
 from ..errors import InputError, InputWarning, Progress, none_of
 from .batches import load_batches
 from .memory import feature_store
+from .upsampling import touching
 
 
 @dataclass
@@ -35,6 +37,7 @@ class PatchFeatures:
         levels: that they were read by, see data/levels.py.
         notes: (position, what is to be said) of images that the levels do not fit, or whose pose
             is uncertain.
+        region: that was looked at; all if None.
         reference: that they were aligned to, see data/reference.py; None if to none.
     """
 
@@ -47,6 +50,7 @@ class PatchFeatures:
     views: int = 1
     levels: Levels = field(default_factory=dict)
     notes: list[tuple[int, str]] = field(default_factory=list)
+    region: Region | None = None
     reference: Reference | None = None
 
     def __len__(self) -> int:
@@ -68,6 +72,37 @@ class PatchFeatures:
         counts = Counter(self.indices)
         return [counts[position * self.views] for position in self.positions]
 
+    def inside(self, first: int = 0, count: int | None = None,
+               device: torch.device | None = None) -> Tensor | None:
+        """`(count, h, w)` bool: the pixels of frames from `first` on that are looked at; None if
+        all are."""
+        stop = len(self) if count is None else first + count
+        inside = ImageTransform(region=self.region).inside(self.placements[first:stop])
+        return inside if inside is None else inside.to(device)
+
+    def outside(self) -> Tensor | None:
+        """`(n * p,)` bool: the rows that say nothing, of patches without any such pixel."""
+        if self.region is None:
+            return None
+        known = {one: touching(self.inside(i, 1), self.grid).flatten()  # type: ignore[arg-type]
+                 for one, i in {one: i for i, one in enumerate(self.placements)}.items()}
+        return ~torch.cat([known[one] for one in self.placements])
+
+    @property
+    def looked_at(self) -> int:
+        """How many patches say something."""
+        outside = self.outside()
+        return len(self.rows) if outside is None else int((~outside).sum())
+
+    def in_few(self, rows: Tensor, first: int,
+               frames: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Scaled rows that begin as this table's row `first`, so many frames at a time, and what
+        of them is looked at."""
+        for part in rows.split(frames * self.patches):
+            frame, count = first // self.patches, len(part) // self.patches
+            yield part, self.inside(frame, count, rows.device)
+            first += len(part)
+
     def of(self, images: Sequence[int], budget: int) -> "PatchFeatures":
         """A copy with these images, all their views included, in this order, numbered from 0.
 
@@ -88,7 +123,7 @@ class PatchFeatures:
             indices += [place * self.views + view for view in range(self.views)
                         for _ in range(tiles[image])]
         return PatchFeatures(rows, self.grid, self.size, placements, indices, views=self.views,
-                             levels=self.levels, reference=self.reference)
+                             levels=self.levels, region=self.region, reference=self.reference)
 
     def pick(self, labels: Sequence | None) -> list | None:
         """Of labels for all images of the source, those of the images that could be read."""
@@ -102,18 +137,19 @@ class PatchFeatures:
             rows = self.rows[first * self.patches:(first + count) * self.patches]
             yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
                                 self.indices[first:first + count], levels=self.levels,
-                                reference=self.reference)
+                                region=self.region, reference=self.reference)
 
 
 @takes(strict=FLAG, progress=maybe(CALLED))
 def describe_images(sources: Sequence, transform: ImageTransform,
-                    describe: Callable[[Tensor], Tensor], *, batch_size: int, strict: bool,
+                    describe: Callable[..., Tensor], *, batch_size: int, strict: bool,
                     what: str, levels: Levels | None = None,
                     progress: Progress | None = None) -> Iterator[PatchFeatures]:
     """Patch features batch by batch, while the next images are being read.
 
     Args:
-        describe: pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`.
+        describe: pixels `(b, h, w, 3)` uint8 -> patch features `(b, d, gh, gw)`; after the pixels
+            come those that are looked at, `(b, h, w)` bool, if not all are.
         what: that is going on, for `progress`.
         levels: of the model; images that they do not fit are warned of, once for all.
     """
@@ -123,11 +159,13 @@ def describe_images(sources: Sequence, transform: ImageTransform,
                               levels=levels):
         part = PatchFeatures(torch.empty(0), (0, 0), (0, 0), [], [], batch.skipped)
         if batch.indices:
-            found = describe(batch.pixels)  # (b, d, gh, gw)
+            inside = transform.inside(batch.placements)
+            found = describe(batch.pixels, *([] if inside is None else [inside]))  # (b, d, gh, gw)
             rows = found.permute(0, 2, 3, 1).flatten(0, 2)  # as `features.as_rows`
             part = PatchFeatures(rows, (found.shape[2], found.shape[3]), batch.size,
                                  batch.placements, batch.indices, batch.skipped,
-                                 levels=levels, notes=batch.notes, reference=transform.reference)
+                                 levels=levels, notes=batch.notes, region=transform.region,
+                                 reference=transform.reference)
         notes += batch.notes
         yield part
         done = max(done, *(i + 1 for i in [*batch.indices, *(i for i, _ in batch.skipped)]))
@@ -144,14 +182,16 @@ class InHalves:
     Raises `InputError` if there is none for a single image.
     """
 
-    def __init__(self, describe: Callable[[Tensor], Tensor]):
+    def __init__(self, describe: Callable[..., Tensor]):
         self.describe, self.most = describe, 0  # images at a time; 0 is all
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, *frames: Tensor) -> Tensor:
+        pixels = frames[0]
         while True:
             size = min(self.most or len(pixels), len(pixels))
             try:
-                found = [self.describe(part) for part in pixels.split(size)]
+                found = [self.describe(*part)
+                         for part in zip(*(one.split(size) for one in frames), strict=True)]
                 return found[0] if len(found) == 1 else torch.cat(found)
             except RuntimeError as error:
                 if not _out_of_memory(error):
@@ -190,7 +230,7 @@ def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int =
                 whole = PatchFeatures(rows, part.grid, part.size, [], [], views=views)
             whole.rows[filled:filled + len(part.rows)] = part.rows
             filled += len(part.rows)
-            whole.levels, whole.reference = part.levels, part.reference
+            whole.levels, whole.region, whole.reference = part.levels, part.region, part.reference
             whole.notes += part.notes
             whole.placements += part.placements
             whole.indices += part.indices

@@ -1,6 +1,6 @@
 """Which images judge, and which are left out with them: drawn by seed, group by group."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -23,8 +23,13 @@ def hold_out(images: int, groups: Sequence | None = None, *,
             [members[0] for members in held_out])
 
 
-def draw_groups(images: int, groups: Sequence | None = None, *, seed: int = 0) -> list[list[int]]:
-    """The images of each group, shuffled; the groups in an order drawn by seed."""
+def draw_groups(images: int, groups: Sequence | None = None, *, silent: Collection[int] = (),
+                seed: int = 0) -> list[list[int]]:
+    """The images of each group, shuffled; the groups in an order drawn by seed.
+
+    The first of each group judges. Images that are `silent` come last; where a group has no others,
+    it is left out.
+    """
     members: dict[object, list[int]] = {}
     for image, name in enumerate(range(images) if groups is None else groups):
         members.setdefault(name, []).append(image)
@@ -32,7 +37,8 @@ def draw_groups(images: int, groups: Sequence | None = None, *, seed: int = 0) -
     shuffled = [[group[i] for i in generator.permutation(len(group))]
                 for group in members.values()]
     order = torch.randperm(len(shuffled), generator=torch.Generator().manual_seed(seed))
-    return [shuffled[i] for i in order.tolist()]
+    drawn = (sorted(shuffled[i], key=set(silent).__contains__) for i in order.tolist())
+    return [group for group in drawn if group[0] not in silent]
 
 
 def draw_folds(drawn: list[list[int]]) -> list[list[list[int]]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import InputError
 
-CPU = torch.device("cpu")
+CPU: torch.device = torch.device("cpu")
 
 
 def pick_device(device: str = "auto") -> torch.device:

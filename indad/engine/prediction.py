@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from torch import Tensor
 
 from ..data.images import ImageTransform, Placement, to_photo
-from ..data.pose import Pose
+from ..data.pose import Pose, laid_back
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
@@ -54,6 +54,21 @@ class Prediction:
     def peaks(self) -> np.ndarray:
         """`(n,)`: the highest points of the maps."""
         return np.array([one.max() for one in self.model_maps], dtype=np.float32)
+
+    def inside(self, index: int, frame: str = "model") -> np.ndarray | None:
+        """`(h, w)` bool: the pixels of a map that are looked at, None if all are; of one of
+        `model_maps`, or with another frame of `maps`."""
+        region, where = self.transform.region, self.placements[index]
+        if region is None:
+            return None
+        if frame == "model":
+            return region.within(where)
+        return laid_back(region.over(where.original).astype(np.float32), where.moved) > 0.5
+
+    def over_photo(self, index: int, model_map: np.ndarray) -> np.ndarray:
+        """One of `model_maps` in the pixels of its photo; 0 where nothing is looked at."""
+        found, inside = to_photo(model_map, self.placements[index]), self.inside(index, "original")
+        return found if inside is None else found * inside
 
     @property
     def poses(self) -> list[Pose | None]:
@@ -170,7 +185,7 @@ class PhotoMaps(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return to_photo(self._prediction.model_maps[index], self._prediction.placements[index])
+        return self._prediction.over_photo(index, self._prediction.model_maps[index])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """`(n, h, w)`, if all photos have one size."""

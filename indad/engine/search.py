@@ -219,17 +219,21 @@ def distances_to(index: MemoryIndex, features: Table) -> Tensor:
                       for part in parts]).to(features.device)
 
 
-def worst_covered(features: Table, index: MemoryIndex, taken: Tensor, size: int) -> Tensor:
+def worst_covered(features: Table, index: MemoryIndex, taken: Tensor, size: int,
+                  left_out: Tensor | None = None) -> Tensor:
     """`(r,)` int64: which of `(n, d)` features a bank covers worst, the farthest first.
 
     Args:
         taken: int64, rows that are in the bank; they are left out.
         size: how many; all others if there are fewer.
+        left_out: `(n,)` bool, rows that must not be taken.
     """
-    size = min(size, len(features) - len(taken))
+    size = min(size, len(features) - len(taken) - (0 if left_out is None else int(left_out.sum())))
     if not size:  # and nothing is searched
         return taken[:0].to(features.device)
     distances = distances_to(index, features)
+    if left_out is not None:
+        distances[left_out.to(distances.device)] = -1
     return distances.index_fill_(0, taken.to(distances.device), -1).topk(size).indices
 
 

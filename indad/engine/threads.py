@@ -14,6 +14,7 @@ from threading import Barrier
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -69,3 +70,8 @@ def _compute_alone() -> None:
     torch.set_num_threads(1)
     if faiss := sys.modules.get("faiss"):
         faiss.omp_set_num_threads(1)
+
+
+def has_hooks(network: nn.Module) -> bool:
+    """Hooks keep what they see, as those of some of timm's networks do: one thread at a time."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())

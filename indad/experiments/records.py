@@ -22,7 +22,8 @@ SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 WITHOUT_EFFECT = ("device", "batch_size", "reserve")
 # What runs did before there was an option for it.
 AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0],
-             "tiles": None, "overlap": None, "scale": None, "align": None, "align_tolerance": None}
+             "tiles": None, "overlap": None, "scale": None, "region": None, "foreground": None,
+             "align": None, "align_tolerance": None, "robust": False}
 
 
 def config_hash(config: dict) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..backbones.registry import default_size, find_backbone
-from ..calibration import decide, verdict
+from ..calibration import decide
 from ..data.arguments import (
     CALLED,
     FLAG,
@@ -26,6 +26,7 @@ from ..data.audit_masks import covering_most
 from ..data.catalog import credit
 from ..data.copies import tell_near_copies, without_copies
 from ..data.datasets import PROTOCOLS, SPLITS, ImageSet, fingerprint, load_dataset
+from ..data.drawn import in_text
 from ..data.files import (
     check_writable,
     clear_interrupted,
@@ -40,8 +41,9 @@ from ..data.layouts import Item
 from ..data.left_out import tell
 from ..data.orientation import masks_in_doubt
 from ..data.pose import COLUMNS as POSE
-from ..deploy.explanation import explain_features, why_picture
-from ..deploy.pictures import ColourScale, overlay, save_picture, title
+from ..deploy.explanation import explain_features, why_picture, write_region
+from ..deploy.pictures import ColourScale, overlay, save_picture
+from ..deploy.verdicts import title, verdict
 from ..engine.machine import environment, peak_memory_mb
 from ..engine.prediction import Prediction
 from ..errors import InputError, Progress, unknown
@@ -158,7 +160,7 @@ def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
     return {"dataset": train.dataset, "category": train.category, **drawn, **choices,
             **model.options,
             **{name: value for name, value in chosen.items() if model.options[name] is None},
-            **checkpoint_of(model)}
+            **checkpoint_of(model), **mask_of(model)}
 
 
 def checkpoint_of(model: PatchCore) -> dict[str, str]:
@@ -166,6 +168,16 @@ def checkpoint_of(model: PatchCore) -> dict[str, str]:
     weights = model.options["weights"]
     return ({"weights": Path(weights).name, "weights_sha256": sha256_of(Path(weights))}
             if weights else {})
+
+
+def mask_of(model: PatchCore) -> dict[str, str | None]:
+    """The region, in text: a mask's name, and its SHA-256, as for a checkpoint."""
+    region = model.options["region"]
+    if not PATH.holds(region):
+        return {"region": in_text(region)}
+    if not Path(region).is_file():
+        raise InputError(f"{region}: no such mask")
+    return {"region": Path(region).name, "region_sha256": sha256_of(Path(region))}
 
 
 def existing(folder: Path, data: str) -> dict | None:
@@ -207,6 +219,7 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
                      results.SCORES + (POSE if model.align else ()))
         _write_pictures(partial, prediction, test, model, decision, overlays, progress)
+        write_region(partial, model)
     return record
 
 

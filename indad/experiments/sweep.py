@@ -29,6 +29,7 @@ from ..data.images import Placement
 from ..data.layouts import Item
 from ..data.locks import locked
 from ..data.pose import Pose
+from ..data.region import Region
 from ..data.registration import Reference
 from ..engine.extraction import PatchFeatures
 from ..engine.memory import memory_budget
@@ -37,7 +38,7 @@ from ..patchcore import PatchCore
 from ..presets import EXTRACTION_OPTIONS
 from . import records as results
 from .plans import RunPlan
-from .run import check_run, check_test, checkpoint_of, existing, make_config, write_run
+from .run import check_run, check_test, checkpoint_of, existing, make_config, mask_of, write_run
 from .workers import workers
 
 # With these and the same training images, two models pick the same patches in the same order.
@@ -220,13 +221,15 @@ def _do(run: _Run, trained: _Table, tested: _Table, state: Path) -> None:
         run.train, run.train.groups, strict=True) if str(item.path) in trained.position]
     file = state / f"selection-{_selection_hash(run)}.pt"
     known = _kept(state, file)
-    size, coreset_s = bank_size(run.model.coreset_ratio, len(train.rows)), {}
-    if size == len(train.rows):  # keeps everything: nothing is selected that others could share
+    size, coreset_s = bank_size(run.model.coreset_ratio, train.looked_at), {}
+    if size == train.looked_at:  # keeps everything: nothing is selected that others could share
         run.model.fit_features(train, groups=groups, copy=False)
     elif known and len(known["indices"]) >= size:
         selection = CoresetSelection(known["indices"], known["radii"])
         run.model.fit_features(train, groups=groups, selection=selection, copy=False)
         coreset_s = {"coreset_s": known["seconds"]}
+    elif run.model.robust:  # a model of fewer picks than were made, which others could not share
+        run.model.fit_features(train, groups=groups, copy=False)
     else:
         run.model.fit_features(train, groups=groups, copy=False)
         seconds = run.model.timings_["coreset_s"]
@@ -251,6 +254,7 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
     made_of = [_extraction(model), training, fingerprint(*sets),
                *([like.levels] if like and like.levels else ()),
+               *([astuple(like.region)] if like and like.region else ()),
                *([like.reference.digest] if like and like.reference else ())]
     file = state / f"features-{_hash(made_of)}.pt"
     kept = _kept(state, file)
@@ -259,16 +263,21 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
         if like and like.reference:
             model.use(model.prepare().aligned_to(like.reference))
         features = model.extract(list(items.values()), training=training, strict=False,
-                                 levels=like.levels if like else None)
+                                 levels=like.levels if like else None,
+                                 region=like.region if like else None)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
         numbers = [astuple(placement) for placement in features.placements]
+        region, reference = features.region, features.reference
         kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds,
-                                   "reference": features.reference and features.reference.plain()})
+                                   "region": region and astuple(region),
+                                   "reference": reference and reference.plain()})
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
     seconds = kept.pop("seconds")
     placements = [_placement(*of_one) for of_one in kept["placements"]]
-    reference = kept.get("reference") and Reference.from_plain(kept["reference"])
-    features = PatchFeatures(**kept | {"placements": placements, "reference": reference})
+    seen, to = kept.get("region"), kept.get("reference")
+    features = PatchFeatures(**kept | {
+        "placements": placements, "region": seen and Region(*seen),
+        "reference": to and Reference.from_plain(to)})
     paths = list(items)
     read = [paths[position] for position in features.positions]
     return _Table(features, {path: place for place, path in enumerate(read)},
@@ -276,7 +285,7 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
 
 
 def _placement(original: Any, resized: Any, top: int, left: int, size: Any,
-               pose: tuple | None = None) -> Placement:
+               pose: Any = None) -> Placement:
     return Placement(original, resized, top, left, size, pose and Pose(*pose))
 
 
@@ -289,7 +298,8 @@ def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:
 
 
 def _extraction(model: PatchCore) -> dict:
-    return {name: model.options[name] for name in EXTRACTION_OPTIONS} | checkpoint_of(model)
+    return {name: model.options[name] for name in EXTRACTION_OPTIONS} | (
+        checkpoint_of(model) | mask_of(model))
 
 
 def _selection_hash(run: _Run) -> str:

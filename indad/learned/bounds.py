@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.augmentation import AUGMENTATIONS
 from ..data.images import MOST_PIXELS
 from ..errors import InputError
+from .suspects import Suspects
 
 MOST_IMAGES = 1_000_000  # that a model can have learned from, and that can have been left out
 
@@ -27,11 +28,15 @@ def check_bounds(record: dict, tensors: dict[str, Tensor]) -> None:
     images = _whole(training, "images", 1, MOST_IMAGES)
     _check_training(training, images)
     seen, kept = _seen(record), len(tensors["memory_bank"])
-    ratio = options["coreset_ratio"]
+    ratio, suspects = options["coreset_ratio"], training.get("suspects")
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
         raise TypeError(f"coreset_ratio is {str(ratio)[:60]!r}")
     # An interrupted fit, which is not calibrated, has fewer.
-    if len(tensors["good_scores"]) and int(seen * ratio) > kept:
+    looked_at = training.get("looked_at")
+    if looked_at is not None:
+        seen = _whole(training, "looked_at", 1, seen)
+    muted = _whole(suspects, "patches", 0, seen) if suspects else 0
+    if len(tensors["good_scores"]) and int(seen * ratio) > kept + muted:
         raise InputError(f"images, views and grid are {images}, {views} and {list(grid)}, of which "
                          f"a bank would keep more than the {kept} patches that are there")
 
@@ -44,6 +49,22 @@ def check_indices(record: dict, tensors: dict[str, Tensor]) -> None:
         if indices is not None and len(indices) and not (
                 int(indices.min()) >= 0 and int(indices.max()) < seen):
             raise InputError(f"{name} names patches beyond the {seen} of {images} images")
+
+
+def suspects_in(training: dict, robust: bool, given: int) -> Suspects | None:
+    """What a robust fit found, of so many photos given; None where it was none."""
+    if not robust and training.get("suspects") is None:
+        return None
+    found = training["suspects"]
+    limit, usual = (float(found[name]) for name in ("limit", "usual"))
+    if not robust or not 0 < usual <= limit < float("inf"):
+        raise _wrong("suspects", found, "null, or of a robust fit")
+    for position, score in found["photos"]:
+        _in_range("suspects", position, 0, given - 1)
+        if not isinstance(score, float) or not limit < score < float("inf"):
+            raise _wrong("suspects", score, f"a score beyond {limit}")
+    return Suspects(limit, usual, [(position, score) for position, score in found["photos"]],
+                    found["patches"])
 
 
 def _seen(record: dict) -> int:

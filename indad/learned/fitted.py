@@ -1,5 +1,6 @@
 """What a model has learned, as one record that nobody changes: it is made anew, whole, or not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +10,13 @@ from torch import Tensor
 
 from ..calibration import decide
 from ..data.levels import Levels
+from ..data.region import Region
 from ..data.registration import Reference
 from ..engine.approximate import index_of
 from ..engine.search import MemoryIndex
+from ..errors import InputError
+from ..presets import FREE_OPTIONS
+from .suspects import Suspects
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +40,10 @@ class Fitted:
             one of each that was learned, by which a copy is known, None if features were given.
         reserve: `(r, d)` patches kept beside the bank for `update`, and `reserve_indices` `(r,)`.
         selected_from: "float32", or "float16" if the features were above the memory budget.
+        suspects: photos that a robust fit did not take for good; None if it was none.
         skipped: (position, reason) of images that could not be read, of the last call.
         levels: of photos of more than 8 bits, that later ones are read by, see data/levels.py.
+        region: that is looked at, all if None; `looked_at`: how many patches that were.
         reference: that photos are aligned to, see data/reference.py; None if to none.
         examples: some of the images, for an export's check; `timings` in seconds.
         index: the bank ready to be searched; prepared once, with the first search.
@@ -62,8 +69,11 @@ class Fitted:
     selected_from: str
     digests: list[str] | None = None
     tiles: list[int] | None = None
+    suspects: Suspects | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
     levels: Levels = field(default_factory=dict)
+    region: Region | None = None
+    looked_at: int | None = None
     reference: Reference | None = None
     examples: list = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -75,7 +85,7 @@ class Fitted:
 
     @property
     def seen(self) -> int:
-        """How many patches the bank was selected from."""
+        """How many patches there were, those outside a region included."""
         images = self.images if self.tiles is None else sum(self.tiles)
         return images * self.views * self.grid[0] * self.grid[1]
 
@@ -100,6 +110,13 @@ class Fitted:
         decided = decide(self.calibration_scores, self.calibration_peaks, false_alarm_rate)
         return {"false_alarm_rate": false_alarm_rate, "calibrated_on": decided["calibrated_on"],
                 "score": decided["threshold"], "map": decided["map_threshold"]}
+
+    def check_unchanged(self, now: Mapping[str, Any]) -> None:
+        """Raise `InputError` if an option that matters is another than when this was fitted."""
+        for name in now:
+            if name not in FREE_OPTIONS and self.options[name] != now[name]:
+                raise InputError(f"{name} was {self.options[name]!r} when this PatchCore was "
+                                 f"fitted and is {now[name]!r} now; fit it again, or set it back")
 
     def scaled(self, rows: Tensor) -> Tensor:
         """Patch features `(n, d)` from anywhere, scaled as the bank is and where it is."""

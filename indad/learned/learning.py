@@ -25,8 +25,10 @@ from ..engine.tables import Table
 from ..errors import Progress
 from ..scores import score_images
 from .fitted import Fitted
+from .suspects import Doubts, Photos, Suspects, find_doubts
 
 Options = Mapping[str, Any]
+Split = tuple[PatchFeatures, PatchFeatures | None, list[int], Sequence | None]  # of split_judges
 
 
 @takes(features=kind(PatchFeatures, "what extract returned"), groups=maybe(LIST), copy=FLAG,
@@ -54,16 +56,18 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     the patches picked so far, and nothing calibrated.
     """
     began = time.perf_counter()
-    learned, judges, positions, groups = split_judges(features, options, training, groups)
-    rows = on_device(learned.rows, device)
+    split = learned, judges, positions, groups = split_judges(features, options, training, groups)
+    rows, outside = on_device(learned.rows, device), learned.outside()
+    looked_at = learned.looked_at
     if copy and rows is features.rows:
         everything = range(len(features.positions))
         rows = features.of(everything, memory_budget(options["memory_budget"])).rows
     scale = torch.ones(1, device=device)
     if options["balance_layers"]:
-        scale = layer_scales(rows, channels).to(device)
+        scale = layer_scales(rows, channels, outside).to(device)
         scale_rows(rows, scale)
     scaled = time.perf_counter()
+    doubts = doubts_of(rows, split, options, features, scale, device, progress)
 
     def fitted(picked: CoresetSelection) -> Fitted:
         none = np.empty(0)
@@ -79,21 +83,24 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
             files=training.files if training else None, fingerprint=None,
             reserve=bank[:0], reserve_indices=indices[:0],
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
-            levels=features.levels, reference=features.reference,
+            levels=features.levels, region=features.region, reference=features.reference,
+            suspects=doubts.record, looked_at=None if outside is None else looked_at,
             examples=training.examples if training else [])
 
     try:
-        size = bank_size(options["coreset_ratio"], len(rows))
-        picked = (select_coreset(rows, size, options, device=device, progress=progress)
-                  if selection is None else selection.first(size))
+        size = bank_size(options["coreset_ratio"], looked_at)
+        picked = doubts.of(select_coreset(rows, size, options, left_out=outside, device=device,
+                                          progress=progress)
+                           if selection is None else selection.first(size))
     except CoresetInterrupted as stopped:
         stopped.fitted = fitted(CoresetSelection(stopped.indices, stopped.radii))
         raise
     found = fitted(picked)
-    left = worst_covered(rows, found.index, picked.indices, reserve_size(options, len(rows)))
+    left = worst_covered(rows, found.index, doubts.not_left(picked.indices),
+                         reserve_size(options, looked_at), outside)
     selected = time.perf_counter()
     scores, peaks = judge_bank(found, found.index, rows, found.image_of(found.coreset_indices),
-                               rows, judges, groups, progress, tiles=learned.tiles)
+                               rows, judges, groups, progress, learned=learned, doubts=doubts)
     return replace(
         found, calibration_scores=scores, calibration_peaks=peaks,
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
@@ -110,7 +117,7 @@ def reserve_size(options: Options, seen: int) -> int:
 
 def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor, candidates: Table,
                judges: PatchFeatures | None, groups: Sequence | None, progress: Progress | None, *,
-               tiles: list[int], before: tuple[int, int] = (0, 0),
+               learned: PatchFeatures, doubts: Doubts, before: tuple[int, int] = (0, 0),
                ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and map peaks `(k,)` of good images that a bank has not seen, see calibration.py.
 
@@ -122,24 +129,30 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
         candidates: what the bank could take: the rows, and after them a reserve.
         judges: features of images that were held out, not yet scaled, if that is the calibration.
         groups: `(n,)` labels of the images, or None.
-        tiles: of each of the images that were learned.
+        learned: what the rows were, for its tiles and what of them is looked at.
+        doubts: rows that the bank must not take, and images that must not judge.
         before: how many patches were seen, and taken, before these: the first rows of the bank.
     """
     options, (seen, taken), bank = fitted.options, before, index.bank
-
     patches = fitted.grid[0] * fitted.grid[1]
+    judging = learned if judges is None else judges
+    outside = learned.outside()
+    none = rows.new_zeros(len(rows), dtype=torch.bool)
+    outside = none if outside is None else outside.to(rows.device)
 
-    def score(own: Tensor, index: MemoryIndex) -> tuple[Tensor, Tensor]:
-        found = [score_images(few, index, fitted.grid, fitted.size, options)
-                 for few in own.split(options["batch_size"] * patches)]
+    def score(own: Tensor, index: MemoryIndex, first: int) -> tuple[Tensor, Tensor]:
+        found = [score_images(few, index, fitted.grid, fitted.size, options, inside)
+                 for few, inside in judging.in_few(own, first, options["batch_size"])]
         return torch.cat([scores for scores, _ in found]), torch.cat([
             maps.amax((1, 2), keepdim=True) for _, maps in found])
 
     def bank_without(left_out: Tensor) -> Tensor:
+        left_out = left_out | outside
         size = bank_size(options["coreset_ratio"], seen + int((~left_out).sum()), taken)
         left_out = torch.cat([left_out, left_out.new_zeros(len(candidates) - len(rows))])
         indices = select_coreset(candidates, size, options, left_out=left_out, device=bank.device,
                                  bank=bank[:taken] if taken else None).indices
+        left_out = doubts.besides(left_out)
         indices = indices[~left_out[indices]]  # else copies of what was picked, at distance 0
         return torch.cat([bank[:taken], candidates[indices].to(bank.device, torch.float32)])
 
@@ -147,13 +160,42 @@ def judge_bank(fitted: Fitted, index: MemoryIndex, rows: Tensor, owners: Tensor,
                      None if judges is None else fitted.scaled(judges.rows),
                      options["calibration"], prepare=partial(index_of, options=options),
                      patches=patches, views=fitted.views,
-                     tiles=tiles if judges is None else judges.tiles, groups=groups,
+                     tiles=judging.tiles, groups=groups, silent=doubts.silent,
                      seed=options["seed"], progress=progress)
 
 
+def doubts_of(rows: Tensor, split: Split, options: Options, features: PatchFeatures, scale: Tensor,
+              device: torch.device, progress: Progress | None, *, known: Suspects | None = None,
+              index: MemoryIndex | None = None) -> Doubts:
+    """What a robust fit doubts; nothing, where that is not the option.
+
+    Args:
+        rows: of the images that are learned, scaled with `scale`; `split` of the features.
+        known, index: of the model that grows, see `find_doubts`.
+    """
+    learned, judges, positions, groups = split
+    if not options["robust"]:
+        return Doubts()
+
+    def photos(rows: Tensor, of: PatchFeatures, positions: list[int]) -> Photos:
+        each = of.patches * learned.views
+        return Photos(rows, [count * each for count in of.tiles], positions, of.outside())
+
+    asked = None
+    if judges is not None:
+        where = {position: place for place, position in enumerate(features.positions)}
+        _, held_out = hold_out(len(where), groups, seed=options["seed"])
+        groups = groups and [groups[where[position]] for position in positions]
+        asked = photos(judges.rows.to(rows.device) * scale.to(rows.device), judges,
+                       [features.positions[image] for image in held_out])
+    return find_doubts(photos(rows, learned, positions), asked, groups, device=device,
+                       seed=options["seed"], known=known, index=index, progress=progress)
+
+
+
+
 def split_judges(features: PatchFeatures, options: Options, training: TrainingSet | None,
-                 groups: Sequence | None = None,
-                 ) -> tuple[PatchFeatures, PatchFeatures | None, list[int], Sequence | None]:
+                 groups: Sequence | None = None) -> Split:
     """-> features to learn, those of the judges if they are held out, positions of the first, and
     the groups of all that could be read.
     """

@@ -8,20 +8,21 @@ from torch import Tensor, nn
 
 from ..data.arguments import kind, takes
 from ..data.images import ImageTransform
-from ..engine.search import Index
 from ..errors import InputError
 from .fitted import Fitted
 
 SPLIT = 4096  # bank rows compared at a time: 16 MB of distances for an image of 1,024 patches
 
-Describe = Callable[[Sequence[Tensor]], Tensor]
-Score = Callable[[Tensor, Index, tuple[int, int], tuple[int, int]], tuple[Tensor, Tensor]]
+Describe = Callable[[Sequence[Tensor], Tensor | None], Tensor]
+Score = Callable[..., tuple[Tensor, Tensor]]
 
 
 class DetectorModule(nn.Module):
     """Pixels `(n, 3, h, w)`, RGB from 0 to 1 -> scores `(n,)` and maps `(n, h, w)`.
 
-    Pixels are those of `ImageTransform.pixels`: resized and cropped, not yet normalised. The state
+    Pixels are those of `ImageTransform.pixels`: resized and cropped, not yet normalised. Which of
+    them a model with a region looks at is a second input, `(n, h, w)` bool, as
+    `ImageTransform.inside` gives them; if it is left out, those of a square photo. The state
     dict holds the network, the bank and what belongs to them; another module of the same model
     takes it. Moves with `.to(device)`; with `.half()` the network and the bank are float16, while
     distances are float32 all the same.
@@ -56,6 +57,9 @@ class DetectorModule(nn.Module):
         # Distances do not change when both sides move; near the origin they lose fewer digits.
         origin = fitted.memory_bank.mean(0)
         bank = (fitted.memory_bank - origin).to(precision)
+        inside = None if transform.tiles else transform.inside([transform.placement((256, 256))])
+        self.region: Tensor | None
+        self.register_buffer("region", inside)
         for name, tensor in (
                 ("mean", torch.tensor(transform.mean).view(3, 1, 1).to(bank.device)),
                 ("std", torch.tensor(transform.std).view(3, 1, 1).to(bank.device)),
@@ -64,14 +68,16 @@ class DetectorModule(nn.Module):
             self.register_buffer(name, tensor)
         self.eval().requires_grad_(False)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if inside is None and self.region is not None:
+            inside = self.region.expand(pixels.shape[0], -1, -1)
         images = (pixels.float() - self.mean.float()) / self.std.float()
         maps = [one.float() for one in self.extractor(images.to(self.mean.dtype))]
-        features = self.patch_features(maps)
+        features = self.patch_features(maps, inside)
         rows = features.permute(0, 2, 3, 1).flatten(0, 2) * self.scale.float() - self.origin.float()
         index = SplitIndex(self.bank.float(), self.half_norms.float())
         (down, across), (height, width) = features.shape[2:], pixels.shape[2:]
-        return self.score(rows, index, (down, across), (height, width))
+        return self.score(rows, index, (down, across), (height, width), inside=inside)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "DetectorModule":
         """Norms are sums: in half precision they are taken anew, of what the bank became."""

@@ -31,6 +31,7 @@ def _with_paths(record: dict, change: Callable[[str], str]) -> dict:
     training, options = record["training"], record["options"]
     files = training.get("files")
     return record | {
-        "options": options | {"weights": options["weights"] and change(options["weights"])},
+        "options": options | {name: change(options[name]) for name in ("weights", "region")
+                              if isinstance(options.get(name), str)},
         "training": training | ({} if files is None else {
             "files": [file and change(file) for file in files]})}

@@ -16,6 +16,7 @@ from ..engine.batches import load_batches
 from ..engine.groups import CALIBRATION_IMAGES, FOLDS
 from ..engine.memory import fits, memory_budget
 from ..engine.selection import bank_size, expected_seconds
+from ..engine.support import asked_patches
 from ..errors import InputError
 
 
@@ -84,6 +85,8 @@ def plan_fit(describe: Callable[[Tensor], Tensor], transform: ImageTransform, so
     size = bank_size(options["coreset_ratio"], patches)
     searched = int(min(1, CALIBRATION_IMAGES / len(sources)) * frames) * down * across
     searched += patches * (options["reserve"] > 0)
+    if options["robust"]:  # each patch is compared with all of some photos, not with the bank
+        searched += patches * asked_patches(len(sources), patches // len(sources)) // size
     # A fold selects four fifths of the coreset from four fifths of the patches.
     selections = 1 + 0.64 * FOLDS * (options["calibration"] == "folds")
     seconds = per_image * views * frames + expected_seconds(

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,22 @@ from ..data.files import (
 from ..data.levels import levels_in
 from ..data.reading import read_json
 from ..data.reference import reference_in
+from ..data.region import region_in
 from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
 from ..presets import Parameters, check_options
-from .bounds import check_bounds, check_indices
+from .bounds import check_bounds, check_indices, suspects_in
 from .fitted import Fitted
 from .places import found_from, seen_from
 
 # What models did that were saved before there was an option for it.
 UNKNOWN_ONCE = {"balance_images": False}
 FORMAT = 4  # raised when older versions of indad could no longer read what this one writes
-UNCUT = {"tiles": None, "overlap": 0, "scale": 1.0}  # the transform of formats 1 and 2
+# The transform of formats 1 and 2; and of 3, which knew of no region.
+UNCUT = {"tiles": None, "overlap": 0, "scale": 1.0, "region": None}
 TENSORS, RECORD = "model.safetensors", "model.json"
+REGION_PICTURE = "region.png"  # what the model looks at, for people
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
 NOT_SAVED = ("device", "precision", "memory_budget")
 # Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images,
@@ -79,7 +83,8 @@ def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
 
 def check_free(folder: Path) -> None:
     """Raise `InputError` if a model saved there would replace anything but a saved model."""
-    check_replaceable(folder, {TENSORS, RECORD}, "a saved model", "choose a new folder")
+    check_replaceable(folder, {TENSORS, RECORD, REGION_PICTURE}, "a saved model",
+                      "choose a new folder")
 
 
 def read_model(folder: Path) -> tuple[dict, dict[str, Tensor]]:
@@ -135,13 +140,14 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
     options = {name: value for name, value in fitted.options.items() if name not in NOT_SAVED}
     checkpoint = options["weights"]
     record = {
-        "options": options | {"weights": checkpoint and str(checkpoint)},
+        "options": options | {"weights": checkpoint and str(checkpoint)} | (
+            {"region": str(options["region"])} if PATH.holds(options["region"]) else {}),
         "backbone": {"tags": [find_backbone(name).tag for name in options["backbone"].split("+")],
                      "weights_sha256": weights_digest(network.extractor),
                      "checkpoint_sha256": checkpoint and sha256_of(Path(checkpoint))},
         # With levels, versions that know of none refuse the model instead of reading photos wrong.
-        "transform": network.transform.settings | ({"levels": fitted.levels} if fitted.levels
-                                                   else {}),
+        "transform": network.looking_at(fitted.region).transform.settings | (
+            {"levels": fitted.levels} if fitted.levels else {}),
         "reference": fitted.reference and fitted.reference.settings,
         "grid": list(fitted.grid), "size": list(fitted.size), "views": fitted.views,
         "training": {"images": fitted.images, "fitted_on": _unless_all(fitted.fitted_on),
@@ -150,7 +156,8 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
                      "selected_from": fitted.selected_from,
                      # For explanations; the images are not kept.
                      "files": fitted.files if any(fitted.files or ()) else None,
-                     "tiles": fitted.tiles},
+                     "tiles": fitted.tiles, "looked_at": fitted.looked_at,
+                     "suspects": fitted.suspects and asdict(fitted.suspects)},
         "thresholds": fitted.thresholds(false_alarm_rate),
     }
     layout = LAYOUT | (RESERVE if len(fitted.reserve) else {})
@@ -220,7 +227,7 @@ def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
                          "again")
     transform = json.loads(json.dumps(network.transform.settings))
     if transform != UNCUT | {name: value for name, value in record["transform"].items()
-                             if name != "levels"}:
+                             if name not in ("levels", "region")}:
         raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
                          f"this version prepares them as {transform}; fit again")
     size = network.transform.size
@@ -265,8 +272,11 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         grid=tuple(record["grid"]), size=tuple(record["size"]), images=training["images"],
         views=record["views"], tiles=training.get("tiles"), fitted_on=fitted_on, given=given,
         files=files, fingerprint=fingerprint, digests=digests,
+        suspects=suspects_in(training, options["robust"], given),
         selected_from=training["selected_from"],
         levels=levels_in(record["transform"], folder / RECORD),
+        region=region_in(record["transform"], folder / RECORD),
+        looked_at=training.get("looked_at"),
         reference=reference_in(record.get("reference"), tensors.get("reference"), options,
                                folder / RECORD))
 

@@ -26,7 +26,7 @@ from indad import PRESETS  # noqa: E402
 from indad.data.datasets import list_categories  # noqa: E402
 from indad.data.files import write_json  # noqa: E402
 from indad.engine.machine import environment, pick_device  # noqa: E402
-from indad.experiments.plans import expand  # noqa: E402
+from indad.experiments.plans import RunPlan, expand  # noqa: E402
 from indad.experiments.records import read_record, summary_row  # noqa: E402
 from indad.experiments.sweep import run_sweep  # noqa: E402
 from indad.experiments.tables import spread  # noqa: E402
@@ -76,7 +76,7 @@ LEVERS = [
 ]
 
 
-def plans_of(data: Path, seeds: int, levers: list[Lever]) -> dict[str, list[tuple[Lever, object]]]:
+def plans_of(data: Path, seeds: int, levers: list[Lever]) -> dict[str, list[tuple[Lever, RunPlan]]]:
     """All runs of each set, each with the lever that it belongs to."""
     sources = {"synthetic": ("synthetic", list_categories("synthetic"), {}),
                "hazelnut": (str(data / "mvtec_ad"), ["hazelnut_reduced"], {}),

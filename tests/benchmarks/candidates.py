@@ -86,10 +86,10 @@ def by_other_photos(power: float) -> Callable:
     def relate(model: PatchCore, train: PatchFeatures, distances: Tensor,
                matches: Tensor) -> Tensor:
         fitted, rows = model.fitted_, model.fitted_.scaled(train.rows)
-        owners = fitted.coreset_indices // fitted.patches
+        owners = fitted.image_of(fitted.coreset_indices)
         sums = torch.zeros(len(fitted.memory_bank))
         counts = torch.zeros_like(sums)
-        for photo, patches in enumerate(rows.split(fitted.patches)):
+        for photo, patches in enumerate(rows.split(train.patches)):
             others = torch.cdist(patches, fitted.memory_bank)
             others[:, owners == photo] = torch.inf
             near = others.topk(3, 1, largest=False)

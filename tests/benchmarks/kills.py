@@ -102,7 +102,7 @@ def started(what: str, way: str, job: str, place: Path, seconds: float) -> tuple
     status, said = 1, ""                                      # start in the background
     try:
         if way == "renamed":
-            replacing._renameat2 = lambda: None  # type: ignore[assignment]
+            replacing._renameat2 = lambda: None
         save, read = WHAT[what]
         began, done = time.monotonic(), 0
         os.write(writing, b".")

@@ -90,8 +90,8 @@ def latency(model: PatchCore, files: dict[str, Path], image: np.ndarray, threads
 def measure(name: str, train: list, test: list, threads: list[int], repeats: int,
             folder: Path) -> dict:
     model = PatchCore(device="cpu").fit(train)
-    row = {"data": name, "training_images": len(train), "bank": list(model.memory_bank_.shape),
-           "parity": [], "latency": {}}
+    row: dict = {"data": name, "training_images": len(train),
+                 "bank": list(model.memory_bank_.shape), "parity": [], "latency": {}}
     files = {}
     for precision in BANK_PRECISIONS:
         files[precision] = folder / f"{precision}.onnx"

@@ -101,10 +101,11 @@ def judged(name: str, seed: int, count: int) -> list[dict]:
             continue
         fit_s = time.perf_counter() - began
         began = time.perf_counter()
-        still = [model.fitted_.reference.register(photo) for photo in judge] if align else []
+        reference = model.fitted_.reference
+        still = [reference.register(photo) for photo in judge] if reference else []
         register_ms = 1000 * (time.perf_counter() - began) / len(judge)
         for move in MOVES:
-            if move not in LOOKED_AT.get(align, MOVES):
+            if move not in LOOKED_AT.get(align or "", MOVES):
                 continue
             generator = np.random.default_rng([seed, sorted(PARTS).index(name)])
             ways = [by(move, generator) for _ in judge]
@@ -118,8 +119,8 @@ def judged(name: str, seed: int, count: int) -> list[dict]:
                    "false_alarms": int((flagged & (labels == 0)).sum()),
                    "misses": int((~flagged & (labels == 1)).sum()),
                    "ms": 1000 * seconds / len(judge)}
-            if align:
-                poses = [one.pose for one in found.placements]
+            if reference:
+                poses = [pose for pose in found.poses if pose]
                 errors = np.array([error(a, b, way)
                                    for a, b, way in zip(still, poses, ways, strict=True)])
                 row |= {"misplaced": sum(bool(pose.misplaced) for pose in poses),
@@ -128,7 +129,7 @@ def judged(name: str, seed: int, count: int) -> list[dict]:
                         "px_90": float(np.quantile(errors[:, 0], 0.9)),
                         "deg_90": float(np.quantile(errors[:, 1], 0.9)),
                         "register_ms": register_ms,
-                        "tolerance": list(model.fitted_.reference.tolerance)}
+                        "tolerance": list(reference.tolerance)}
             rows.append(row)
             print(json.dumps(row), flush=True)
     return rows
@@ -194,6 +195,7 @@ def libraries(seed: int) -> list[dict]:
                 reference = learn_reference(learn, {}, Reference(align))
             except InputError:
                 continue
+            assert reference is not None
             generator = np.random.default_rng(seed)
             errors: dict[str, list] = {"OpenCV": [], "scikit-image": []}
             took = dict.fromkeys(errors, 0.0)
@@ -201,8 +203,8 @@ def libraries(seed: int) -> list[dict]:
                 before: dict[str, Pose] = {}
                 for number in range(5):
                     turn = generator.uniform(-30, 30) if align == "rigid" else 0.0
-                    way = Pose() if number == 0 else Pose(
-                        *(generator.uniform(-32, 32, 2) / SIDE), turn)
+                    right, down = generator.uniform(-32, 32, 2) / SIDE
+                    way = Pose() if number == 0 else Pose(right, down, turn)
                     grey = cv2.cvtColor(moved(photo, way), cv2.COLOR_RGB2GRAY)
                     for library, register in (
                             ("OpenCV", reference.register),

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -412,7 +413,7 @@ def beside_its_parts(report: Report, name: str, model: PatchCore, files: list[Pa
 
 def bench_end_to_end(report: Report, data: Path, output: Path) -> None:
     train, test = load_dataset(data / "mvtec_ad", "hazelnut_reduced")
-    models: dict[str, object] = {}
+    models: dict[str, Any] = {}
 
     def fit_ours(preset: str) -> None:
         models[preset] = PatchCore(**PRESETS[preset]).fit(train)
