@@ -328,3 +328,21 @@ def test_nothing_of_opencv_is_needed_without(monkeypatch, capsules):
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(poses, "find_spec", lambda name: None)
     assert PatchCore(**SMALL).fit(capsules[:2]).predict(capsules[2]).poses == [None]
+
+
+@pytest.mark.slow
+def test_a_region_lies_where_the_reference_has_it(capsules):
+    """Drawn around the capsule: it goes with the part, and a mark outside it is not seen."""
+    region = [[(0.02, 0.2), (0.98, 0.2), (0.98, 0.8), (0.02, 0.8)]]
+    looking = PatchCore(**SMALL, align="rigid", region=region).fit(capsules[:6])
+    motion = Pose(0.04, 0.05, 14.0)
+    photo = moved(capsules[6], motion)
+    outside = photo.copy()
+    x, y = (motion.matrix((256, 256)) @ (128, 24, 1)).astype(int)
+    outside[max(y - 6, 0):y + 6, x - 6:x + 6] = (255, 0, 0)
+    found = looking.predict([photo, outside])
+    assert found.scores[1] == pytest.approx(found.scores[0], rel=0.02)
+    seen = found.inside(0, "original")
+    assert not seen[y, x] and seen[128, 128]
+    inner = np.argwhere(found.inside(0))
+    assert inner[:, 0].min() == pytest.approx(0.2 * 96, abs=1)
