@@ -38,7 +38,7 @@ HAZELNUT = Path(__file__).resolve().parents[3] / "shared" / "data" / "mvtec_ad" 
 MOVES = {"as drawn": (0, 0, 1), "4 px": (4, 0, 1), "8 px": (8, 0, 1), "16 px": (16, 0, 1),
          "32 px": (32, 0, 1), "5°": (0, 5, 1), "15°": (0, 15, 1), "30°": (0, 30, 1),
          "x 0.9": (0, 0, 0.9), "x 1.1": (0, 0, 1.1)}
-LOOKED_AT = {"shift": ("as drawn", "8 px", "32 px"),
+LOOKED_AT = {"shift": ("as drawn", "8 px", "32 px"), "rigid": tuple(MOVES)[:-1],
              "similarity": ("as drawn", "8 px", "15°", "x 0.9", "x 1.1")}
 
 
@@ -209,7 +209,7 @@ def libraries(seed: int) -> list[dict]:
                     for library, register in (
                             ("OpenCV", reference.register),
                             ("scikit-image", lambda grey, reference=reference, align=align:
-                             by_skimage(reference.picture, grey, align))):
+                             by_skimage(reference.grey, grey, align))):
                         began = time.perf_counter()
                         pose = register(grey)
                         took[library] += time.perf_counter() - began
