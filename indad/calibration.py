@@ -201,29 +201,6 @@ def decide(good_scores: np.ndarray, good_peaks: np.ndarray, false_alarm_rate: fl
             "lowest_false_alarm_rate": lowest_false_alarm_rate(n) if n else None}
 
 
-def how_decided(calibration: str, count: int, false_alarm_rate: float) -> str:
-    """Where a threshold comes from, in words, and what it cannot promise."""
-    if not count:
-        return "none where no good image was left to take a threshold from"
-    lowest = lowest_false_alarm_rate(count)
-    at_best = f"; so few can promise {lowest:.2g} at best" if lowest > false_alarm_rate else ""
-    return (f"{calibration} on {count} good images, for a false-alarm rate of "
-            f"{false_alarm_rate:.2g}{at_best}")
-
-
-def verdict(score: float, threshold: float | None) -> str:
-    """"defective" above the threshold, else "good"; "n/a" if there is none."""
-    if threshold is None:
-        return "n/a"
-    return "defective" if score > threshold else "good"
-
-
-def title(name: str, score: float, threshold: float | None) -> str:
-    """What a picture of an image is headed with: its score, the limit and the verdict."""
-    known = "" if threshold is None else f" (limit {threshold:.3g})"
-    return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold)}"
-
-
 @takes(good_scores=numbers(1), score=numbers())
 def conformal_rank(good_scores: np.ndarray, score: float | np.ndarray) -> np.ndarray:
     """How unusual a score is among good ones: (1 + #{good >= score}) / (n + 1), in (0, 1].

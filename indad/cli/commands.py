@@ -52,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _model_options(options: argparse.Namespace) -> dict:
     chosen = given(options, "weights", "crop", "tiles", "overlap", "scale", "region", "foreground",
-                   "robust", "precision", "memory_budget", "device", "batch_size")
+                   "align", "robust", "precision", "memory_budget", "device", "batch_size")
     chosen |= resize(options)
+    if options.align_tolerance is not None:
+        chosen["align_tolerance"] = tuple(options.align_tolerance)
     return chosen | ({"layers": tuple(options.layers)} if options.layers else {})
 
 
@@ -119,7 +121,7 @@ def _note_levels(bars: Bars, name: str, levels: dict | None) -> None:
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
     """Where the verdicts' thresholds come from, and what they cannot promise."""
-    from ..calibration import how_decided
+    from ..deploy.verdicts import how_decided
 
     weakest = min(decisions, key=lambda decision: decision["calibrated_on"])
     return f"verdicts: {how_decided(weakest['calibration'], weakest['calibrated_on'], wanted)}"

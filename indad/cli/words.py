@@ -259,6 +259,11 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
         "there; or corners in fractions of width and height, like \"0.1,0.1 0.9,0.1 0.5,0.9\", "
         "with ; between polygons; or the .json file of them that the page of serve gives")
     add("--foreground", help="auto: find where to look, by what stands out from the photos' border")
+    add("--align", help="lay each photo's part where a reference has it, by a shift, rigid (with a "
+        "turn) or similarity (with a scale too); needs opencv-python-headless")
+    add("--align-tolerance", type=float, nargs="+", help="what is misplaced: farther off than this "
+        "share of the longer side, turned by more degrees, larger by more than this share (half "
+        "more than good photos have)")
     add("--robust", action="store_true", default=None, help="not all training photos are good: "
         "those that others do not know set no threshold, see check --suspects")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..data.arguments import kind, maybe, several, takes, whole
 from ..data.images import Placement, as_rgb, digest_of, read_image
+from ..data.pose import in_photo
 from ..data.region import PICTURE
 from ..engine.extraction import PatchFeatures
 from ..errors import InputError
@@ -127,7 +128,8 @@ def write_region(folder: Path, model: PatchCore) -> None:
 
 def train_box(model: PatchCore, match: Match, partner: Image.Image) -> Box | None:
     """Where the remembered patch lies in the photo that it came from; None if in a view of it."""
-    frames = model.transform_.frames((partner.height, partner.width))
+    placement = model.transform_.placed(partner)
+    frames = model.transform_.frames(placement.original, placement.pose)
     return match.train_place and box_in_photo(match.train_place, model.grid_,
                                               frames[match.train_tile])
 
@@ -142,9 +144,15 @@ def _if_learned(model: PatchCore, file: str) -> Image.Image | None:
 
 
 def box_in_photo(place: tuple[int, int], grid: tuple[int, int], placement: Placement) -> Box:
-    """Where a patch lies in the photo, in pixels; its features look somewhat farther."""
+    """Where a patch lies in the photo, in pixels; its features look somewhat farther. In a photo
+    that was aligned the box goes with the patch, and stays upright."""
     top, left = (np.array(place) * placement.size / grid + (placement.top, placement.left)).tolist()
     step = np.array(placement.size) / grid
     scale = np.array(placement.original) / placement.resized
-    return (left * scale[1], top * scale[0], (left + step[1]) * scale[1],
-            (top + step[0]) * scale[0])
+    found = (left * scale[1], top * scale[0], (left + step[1]) * scale[1],
+             (top + step[0]) * scale[0])
+    if placement.moved is None:
+        return found
+    centre = np.array([[found[0] + found[2], found[1] + found[3]]]) / 2
+    x, y = (in_photo(centre, placement.moved, placement.original) - centre)[0].tolist()
+    return found[0] + x, found[1] + y, found[2] + x, found[3] + y

@@ -138,7 +138,8 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
         try:
             with one_at_a_time:
                 notes: list[str] = []
-                return jsonify(judge(model, decode(data, model, notes)) | {"notes": notes})
+                answer = judge(model, decode(data, model, notes))
+                return jsonify(answer | {"notes": notes + answer["notes"]})
         finally:
             room.release()
 
@@ -212,10 +213,13 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     steps = np.rint((shown - low) / max(high - low, 1e-12) * 65535).astype("<u2")
     match = explain(model, photo)
     scale = (small.width / photo.width, small.height / photo.height) * 2
+    pose = prediction.poses[0]
     return {
-        "score": score, "peak": float(model_map.max()),
+        "score": score, "pose": pose and pose.row(), "misplaced": pose.misplaced if pose else "",
+        "peak": float(model_map.max()),
         "rank": float(conformal_rank(good, score)) if len(good) else None,
         "size": [photo.width, photo.height], "width": small.width, "height": small.height,
+        "notes": [note.partition(": ")[2] for _, note in prediction.notes],
         "photo": _jpeg(small), "heat": _jpeg(Image.fromarray(hot)),
         "why": _jpeg(why_picture(model, photo, match)),
         "map": {"low": low, "high": high, "values": base64.b64encode(steps.tobytes()).decode()},

@@ -8,7 +8,7 @@ METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap",
            "aupro_30", "aupro_5")
 # What tells one variant of a method from another; category and seed only repeat it.
 VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "tiles",
-           "overlap", "scale", "region", "foreground", "robust", "preset", "coreset_ratio",
+           "overlap", "scale", "region", "foreground", "align", "robust", "preset", "coreset_ratio",
            "image_score", "shots", "protocol", "augmentation", "frame")
 MOST = 2 ** 53  # a count beyond it is none
 
