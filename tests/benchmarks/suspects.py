@@ -45,6 +45,7 @@ from indad.data.images import as_rgb  # noqa: E402
 from indad.data.layouts import Item  # noqa: E402
 from indad.engine.extraction import PatchFeatures  # noqa: E402
 from indad.engine.machine import environment, pick_device  # noqa: E402
+from indad.engine.search import Index  # noqa: E402
 from indad.engine.support import supports as engine_supports  # noqa: E402
 from indad.learned.suspects import photo_scores, robust_limit  # noqa: E402
 from indad.metrics import evaluate, image_metrics  # noqa: E402
@@ -151,7 +152,7 @@ def doubtful(model: PatchCore, features: PatchFeatures,
     return model, found[0]
 
 
-def weighted(patches: Tensor, index: object, weights: Tensor) -> float:
+def weighted(patches: Tensor, index: Index, weights: Tensor) -> float:
     distances, nearest = index.search(patches, 3)
     return float((distances * weights[nearest]).mean(1).max())
 
