@@ -178,7 +178,7 @@ def mask_of(model: PatchCore) -> dict[str, str | None]:
     if not PATH.holds(region):
         return {"region": in_text(region)}
     if not Path(region).is_file():
-        raise InputError(f"{region}: no such mask")
+        raise InputError(f"{region}: no such mask; region takes the path of an image, or points")
     return {"region": Path(region).name, "region_sha256": sha256_of(Path(region))}
 
 

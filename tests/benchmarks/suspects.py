@@ -223,7 +223,7 @@ def table(found: dict) -> str:
         some = [row for row in rows if row["share"] == share]
         for way in WAYS if some else ():
             ways = [row["ways"][way] for row in some]
-            pro = [one["aupro"] for one in ways if one.get("aupro") is not None]
+            pro = [] if share else [one["aupro"] for one in ways if one.get("aupro") is not None]
             lines.append(
                 f"| {100 * share:.0f} % | {way} | "
                 f"{of(ways, 'misses', some, 'defective')} | "
