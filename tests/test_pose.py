@@ -301,7 +301,7 @@ def test_runs_sweeps_and_reports_know_the_pose(drawn, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_bench_page_and_exports_say_it(model, capsules, tmp_path, monkeypatch):
+def test_the_bench_page_and_exports_say_it(model, capsules, tmp_path, small_network):
     pytest.importorskip("flask")
     pytest.importorskip("onnxruntime")
     from indad.deploy import onnx_predict, serve
@@ -310,7 +310,9 @@ def test_the_bench_page_and_exports_say_it(model, capsules, tmp_path, monkeypatc
     answer = serve.judge(model, Image.fromarray(moved(capsules[7], Pose(0.2, 0.0))))
     assert "longer side off" in answer["misplaced"] and answer["pose"]["confidence"] > 0.8
     json.dumps({name: answer[name] for name in ("pose", "misplaced", "notes")})
-    assert export_onnx(model, tmp_path / "m.onnx", check_images=capsules[6:]).holds
+    small = PatchCore(**SMALL | small_network, align="rigid").fit(capsules[:5])
+    shifted = [moved(capsules[6], Pose(0.05, 0, 10.0)), capsules[7]]
+    assert export_onnx(small, tmp_path / "m.onnx", check_images=shifted).holds
     with pytest.raises(SystemExit, match="fitted with align"):
         onnx_predict.main(str(tmp_path / "m.onnx"), "photo.png")
 

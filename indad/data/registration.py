@@ -106,23 +106,21 @@ class Reference:
             light = cv2.resize(self._light(found, known), (width, height))
             for row in range(0, height, 256):  # or it would take 24 bytes a pixel
                 some = slice(row, row + 256)
-                lit = np.clip(np.rint(other[some] + light[some]), 0, 255).astype(np.uint8)
+                lit = np.clip(np.rint(other[some] * light[some]), 0, 255).astype(np.uint8)
                 cv2.copyTo(lit, 1 - known[some], found[some])
         return Image.fromarray(found)
 
     def _light(self, found: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """`(h, w, 3)` float32, small: how much lighter a photo is than the reference, near each
-        place; where nothing of it is known, as near the next place where it is."""
+        """`(h, w, 3)` float32, small: how many times as light as the reference a photo is, near
+        each place; where nothing of it is known, as near the next place where it is."""
         cv2, (height, width) = opencv(), self.grey.shape
         small, inside, other = (cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA)
                                 for one in (found, known.astype(np.float32), self.picture))
-        gap = (small.astype(np.float32) - other) * (inside > 0.999)[..., None]
-        weight = (inside > 0.999).astype(np.float32)
-        total, share = np.zeros_like(gap), np.zeros_like(weight)
-        for sigma, trust in ((SIDE / 32, 1.0), (SIDE / 8, 1e-2), (SIDE / 2, 1e-4)):
-            total += trust * cv2.GaussianBlur(gap, (0, 0), sigma)
-            share += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
-        return total / np.maximum(share, 1e-9)[..., None]
+        weight = (inside > 0.999).astype(np.float32)[..., None]
+        seen, meant = (sum(trust * cv2.GaussianBlur(one * weight, (0, 0), sigma)
+                           for sigma, trust in ((SIDE / 32, 1.0), (SIDE / 8, 1e-2),
+                                                (SIDE / 2, 1e-4))) for one in (small, other))
+        return (seen + 1e-6) / (meant + 1e-6)
 
     def beyond(self, pose: Pose) -> str:
         """What of a pose is beyond the tolerance, in words."""

@@ -139,7 +139,7 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
             with one_at_a_time:
                 notes: list[str] = []
                 answer = judge(model, decode(data, model, notes))
-                return jsonify(answer | {"notes": notes + answer["notes"]})
+                return jsonify(answer | {"notes": notes + answer.get("notes", [])})
         finally:
             room.release()
 
