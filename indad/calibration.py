@@ -71,8 +71,7 @@ def leave_one_out(rows: Tensor, index: MemoryIndex, owners: Tensor, score: Score
             `(t,)` and maps `(t, h, w)` of its tiles. An image is as bad as its worst tile.
         views: of each image, all of which are left out with it; only the first one is scored.
         tiles: t of each image, whose rows stand together; 1 each if None.
-        groups: `(n,)` labels; each image is a group of its own if None.
-        silent: images that do not judge; a group of which is none other does not.
+        groups: `(n,)` labels, each image its own group if None; `silent` images do not judge.
 
     Returns image scores and the peaks of the maps, `(k,)` each, of one image for each of up to
     `CALIBRATION_IMAGES` groups drawn by seed; empty for a single group, whose bank would be empty.
@@ -200,29 +199,6 @@ def decide(good_scores: np.ndarray, good_peaks: np.ndarray, false_alarm_rate: fl
             "map_threshold": conformal_threshold(good_peaks, false_alarm_rate) if n else None,
             "calibrated_on": n,
             "lowest_false_alarm_rate": lowest_false_alarm_rate(n) if n else None}
-
-
-def how_decided(calibration: str, count: int, false_alarm_rate: float) -> str:
-    """Where a threshold comes from, in words, and what it cannot promise."""
-    if not count:
-        return "none where no good image was left to take a threshold from"
-    lowest = lowest_false_alarm_rate(count)
-    at_best = f"; so few can promise {lowest:.2g} at best" if lowest > false_alarm_rate else ""
-    return (f"{calibration} on {count} good images, for a false-alarm rate of "
-            f"{false_alarm_rate:.2g}{at_best}")
-
-
-def verdict(score: float, threshold: float | None) -> str:
-    """"defective" above the threshold, else "good"; "n/a" if there is none."""
-    if threshold is None:
-        return "n/a"
-    return "defective" if score > threshold else "good"
-
-
-def title(name: str, score: float, threshold: float | None) -> str:
-    """What a picture of an image is headed with: its score, the limit and the verdict."""
-    known = "" if threshold is None else f" (limit {threshold:.3g})"
-    return f"{name}: score {score:.3g}{known}, verdict {verdict(score, threshold)}"
 
 
 @takes(good_scores=numbers(1), score=numbers())

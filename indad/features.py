@@ -23,7 +23,9 @@ from .backbones.loading import load_backbone
 from .data.augmentation import augmented, views_per_image
 from .data.images import ImageTransform
 from .data.levels import Levels
+from .data.reference import learn_reference, wanted
 from .data.region import Region
+from .data.registration import Reference
 from .data.survey import count_frames, levels_of
 from .data.tiles import tiling
 from .engine.batches import to_device
@@ -152,6 +154,12 @@ class PatchNetwork:
         """The same, of photos of which only a region is seen."""
         return replace(self, transform=replace(self.transform, region=region))
 
+    def aligned_to(self, reference: Reference | None) -> "PatchNetwork":
+        """The same with what was learned, if it is of the kind that the options want."""
+        if reference is None or not reference.is_like(self.transform.reference):
+            return self
+        return replace(self, transform=replace(self.transform, reference=reference))
+
     def describe(self, sources: Sequence, *, batch_size: int, strict: bool, what: str,
                  levels: Levels | None = None, region: Region | None = None,
                  progress: Progress | None = None) -> Iterator[PatchFeatures]:
@@ -170,10 +178,12 @@ class PatchNetwork:
         image if strict, and if none can be read.
         """
         views = views_per_image(augmentation)
+        network = self
         if levels is None:
             levels = levels_of(sources)
-            region = self.look and self.look(self, sources, levels)
-        parts = self.describe(augmented(list(sources), augmentation), batch_size=batch_size,
+            network = self.aligned_to(learn_reference(sources, levels, self.transform.reference))
+            region = self.look and self.look(network, sources, levels)
+        parts = network.describe(augmented(list(sources), augmentation), batch_size=batch_size,
                               strict=strict, what="extracting features", levels=levels,
                               region=region, progress=progress)
         frames = count_frames(sources, self.looking_at(region).transform)
@@ -191,6 +201,7 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
         normalization=options["normalization"], scales=options["scales"])
     if tiles:
         transform = replace(transform, **tiling(options))
+    transform = replace(transform, reference=wanted(options))
     describe_maps = partial(patch_features, how=options["patch_features"],
                             balance_images=options["balance_images"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,

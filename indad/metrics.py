@@ -51,7 +51,9 @@ def _mask_in_frame(item: Item, prediction: Prediction, index: int,
     if item.label == 0:
         return np.zeros(where.size if frame == "model" else where.original, dtype=bool)
     mask = item.mask()
-    return prediction.transform.mask(mask) if mask is not None and frame == "model" else mask
+    if mask is None or frame != "model":
+        return mask
+    return prediction.transform.mask(mask, where.moved)
 
 
 @takes(scores=numbers(1), labels=LABELS)

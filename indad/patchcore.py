@@ -272,7 +272,7 @@ class PatchCore(Parameters):
             check_blur("map_kernel_size", self.map_kernel_size, self.map_sigma,
                        network.transform.size)
         self.use(network)
-        return network
+        return network.aligned_to(getattr(getattr(self, "fitted_", None), "reference", None))
 
     def use(self, network: PatchNetwork) -> None:
         """Take this network for the one that the options name."""

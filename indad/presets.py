@@ -32,6 +32,7 @@ from .data.arguments import (
 )
 from .data.augmentation import AUGMENTATIONS
 from .data.drawn import check_region
+from .data.pose import ALIGNMENTS, TOLERANCE, check_align
 from .data.tiles import check_sizes
 from .engine.approximate import SEARCHES
 from .engine.memory import memory_budget
@@ -101,6 +102,11 @@ class Parameters(BaseEstimator):
         region: where to look: the path of a mask, white there, or polygons, each a list of points
             (x, y) in fractions of the photo's width and height. Nothing outside counts.
         foreground: "auto" finds the region, as what stands out from the border of good photos.
+        align: lay the part of each photo where a reference has it, one of the good photos: by a
+            "shift", a "rigid" motion or a "similarity", see data/reference.py. Needs OpenCV.
+        align_tolerance: what is "misplaced": farther off, as a share of the photo's longer side,
+            turned by more degrees, or larger or smaller by a greater share; what is not given is
+            half more than good photos have.
         patch_features: "weighted", "concatenate", "unfolded", "single", "adaptive", "unpadded"
             or "tokens", see features.py.
         scales: sizes at which the network sees each image, see `load_backbone`.
@@ -143,7 +149,8 @@ class Parameters(BaseEstimator):
                  weights: str | None = None, resize: int | tuple[int, int] | None = None,
                  crop: int | None = None, tiles: int | None = None, overlap: int | None = None,
                  scale: float | None = None, region: str | Sequence | None = None,
-                 foreground: str | None = None, normalization: str = "backbone",
+                 foreground: str | None = None, align: str | None = None,
+                 align_tolerance: tuple[float, ...] | None = None, normalization: str = "backbone",
                  patch_features: str = "weighted", scales: tuple[float, ...] = (1.0,),
                  augmentation: str = "none", balance_images: bool = True,
                  balance_layers: bool = True, coreset_ratio: float = 0.1, coreset: str = "greedy",
@@ -160,6 +167,7 @@ class Parameters(BaseEstimator):
         self.resize, self.crop, self.normalization = resize, crop, normalization
         self.tiles, self.overlap, self.scale = tiles, overlap, scale
         self.region, self.foreground = region, foreground
+        self.align, self.align_tolerance = align, align_tolerance
         self.patch_features, self.scales, self.augmentation = patch_features, scales, augmentation
         self.balance_images, self.balance_layers = balance_images, balance_layers
         self.coreset_ratio = coreset_ratio
@@ -183,8 +191,8 @@ class Parameters(BaseEstimator):
 
 # What a network is made from; what patch features depend on besides. All else works on those.
 NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "tiles", "overlap", "scale",
-                   "region", "foreground", "normalization", "device", "patch_features", "scales",
-                   "balance_images", "precision")
+                   "region", "foreground", "align", "align_tolerance", "normalization", "device",
+                   "patch_features", "scales", "balance_images", "precision")
 EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
 # What may be changed after fitting: what was learned does not depend on it.
 FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")
@@ -194,6 +202,7 @@ RULES: dict[str, Rule] = {
     "backbone": TEXT, "layers": maybe(several(whole(0), least=1)), "weights": maybe(PATH),
     "resize": maybe(either(PIXELS, several(PIXELS, 2))), "crop": maybe(PIXELS),
     "tiles": maybe(PIXELS), "overlap": maybe(whole(0, 8191)), "scale": maybe(number(0.01, 4)),
+    "align": one_of((*ALIGNMENTS, None)), "align_tolerance": TOLERANCE,
     "normalization": one_of(NORMALIZATIONS), "patch_features": one_of(PATCH_FEATURES),
     "scales": SIZES, "augmentation": one_of(AUGMENTATIONS),
     "balance_images": FLAG, "balance_layers": FLAG, "coreset_ratio": PART,
@@ -217,6 +226,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     memory_budget(options["memory_budget"])
     check_sizes(options)
     check_region(options)
+    check_align(options)
     if options["balance_layers"] and options["patch_features"] == "adaptive":
         raise InputError("balance_layers needs features that are channels of layers; "
                          "'adaptive' ones are not")

@@ -1,5 +1,6 @@
 """The notebooks in a real browser: JupyterLab, headless Chromium, and a reader who clicks."""
 
+import ast
 import os
 import shutil
 import socket
@@ -37,6 +38,12 @@ def lab(tmp_path_factory):
                 cell.outputs, cell.execution_count = [], None
         notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    drawn = nbformat.v4.new_notebook(metadata={"kernelspec": kernel}, cells=[
+        nbformat.v4.new_code_cell(text) for text in (
+            "import numpy as np\nfrom indad.notebook.region import draw_region\n"
+            "drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))", "drawing.region")])
+    nbformat.write(drawn, folder / "notebooks" / "region.ipynb")
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -150,4 +157,22 @@ def test_the_threshold_slides(browser, lab):
     page.set_viewport_size({"width": 480, "height": 900})
     page.keyboard.press("Control+b")  # the list of files makes room
     keep_picture(page, "05-narrow")
+    page.close()
+
+
+def test_a_region_is_drawn_on_a_photo(browser, lab):
+    page = opened(browser, lab, "region", upto="draw_region(")
+    canvas = page.locator(".jp-OutputArea canvas")
+    page.wait_for_function("document.querySelector('.jp-OutputArea canvas').width === 100")
+    for x, y in ((10, 6), (90, 6), (50, 54), (10, 6)):
+        canvas.click(position={"x": x, "y": y})
+    page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
+    page.keyboard.press("Control+Enter")
+    shown = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
+    shown.wait_for()
+    keep_picture(page, "region-notebook")
+    polygons = ast.literal_eval(shown.inner_text())
+    assert len(polygons) == 1 and len(polygons[0]) == 3
+    for (x, y), wanted in zip(polygons[0], ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)), strict=True):
+        assert abs(x - wanted[0]) < 0.03 and abs(y - wanted[1]) < 0.03
     page.close()

@@ -26,7 +26,7 @@ def rows_of(images, seed=0, dim=4):
     return torch.randn(images * PATCHES, dim, generator=generator)
 
 
-def score(own, index):
+def score(own, index, first):
     """The largest distance, and a map of all of them a little higher."""
     distances = index.search(own)[0].view(1, 2, -1)
     return distances.amax((1, 2)), distances + 1

@@ -189,3 +189,104 @@ def test_the_limit_is_that_of_the_good_ones():
     assert few > 2 * many
     assert robust_limit(np.ones(20))[0] == pytest.approx(1.03, abs=0.01)
     assert np.isfinite(robust_limit(np.zeros(4))).all()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`bolts/good` with 21 photos of which two are bad, and a defective one to test on."""
+    from PIL import Image
+
+    for kind, pictures in (("good", photos()), ("scratch", [bad(90)])):
+        (tmp_path / "bolts" / kind).mkdir(parents=True)
+        for i, pixels in enumerate(pictures):
+            Image.fromarray(pixels).save(tmp_path / "bolts" / kind / f"{i:02}.png")
+    return tmp_path / "bolts"
+
+
+def test_fit_robust_says_what_it_did(folder, tmp_path, capsys):
+    from indad.cli.commands import main
+
+    assert main(["fit", str(folder), "--output", str(tmp_path / "model"), "--robust",
+                 "--resize", "96"]) == 0
+    said = capsys.readouterr().out
+    assert "robust: 2 of 21 photos suspect" in said and "03.png" in said and "07.png" in said
+
+
+def test_check_writes_a_page_with_the_suspects_first(folder, tmp_path, capsys):
+    from indad.cli.commands import main
+
+    output = tmp_path / "found"
+    assert main(["check", str(folder), "--suspects", "--output", str(output),
+                 "--resize", "96"]) in (0, 1)
+    said = capsys.readouterr().out
+    assert "2 of 21 photos suspect" in said and str(output / "suspects.html") in said
+    lines = (output / "suspects.csv").read_text().splitlines()
+    assert len(lines) == 22  # those that a test would hold out as well
+    first = [line.split(",") for line in lines[1:3]]
+    assert sorted(row[1].rsplit("/", 1)[-1] for row in first) == ["03.png", "07.png"]
+    assert [row[4] for row in first] == ["yes", "yes"] and ",no," in lines[3]
+    for row in first:  # the patch is where the mark was painted, or touches it
+        left, top, right, bottom = map(int, row[5:9])
+        number = BAD.index(int(row[1].rsplit("/", 1)[-1][:2]))
+        assert left >= 50 - 8 and right <= 64 + 8
+        assert 20 + 6 * number - 8 <= top and bottom <= 34 + 6 * number + 8
+    page = (output / "suspects.html").read_text()
+    assert page.count('class="card suspect mistake"') == 2
+    assert page.count('class="card suspect') == 10
+    assert page.index("03.png") < page.index("within the limit") > page.index("07.png")
+    assert main(["check", str(folder), "--suspects", "--output", str(folder)]) == 2
+    assert "no part of a page of suspects" in capsys.readouterr().err
+    assert main(["check", str(folder), "--suspects", "--output", str(output), "--json",
+                 "--resize", "96"]) in (0, 1)
+    (found,) = json.loads(capsys.readouterr().out)["suspects"].values()
+    assert [one["suspect"] for one in found["photos"][:3]] == [True, True, False]
+
+
+def test_names_in_the_page_are_text(tmp_path):
+    from indad.deploy.suspects import suspects
+    from indad.deploy.suspects_page import write_suspects
+
+    model = PatchCore(resize=64)
+    found = suspects([good(i) for i in range(3)], model=model)
+    found.names[0] = "<script>alert(1)</script>"
+    page = write_suspects({"<b>{{ 7 * 7 }}": found}, tmp_path / "page").read_text()
+    assert "<script>alert" not in page and "&lt;b&gt;{{ 7 * 7 }}" in page
+    assert len(found.photos) == 3 and not found.beyond
+    assert "none of 3 photos suspect" in str(found)
+
+
+@pytest.mark.parametrize("arguments, said", few([
+    (["--output", "x"], "output goes with --suspects"),
+    (["--suspects", "--tiles", "0"], "tiles is 0"), (["--suspects"], "2 good photos cannot vouch"),
+    (["--suspects", "--backbone", "no"], "no")], 1))
+def test_what_cannot_be_checked_is_said_in_a_line(folder, tmp_path, capsys, monkeypatch, arguments,
+                                                  said):
+    from indad.cli.commands import main
+
+    monkeypatch.chdir(tmp_path)
+    for file in sorted((folder / "good").iterdir())[2:]:
+        file.unlink()
+    assert main(["check", str(folder), *arguments]) == 2
+    err = capsys.readouterr().err.strip().splitlines()
+    assert said in err[-1] and err[-1].startswith("indad: error: ")
+    assert not (tmp_path / "results" / "suspects").exists()
+
+
+@pytest.mark.slow
+def test_run_and_benchmark_know_robust(folder, tmp_path, capsys):
+    from indad.cli.commands import main
+
+    common = ["--dataset", str(folder), "--resize", "96", "--robust"]
+    assert main(["run", *common, "--output", str(tmp_path / "run")]) == 0
+    assert "photos suspect" in capsys.readouterr().err
+    assert main(["benchmark", *common, "--coreset-ratio", "0.1", "0.05",
+                 "--output", str(tmp_path / "sweep")]) == 0
+    (alone,) = (tmp_path / "run").rglob("metrics.json")
+    alone = json.loads(alone.read_text())
+    rows = [json.loads(file.read_text()) for file in (tmp_path / "sweep").rglob("metrics.json")]
+    (same,) = [row for row in rows if row["config"]["coreset_ratio"] == 0.1]
+    assert "photos suspect" in alone["suspects"] and same["config"]["robust"] is True
+    assert same["suspects"] == alone["suspects"]
+    assert same["decision"]["threshold"] == pytest.approx(alone["decision"]["threshold"], rel=1e-5)
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert "photos suspect" in (tmp_path / "run" / "report.html").read_text()

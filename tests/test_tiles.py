@@ -13,6 +13,7 @@ from indad import PatchCore, load_dataset
 from indad.data.tiles import blend_weights, tile_starts
 from indad.deploy.explanation import explain
 from indad.errors import InputError
+from indad.learned.storage import FORMAT
 from indad.metrics import evaluate
 
 SMALL = dict(coreset_ratio=0.05, num_neighbors=2, map_kernel_size=9, map_sigma=1.5)
@@ -174,7 +175,7 @@ def test_a_bank_grows_by_photos_of_other_sizes(photos):
 def test_a_saved_model_says_it_and_comes_back(model, photos, tmp_path):
     model.save(tmp_path / "m")
     record = json.loads((tmp_path / "m" / "model.json").read_text())
-    assert (record["format"], record["training"]["tiles"]) == (3, [12] * 4)
+    assert (record["format"], record["training"]["tiles"]) == (FORMAT, [12] * 4)
     assert {name: record["transform"][name] for name in ("tiles", "overlap", "scale")} == {
         "tiles": 64, "overlap": 16, "scale": 1.0}
     again = PatchCore.load(tmp_path / "m")

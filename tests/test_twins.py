@@ -110,7 +110,7 @@ def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     bank = points(20 * 300, 8)
     index, owners = MemoryIndex(bank, method="bfloat16"), torch.arange(20).repeat_interleave(300)
 
-    def score(own, smaller):
+    def score(own, smaller, first):
         distances, _ = smaller.search(own)
         return distances.max()[None], distances.view(1, 10, 30)
 
@@ -155,7 +155,7 @@ def test_a_fold_never_judges_with_its_own_patches():
         picked = select_coreset(rows, 8, options, left_out=left_out).indices
         return picked[~left_out[picked]]
 
-    def score(own, index):
+    def score(own, index, first):
         distances, _ = index.search(own)
         return distances.max()[None], distances.view(1, 2, 2)
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from ..data.arguments import whole
 from ..data.files import in_units
 from ..errors import InputError
+from .checking import check
 from .lists import show_installed, show_list
 from .terminal import Bars, choose, warned_in_a_line
-from .words import parser
+from .words import given, parser, resize
 
 if TYPE_CHECKING:
     from ..learned.plan import FitPlan
+    from ..patchcore import PatchCore
 
 MOST_SEEDS = 10_000  # of a sweep
 
@@ -48,22 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _given(options: argparse.Namespace, *names: str) -> dict:
-    """The options that were given, for a preset to be overridden by nothing else."""
-    return {name: getattr(options, name) for name in names
-            if getattr(options, name) is not None}
-
-
 def _model_options(options: argparse.Namespace) -> dict:
-    chosen = _given(options, "weights", "resize", "crop", "tiles", "overlap", "scale", "region",
-                    "foreground", "precision", "memory_budget", "device", "batch_size")
-    if options.resize is not None:
-        chosen["resize"] = options.resize[0] if len(options.resize) == 1 else tuple(options.resize)
+    chosen = given(options, "weights", "crop", "tiles", "overlap", "scale", "region", "foreground",
+                   "align", "robust", "precision", "memory_budget", "device", "batch_size")
+    chosen |= resize(options)
+    if options.align_tolerance is not None:
+        chosen["align_tolerance"] = tuple(options.align_tolerance)
     return chosen | ({"layers": tuple(options.layers)} if options.layers else {})
 
 
 def _one_model(options: argparse.Namespace) -> dict:
-    return _model_options(options) | _given(
+    return _model_options(options) | given(
         options, "coreset_ratio", "image_score", "search", "calibration", "augmentation",
         "backbone", "seed")
 
@@ -124,7 +121,7 @@ def _note_levels(bars: Bars, name: str, levels: dict | None) -> None:
 
 def _how_decided(decisions: Sequence[dict], wanted: float) -> str:
     """Where the verdicts' thresholds come from, and what they cannot promise."""
-    from ..calibration import how_decided
+    from ..deploy.verdicts import how_decided
 
     weakest = min(decisions, key=lambda decision: decision["calibrated_on"])
     return f"verdicts: {how_decided(weakest['calibration'], weakest['calibrated_on'], wanted)}"
@@ -156,7 +153,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         plans = expand(
             options.dataset, categories, presets=options.preset, seeds=range(options.seeds),
             shots=_shots(options.shots), options=_model_options(options),
-            choices=_given(options, "backbone", "coreset_ratio", "image_score", "augmentation"),
+            choices=given(options, "backbone", "coreset_ratio", "image_score", "augmentation"),
             split=options.split, protocol=options.protocol, frame=options.frame,
             false_alarm_rate=options.false_alarm_rate)
     with Bars() as bars:
@@ -216,7 +213,13 @@ def _fit(options: argparse.Namespace) -> int:
     write_region(Path(options.output), model)
     print(f"{options.output}: learned from {model.images_} photos, remembers "
           f"{len(model.memory_bank_):,} patches")
+    _tell_suspects(model)
     return _warn([reason for _, reason in model.skipped_])
+
+
+def _tell_suspects(model: "PatchCore") -> None:
+    if model.fitted_.suspects:
+        print(model.fitted_.suspects.in_words(model.given_, model.files_))
 
 
 def _update(options: argparse.Namespace) -> int:
@@ -240,6 +243,7 @@ def _update(options: argparse.Namespace) -> int:
     print(f"{output}: learned from {model.images_ - before} more photos, {model.images_} in all; "
           f"remembers {len(model.memory_bank_) - remembered:,} more patches, "
           f"{len(model.memory_bank_):,} in all")
+    _tell_suspects(model)
     return _warn([reason for _, reason in model.skipped_])
 
 
@@ -322,19 +326,6 @@ def _download(options: argparse.Namespace) -> int:
     return show_installed(options, only=options.dataset)
 
 
-def _check(options: argparse.Namespace) -> int:
-    import json
-
-    from ..data.audit import audit
-
-    category = None if options.category == "all" else options.category
-    with Bars() as bars:
-        found = audit(options.folder, category, datasets=options.datasets,
-                      progress=bars.of(options.folder))
-    print(json.dumps(found.as_dict(), indent=1) if options.json else found)
-    return 1 if found.faults else 0
-
-
 def _ask() -> list[str]:
     """A person at a terminal chooses; an empty answer takes the default."""
     from ..backbones.registry import BACKBONES, OFFLINE
@@ -347,4 +338,4 @@ def _ask() -> list[str]:
 
 COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
             "update": _update, "predict": _predict, "serve": _serve, "export": _export,
-            "list": show_list, "download": _download, "check": _check}
+            "list": show_list, "download": _download, "check": check}

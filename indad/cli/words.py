@@ -203,6 +203,15 @@ def _check(commands: Commands) -> None:
     check.add_argument("folder", help="a folder of images, or a name that `list` shows")
     check.add_argument("--category", default="all", help="one category, or all")
     check.add_argument("--json", action="store_true", help="for programs")
+    suspects = check.add_argument_group("photos that are called good and probably are not")
+    add = suspects.add_argument
+    add("--suspects", action="store_true", help="rank the good photos by how little others know of "
+        "their worst patch, in a page to click through; no faults for the exit status")
+    add("--output", help="folder for the page and its table (results/suspects if not given)")
+    add("--backbone", help="as for fit (efficientnet_lite0)")
+    add("--resize", type=int, nargs="+", help="as for fit")
+    add("--tiles", type=int, help="as for fit, for large photos")
+    add("--device", help="auto, or a name such as cpu, cuda:1, mps")
     _shared(check)
 
 
@@ -250,6 +259,13 @@ def _of_models(parser: argparse.ArgumentParser) -> None:
         "there; or corners in fractions of width and height, like \"0.1,0.1 0.9,0.1 0.5,0.9\", "
         "with ; between polygons; or the .json file of them that the page of serve gives")
     add("--foreground", help="auto: find where to look, by what stands out from the photos' border")
+    add("--align", help="lay each photo's part where a reference has it, by a shift, rigid (with a "
+        "turn) or similarity (with a scale too); needs opencv-python-headless")
+    add("--align-tolerance", type=float, nargs="+", help="what is misplaced: farther off than this "
+        "share of the longer side, turned by more degrees, larger by more than this share (half "
+        "more than good photos have)")
+    add("--robust", action="store_true", default=None, help="not all training photos are good: "
+        "those that others do not know set no threshold, see check --suspects")
     add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
     add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
     add("--precision", help="of the backbone: float32, tf32, float16 or bfloat16")
@@ -279,3 +295,15 @@ COMMANDS: dict[str, Callable[[Commands], None]] = {
     "run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit, "update": _update,
     "predict": _predict, "export": _export, "serve": _serve, "list": _list,
     "download": _download, "check": _check}
+
+
+def given(options: argparse.Namespace, *names: str) -> dict:
+    """The options that were given, for a preset to be overridden by nothing else."""
+    return {name: getattr(options, name) for name in names
+            if getattr(options, name) is not None}
+
+
+def resize(options: argparse.Namespace) -> dict:
+    if options.resize is None:
+        return {}
+    return {"resize": options.resize[0] if len(options.resize) == 1 else tuple(options.resize)}

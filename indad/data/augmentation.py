@@ -103,7 +103,10 @@ class View:
 
     def read_by(self, levels: Mapping | None, notes: list[str] | None) -> Image.Image:
         """What is drawn at random depends on the picture and the number, on no seed of a run."""
-        image = as_rgb(self.source, levels, notes if self.number == 0 else None)
+        return self.of(as_rgb(self.source, levels, notes if self.number == 0 else None))
+
+    def of(self, image: Image.Image) -> Image.Image:
+        """This view of the picture, once it is read."""
         if self.number == 0:
             return image
         generator = np.random.default_rng([zlib.crc32(image.tobytes()), self.number])

@@ -9,10 +9,11 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,9 @@ from .pixels import (
     rgb_of,
     upright_rgb,
 )
+from .pose import Pose, aligned_mask, laid_back
 from .region import Region
+from .registration import Reference
 from .tiles import tile_starts
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -187,6 +190,12 @@ class Placement:
     top: int                   # offset of the crop in the resized picture
     left: int
     size: tuple[int, int]      # (h, w) of the crop: what the model saw
+    pose: Pose | None = None   # of the part in the photo, if photos are aligned first
+
+    @property
+    def moved(self) -> Pose | None:
+        """The pose that the photo was aligned by."""
+        return self.pose if self.pose and self.pose.used else None
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,7 @@ class ImageTransform:
     many pixels that share `overlap` or more (see tiles.py); `resize` and `crop` then do nothing.
 
     What lies outside a `region` is painted over first, and tiles without any of it are left out.
+    With a `reference` that has been learned, a photo is first aligned to it (see registration.py).
     """
 
     resize: int | tuple[int, int] = (256, 256)
@@ -210,6 +220,13 @@ class ImageTransform:
     overlap: int = 0
     scale: float = 1.0
     region: Region | None = None
+    reference: Reference | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of it but the reference, as JSON has it."""
+        return {name: value for name, value in asdict(replace(self, reference=None)).items()
+                if name != "reference"}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -236,14 +253,25 @@ class ImageTransform:
         top, left = (round((resized[i] - size[i]) / 2) for i in (0, 1))
         return Placement(original, resized, top, left, size)
 
-    def frames(self, original: tuple[int, int]) -> list[Placement]:
+    def placed(self, image: Image.Image) -> Placement:
+        """The geometry for this very picture: with its pose, if pictures are aligned."""
+        placement = self.placement((image.height, image.width))
+        if self.reference is None or not self.reference.known:
+            return placement
+        return replace(placement, pose=self.reference.register(image))
+
+    def aligned(self, image: Image.Image, placement: Placement) -> Image.Image:
+        """The picture as if its part lay where the reference's does."""
+        return self.reference.aligned(image, placement.moved) if self.reference else image
+
+    def frames(self, original: tuple[int, int], pose: Pose | None = None) -> list[Placement]:
         """What the network sees of a photo of `original` (h, w) pixels: its tiles row by row, or
         one frame."""
-        whole = self.placement(original)
+        whole = replace(self.placement(original), pose=pose)
         if not self.tiles:
             return [whole]
         down, across = (tile_starts(side, self.tiles, self.overlap) for side in whole.size)
-        found = [Placement(original, whole.resized, top, left, self.size)
+        found = [replace(whole, top=top, left=left, size=self.size)
                  for top in down for left in across]
         return [one for one in found if self.region is None or self.region.within(one).any()]
 
@@ -276,18 +304,24 @@ class ImageTransform:
         return (pixels / full).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """RGB picture -> `(h, w, 3)` uint8, resized and cropped: all but the normalisation."""
-        placement = self.placement((image.height, image.width))
+        """RGB picture -> `(h, w, 3)` uint8, aligned, resized and cropped: all but the
+        normalisation."""
+        placement = self.placed(image)
+        return self.cut(self.aligned(image, placement), placement)
+
+    def cut(self, image: Image.Image, placement: Placement) -> np.ndarray:
+        """The same of a picture that is aligned."""
         image = image if self.region is None else self.region.painted(image)
         return np.asarray(self._cut(image, placement, Image.Resampling.BILINEAR))
 
-    def mask(self, mask: np.ndarray) -> np.ndarray:
-        """`(h, w)` bool mask of the photo -> the mask in the model's frame.
+    def mask(self, mask: np.ndarray, pose: Pose | None = None) -> np.ndarray:
+        """`(h, w)` bool mask of the photo -> the mask in the model's frame, of a photo that was
+        aligned by `pose`.
 
         Nearest neighbour: a bilinear resize followed by a cast to int, as the reference
         implementation does it, shaves a pixel off every defect.
         """
-        image = Image.fromarray(mask.astype(np.uint8))
+        image = Image.fromarray(aligned_mask(mask, pose).astype(np.uint8))
         placement = self.placement(mask.shape)
         return np.asarray(self._cut(image, placement, Image.Resampling.NEAREST)) > 0
 
@@ -312,15 +346,15 @@ def _constants(mean: tuple, std: tuple, device: torch.device) -> tuple[torch.Ten
 
 
 def to_photo(anomaly_map: np.ndarray, placement: Placement) -> np.ndarray:
-    """Lay a map `(h, w)` from the model's frame over the photo: undo the crop, then the resize.
+    """Lay a map `(h, w)` from the model's frame over the photo: undo crop, resize and alignment.
 
-    What the crop cut away was never looked at; it gets the map's lowest value, "no evidence".
+    What was cut away was never looked at; it gets the map's lowest value, "no evidence".
     """
     canvas = np.full(placement.resized, anomaly_map.min(), dtype=np.float32)
     (height, width), top, left = placement.size, placement.top, placement.left
     canvas[top:top + height, left:left + width] = anomaly_map
-    if placement.resized == placement.original:
-        return canvas
-    tensor = torch.from_numpy(canvas)[None, None]
-    return F.interpolate(tensor, placement.original, mode="bilinear", align_corners=False,
-                         antialias=True)[0, 0].numpy()
+    if placement.resized != placement.original:
+        tensor = torch.from_numpy(canvas)[None, None]
+        canvas = F.interpolate(tensor, placement.original, mode="bilinear", align_corners=False,
+                               antialias=True)[0, 0].numpy()
+    return laid_back(canvas, placement.moved)

@@ -17,6 +17,7 @@ from PIL import Image
 from ..errors import InputError, first_line
 from .arguments import shown
 
+PICTURE = "region.png"  # of what a model looks at, for people, beside it
 MOST_SIDE = 1024  # pixels of a kept mask
 ASPECTS = 0.02    # by which a photo's may differ from a mask's: sizes are rounded
 

@@ -1,6 +1,7 @@
 """Why is an image flagged? Because no remembered patch is near its worst: here is the nearest."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from PIL import Image
 
 from ..data.arguments import kind, maybe, several, takes, whole
 from ..data.images import Placement, as_rgb, digest_of, read_image
+from ..data.pose import in_photo
+from ..data.region import PICTURE
 from ..engine.extraction import PatchFeatures
 from ..errors import InputError
-from ..learned.storage import REGION_PICTURE
 from ..patchcore import PatchCore
 from .pictures import match_picture, region_picture, save_picture
 
@@ -114,19 +116,20 @@ def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = 
 
 
 def write_region(folder: Path, model: PatchCore) -> None:
-    """What a model looks at, as a picture in a folder: on the first of its photos that is there."""
-    if model.region_ is None:
+    """What a model looks at, as a picture in a folder, on the first of its photos at hand, or on
+    nothing but its colour."""
+    if (region := model.region_) is None:
         return
-    for source in (*model.examples_, *(model.files_ or ())):
-        photo = _if_learned(model, source) if isinstance(source, str) else as_rgb(source)
-        if photo is not None:
-            save_picture(region_picture(photo, model.region_), folder / REGION_PICTURE)
-            return
+    known = chain(model.examples_, (_if_learned(model, one) for one in model.files_ or () if one))
+    photo = next((as_rgb(one, model.levels_) for one in known if one is not None),
+                 Image.new("RGB", (384, 384), region.fill))
+    save_picture(region_picture(photo, region), folder / PICTURE)
 
 
 def train_box(model: PatchCore, match: Match, partner: Image.Image) -> Box | None:
     """Where the remembered patch lies in the photo that it came from; None if in a view of it."""
-    frames = model.transform_.frames((partner.height, partner.width))
+    placement = model.transform_.placed(partner)
+    frames = model.transform_.frames(placement.original, placement.pose)
     return match.train_place and box_in_photo(match.train_place, model.grid_,
                                               frames[match.train_tile])
 
@@ -141,9 +144,15 @@ def _if_learned(model: PatchCore, file: str) -> Image.Image | None:
 
 
 def box_in_photo(place: tuple[int, int], grid: tuple[int, int], placement: Placement) -> Box:
-    """Where a patch lies in the photo, in pixels; its features look somewhat farther."""
+    """Where a patch lies in the photo, in pixels; its features look somewhat farther. In a photo
+    that was aligned the box goes with the patch, and stays upright."""
     top, left = (np.array(place) * placement.size / grid + (placement.top, placement.left)).tolist()
     step = np.array(placement.size) / grid
     scale = np.array(placement.original) / placement.resized
-    return (left * scale[1], top * scale[0], (left + step[1]) * scale[1],
-            (top + step[0]) * scale[0])
+    found = (left * scale[1], top * scale[0], (left + step[1]) * scale[1],
+             (top + step[0]) * scale[0])
+    if placement.moved is None:
+        return found
+    centre = np.array([[found[0] + found[2], found[1] + found[3]]]) / 2
+    x, y = (in_photo(centre, placement.moved, placement.original) - centre)[0].tolist()
+    return found[0] + x, found[1] + y, found[2] + x, found[3] + y

@@ -10,7 +10,7 @@ import inspect
 import json
 import logging
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,8 @@ def export_onnx(model: PatchCore, file: str | Path, *, bank_precision: str = "fl
             "indad": __version__, "threshold": threshold, "map_threshold": map_threshold,
             "false_alarm_rate": rate, "bank_precision": bank_precision, "pixels": pixels,
             "dynamic_size": dynamic_size, "size": model.size_,
-            "preprocessing": asdict(transform) | {
+            "preprocessing": transform.settings | {
+                "align": model.align,  # beforehand, by indad: the file takes aligned pixels
                 "levels": model.levels_,  # (black, white) of photos of more than 8 bits
                 "steps": (STEPS_OF_TILES if transform.tiles else STEPS) + (
                     STEPS_OF_REGION if frames else "")},
@@ -284,16 +285,17 @@ def _of_one_tile(model: PatchCore, sources: list) -> tuple[PatchCore, list]:
             pixels = model.transform_.pixels(image)
             pieces += [pixels[tile.top:tile.top + side, tile.left:tile.left + side]
                        for tile in model.transform_.frames((image.height, image.width))]
-    return _resizing_to(model.size_, model), pieces[:EXAMPLES]
+    return _resizing_to(model.size_, model, align=None, align_tolerance=None), pieces[:EXAMPLES]
 
 
-def _resizing_to(size: tuple[int, int], model: PatchCore) -> PatchCore:
+def _resizing_to(size: tuple[int, int], model: PatchCore, **changed: Any) -> PatchCore:
     """The same model for whole pictures of this size."""
     other = PatchCore(**model.get_params() | {"resize": size, "crop": None, "tiles": None,
-                                              "overlap": None, "scale": None})
+                                              "overlap": None, "scale": None} | changed)
     network = model.prepare()
+    reference = network.transform.reference if other.align else None
     other.use(replace(network, transform=replace(network.transform, resize=size, crop=None,
-                                                 tiles=None)))
+                                                 tiles=None, reference=reference)))
     other.fitted_ = replace(model.fitted_, size=size, options=dict(other.options))
     return other
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..calibration import conformal_rank, decide, how_decided, title, verdict
+from ..calibration import conformal_rank, decide
 from ..data.arguments import (
     CALLED,
     FLAG,
@@ -44,6 +44,7 @@ from ..data.files import (
 from ..data.folders import images_below
 from ..data.images import read_image
 from ..data.left_out import remarks_on, tell
+from ..data.pose import COLUMNS as POSE
 from ..engine.machine import environment
 from ..engine.prediction import Prediction
 from ..errors import InputError, Progress
@@ -51,6 +52,7 @@ from ..patchcore import PatchCore
 from .explanation import explain, why_picture
 from .pictures import ColourScale, overlay, save_picture
 from .regions import Region, regions_above
+from .verdicts import how_decided, title, verdict
 
 SCORES, REGIONS, PICTURES, RECORD = "scores.csv", "regions.json", "overlays", "prediction.json"
 COLUMNS = ("image", "score", "threshold", "verdict", "rank", "regions", "overlay", "reason")
@@ -74,8 +76,9 @@ class Inspection:
             known = record["threshold"]
             limit = f"threshold {'' if known is None else f'{known:.4g}: '}" + how_decided(
                 record["calibration"], record["calibrated_on"], record["false_alarm_rate"])
-        return (f"{counts['images']} images: {counts['flagged']} flagged, {counts['unreadable']} "
-                f"unreadable; {limit}; results: {self.folder}")
+        moved = f"{counts['misplaced']} misplaced, " if "misplaced" in counts else ""
+        return (f"{counts['images']} images: {counts['flagged']} flagged, {moved}"
+                f"{counts['unreadable']} unreadable; {limit}; results: {self.folder}")
 
 
 @takes(model=kind(PatchCore, "a PatchCore"), images=several(PATH, least=1), output=PATH,
@@ -126,7 +129,9 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
                              f"{notes.unreadable[0]}")
         record = {
             "counts": {"images": len(photos), "unreadable": len(notes.unreadable),
-                       "flagged": sum(row["verdict"] == "defective" for row in notes.rows)},
+                       "flagged": sum(row["verdict"] == "defective" for row in notes.rows)} | (
+                           {"misplaced": sum(row["verdict"] == "misplaced" for row in notes.rows)}
+                           if model.align else {}),
             **decision, "false_alarm_rate": rate, "calibration": model.options["calibration"],
             # Names, not the way to them: the folder may be handed on.
             "model": Path(str(model_name)).name,
@@ -134,7 +139,7 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
                        for name, value in model.options.items()},
             "environment": environment(model.device_),
             "credit": credits_of(model.files_ or ())}  # of the remembered photos in the pictures
-        write_scores(partial / SCORES, notes.rows, COLUMNS)
+        write_scores(partial / SCORES, notes.rows, COLUMNS + (POSE if model.align else ()))
         write_json(partial / REGIONS, notes.regions)
         write_json(partial / RECORD, record)
     return Inspection(output, record, tuple(leftovers + notes.unreadable + notes.undrawn))
@@ -212,10 +217,14 @@ class _Notes:
             ranks = conformal_rank(self.model.calibration_scores_, part.scores).tolist()
         for position, (index, score) in enumerate(zip(part.indices, part.scores.tolist(),
                                                       strict=True)):
-            name, found = self.names[index], verdict(score, limit)
+            name, pose = self.names[index], part.poses[position]
+            misplaced = pose.misplaced if pose else ""
+            found = verdict(score, limit, misplaced)
             row = {"image": name, "score": score, "threshold": limit, "verdict": found,
-                   "rank": ranks[position], "reason": notes.get(index)}
-            drawn = self.overlays == "all" or (self.overlays, found) == ("flagged", "defective")
+                   "rank": ranks[position], "reason": notes.get(index)} | (
+                       pose.row() if pose else {})
+            flagged = found in ("defective", "misplaced")
+            drawn = self.overlays == "all" or (self.overlays == "flagged" and flagged)
             # Laid over a photo, a map only gets lower: one that stays below has no regions there.
             model_map = part.model_maps[position]
             high = level is not None and model_map.max() > level
@@ -225,13 +234,13 @@ class _Notes:
                 if high:
                     regions = regions_above(photo_map, level)
                 if drawn:
-                    row["overlay"] = self._draw(name, score, photo_map,
+                    row["overlay"] = self._draw(name, score, photo_map, misplaced,
                                                 explained=found == "defective")
             self.regions[name] = None if level is None else [asdict(one) for one in regions]
             row["regions"] = None if level is None else len(regions)
             self.rows.append(row)
 
-    def _draw(self, name: str, score: float, photo_map: np.ndarray, *,
+    def _draw(self, name: str, score: float, photo_map: np.ndarray, misplaced: str, *,
               explained: bool) -> str | None:
         """-> the file of the heat map, below the folder of the results."""
         limit, level = self.decision["threshold"], self.decision["map_threshold"]
@@ -242,7 +251,8 @@ class _Notes:
         try:
             photo = read_image(self.photos[name], self.model.levels_)
             save_picture(overlay(photo, photo_map, scale=self.scale,
-                                 title=title(name, score, limit), outline_above=level),
+                                 title=title(name, score, limit, misplaced),
+                                 outline_above=level),
                          self.folder / f"{stem}.png")
             if explained:
                 save_picture(why_picture(self.model, photo, explain(self.model, photo), name),

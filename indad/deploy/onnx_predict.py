@@ -34,6 +34,9 @@ def main(model: str, *photos: str) -> None:
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["indad"])
+    if about["preprocessing"].get("align"):
+        sys.exit("this model was fitted with align, and takes photos that indad has aligned; ask "
+                 "`python -m indad predict` instead, or export a model without align")
     for name in photos:
         try:
             with open_photo(name) as photo:

@@ -57,10 +57,13 @@ def overlay(photo: Image.Image, anomaly_map: np.ndarray, *, scale: ColourScale, 
 
 def region_picture(photo: Image.Image, region: Region, height: int = 384) -> Image.Image:
     """A photo of which everything but the region is dimmed."""
-    size = _fitted(photo, height)
-    inside, small = region.over(size[::-1]), np.asarray(photo.resize(size))
-    dimmed = np.where(inside[..., None], small, small // 4 + 32)
-    return Image.fromarray(_outlined(dimmed, inside, PREDICTED).astype(np.uint8))
+    return dimmed(photo.resize(_fitted(photo, height)), region)
+
+
+def dimmed(photo: Image.Image, region: Region) -> Image.Image:
+    inside, pixels = region.over((photo.height, photo.width)), np.asarray(photo)
+    shown = np.where(inside[..., None], pixels, pixels // 4 + 32)
+    return Image.fromarray(_outlined(shown, inside, PREDICTED).astype(np.uint8))
 
 
 def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],
@@ -72,16 +75,25 @@ def match_picture(title: str, *pairs: tuple[Image.Image, tuple | None],
     """
     panels = []
     for photo, box in pairs:
-        whole = photo.resize(_fitted(photo, height))
-        panels.append(_framed(whole, box and _scaled(box, 0, 0, whole.width / photo.width,
-                                                     whole.height / photo.height)))
+        panels.append(np.asarray(framed(photo, box, height)))
         if box:
-            left, top, right, bottom = _around(box)
-            by = height / (bottom - top)
-            panels.append(_framed(zoomed(photo, box).resize((height, height)),
-                                  _scaled(box, left, top, by, by)))
+            panels.append(np.asarray(close_up(photo, box, height)))
     panels = [np.pad(panel, ((0, height - len(panel)), (0, 0), (0, 0))) for panel in panels]
     return _titled(np.concatenate(panels, axis=1), title)
+
+
+def framed(photo: Image.Image, box: tuple | None, height: int) -> Image.Image:
+    """A whole photo with a box of its pixels outlined."""
+    whole = photo.resize(_fitted(photo, height))
+    return _framed(whole, box and _scaled(box, 0, 0, whole.width / photo.width,
+                                          whole.height / photo.height))
+
+
+def close_up(photo: Image.Image, box: tuple, height: int) -> Image.Image:
+    """The box outlined, and what surrounds it, in a square."""
+    left, top, right, bottom = _around(box)
+    by = height / (bottom - top)
+    return _framed(zoomed(photo, box).resize((height, height)), _scaled(box, left, top, by, by))
 
 
 def zoomed(photo: Image.Image, box: tuple, most: int = 512) -> Image.Image:
@@ -118,11 +130,11 @@ def _scaled(box: tuple, left: float, top: float, x: float, y: float) -> tuple:
     return (box[0] - left) * x, (box[1] - top) * y, (box[2] - left) * x, (box[3] - top) * y
 
 
-def _framed(picture: Image.Image, box: tuple | None) -> np.ndarray:
+def _framed(picture: Image.Image, box: tuple | None) -> Image.Image:
     if box:
         picture = picture.copy()
         ImageDraw.Draw(picture).rectangle(box, outline=PREDICTED, width=2)
-    return np.asarray(picture)
+    return picture
 
 
 def save_picture(picture: Image.Image, file: Path) -> None:

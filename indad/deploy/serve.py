@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..patchcore import PatchCore
 from .bench_server import answer_until_stopped
 from .explanation import explain, why_picture
-from .pictures import ColourScale, heat
+from .pictures import ColourScale, dimmed, heat
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -39,6 +39,7 @@ SIDE = 512  # longest side of the pictures that go back
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 ASSETS = {"/": ("serve.html", "text/html"), "/page.css": ("page.css", "text/css"),
           "/theme.js": ("theme.js", "text/javascript"),
+          "/polygon.js": ("polygon.js", "text/javascript"),
           "/serve.js": ("serve.js", "text/javascript")}
 HEADERS = {
     "Content-Security-Policy":
@@ -137,7 +138,8 @@ def make_app(model: PatchCore, name: str, port: int) -> "Flask":
         try:
             with one_at_a_time:
                 notes: list[str] = []
-                return jsonify(judge(model, decode(data, model, notes)) | {"notes": notes})
+                answer = judge(model, decode(data, model, notes))
+                return jsonify(answer | {"notes": notes + answer.get("notes", [])})
         finally:
             room.release()
 
@@ -183,6 +185,7 @@ def about(model: PatchCore, name: str) -> dict:
         "good_peaks": sorted(map(float, model.calibration_peaks_)),
         "threshold": conformal_threshold(model.calibration_scores_, rate) if count else None,
         "map_threshold": conformal_threshold(model.calibration_peaks_, rate) if count else None,
+        "region": model.region_ and float(model.region_.over((SIDE, SIDE)).mean()),
         "max_bytes": MAX_BYTES, "credit": credits_of(model.files_ or ())}
 
 
@@ -197,6 +200,8 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     small = photo.copy()
     small.thumbnail((SIDE, SIDE))
     placement = replace(prediction.placements[0], original=(small.height, small.width))
+    if model.region_:
+        small = dimmed(small, model.region_)
     model_map = prediction.model_maps[0]
     shown = to_photo(model_map, placement)
     good, peaks = model.calibration_scores_, model.calibration_peaks_
@@ -208,10 +213,13 @@ def judge(model: PatchCore, photo: Image.Image) -> dict:
     steps = np.rint((shown - low) / max(high - low, 1e-12) * 65535).astype("<u2")
     match = explain(model, photo)
     scale = (small.width / photo.width, small.height / photo.height) * 2
+    pose = prediction.poses[0]
     return {
-        "score": score, "peak": float(model_map.max()),
+        "score": score, "pose": pose and pose.row(), "misplaced": pose.misplaced if pose else "",
+        "peak": float(model_map.max()),
         "rank": float(conformal_rank(good, score)) if len(good) else None,
         "size": [photo.width, photo.height], "width": small.width, "height": small.height,
+        "notes": [note.partition(": ")[2] for _, note in prediction.notes],
         "photo": _jpeg(small), "heat": _jpeg(Image.fromarray(hot)),
         "why": _jpeg(why_picture(model, photo, match)),
         "map": {"low": low, "high": high, "values": base64.b64encode(steps.tobytes()).decode()},

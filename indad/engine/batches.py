@@ -8,12 +8,14 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from ..data.augmentation import View
 from ..data.images import ImageTransform, Placement, as_rgb, path_of, readers
 from ..errors import InputError
 
@@ -66,7 +68,7 @@ def _tiles(reader: "ImageReader", pool: ThreadPoolExecutor, threads: int,
             yield collate([photo])
             continue
         index, pixels, whole, notes = photo
-        frames = reader.transform.frames(whole.original)
+        frames = reader.transform.frames(whole.original, whole.pose)
         tiles = len(frames)
         for first in range(0, tiles, batch_size):
             yield collate([(index, pixels[frame.top:, frame.left:][:frame.size[0], :frame.size[1]],
@@ -109,14 +111,28 @@ class ImageReader:
         notes: list[str] = []
         name = path_of(self.sources[index]) or f"image {index}"
         try:
-            image = as_rgb(self.sources[index], self.levels, notes)
-            self.transform.check((image.height, image.width), name)
+            image, placement = self._placed(self.sources[index], notes)
+            self.transform.check(placement.original, name)
         except InputError as error:
             if self.strict:
                 raise
             return index, str(error), None, []
-        placement = self.transform.placement((image.height, image.width))
-        return index, self.transform.pixels(image), placement, [f"{name}: {n}" for n in notes]
+        return index, self.transform.cut(image, placement), placement, [f"{name}: {n}"
+                                                                        for n in notes]
+
+    def _placed(self, source: object, notes: list[str]) -> tuple[Image.Image, Placement]:
+        """A picture, aligned, and where it lies; a view is made of the aligned picture."""
+        if isinstance(source, View):
+            image, placement = self._placed(source.source, notes if source.number == 0 else [])
+            image = source.of(image)
+            there = self.transform.placement((image.height, image.width))
+            return image, replace(there, pose=placement.pose)
+        image = as_rgb(source, self.levels, notes)
+        placement = self.transform.placed(image)
+        if placement.pose and not placement.moved:
+            notes.append(f"its pose is uncertain (confidence {placement.pose.confidence:.2f}), so "
+                         "it is judged as it lies")
+        return self.transform.aligned(image, placement), placement
 
 
 def collate(samples: list[Sample]) -> Batch:

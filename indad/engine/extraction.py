@@ -13,6 +13,7 @@ from ..data.arguments import CALLED, FLAG, maybe, takes
 from ..data.images import ImageTransform, Placement
 from ..data.levels import Levels
 from ..data.region import Region
+from ..data.registration import Reference
 from ..errors import InputError, InputWarning, Progress, none_of
 from .batches import load_batches
 from .memory import feature_store
@@ -34,8 +35,10 @@ class PatchFeatures:
         skipped: (position, reason) of those that could not.
         views: so many neighbouring images are views of one, see augmentation.py.
         levels: that they were read by, see data/levels.py.
-        notes: (position, what is to be said) of images that the levels do not fit.
+        notes: (position, what is to be said) of images that the levels do not fit, or whose pose
+            is uncertain.
         region: that was looked at; all if None.
+        reference: that they were aligned to, see data/reference.py; None if to none.
     """
 
     rows: Tensor
@@ -48,6 +51,7 @@ class PatchFeatures:
     levels: Levels = field(default_factory=dict)
     notes: list[tuple[int, str]] = field(default_factory=list)
     region: Region | None = None
+    reference: Reference | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -119,7 +123,7 @@ class PatchFeatures:
             indices += [place * self.views + view for view in range(self.views)
                         for _ in range(tiles[image])]
         return PatchFeatures(rows, self.grid, self.size, placements, indices, views=self.views,
-                             levels=self.levels, region=self.region)
+                             levels=self.levels, region=self.region, reference=self.reference)
 
     def pick(self, labels: Sequence | None) -> list | None:
         """Of labels for all images of the source, those of the images that could be read."""
@@ -133,7 +137,7 @@ class PatchFeatures:
             rows = self.rows[first * self.patches:(first + count) * self.patches]
             yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
                                 self.indices[first:first + count], levels=self.levels,
-                                region=self.region)
+                                region=self.region, reference=self.reference)
 
 
 @takes(strict=FLAG, progress=maybe(CALLED))
@@ -160,7 +164,8 @@ def describe_images(sources: Sequence, transform: ImageTransform,
             rows = found.permute(0, 2, 3, 1).flatten(0, 2)  # as `features.as_rows`
             part = PatchFeatures(rows, (found.shape[2], found.shape[3]), batch.size,
                                  batch.placements, batch.indices, batch.skipped,
-                                 levels=levels, notes=batch.notes, region=transform.region)
+                                 levels=levels, notes=batch.notes, region=transform.region,
+                                 reference=transform.reference)
         notes += batch.notes
         yield part
         done = max(done, *(i + 1 for i in [*batch.indices, *(i for i, _ in batch.skipped)]))
@@ -225,7 +230,7 @@ def gather(parts: Iterable[PatchFeatures], count: int, budget: int, views: int =
                 whole = PatchFeatures(rows, part.grid, part.size, [], [], views=views)
             whole.rows[filled:filled + len(part.rows)] = part.rows
             filled += len(part.rows)
-            whole.levels, whole.region = part.levels, part.region
+            whole.levels, whole.region, whole.reference = part.levels, part.region, part.reference
             whole.notes += part.notes
             whole.placements += part.placements
             whole.indices += part.indices

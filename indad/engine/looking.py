@@ -41,7 +41,8 @@ def look(network: Any, sources: Sequence, levels: Levels, *, region: Any = None)
     None, and a warning, if no part is found that stands out. Raises `InputError` for a mask that
     cannot be used, and if no photo can be read.
     """
-    photos = _some(sources, levels)
+    photos = [network.transform.aligned(photo, network.transform.placed(photo))
+              for photo in _some(sources, levels)]
     size = photos[0].height, photos[0].width
     if region is not None:
         inside, aspect = drawn_region(region, size)

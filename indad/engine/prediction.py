@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from torch import Tensor
 
 from ..data.images import ImageTransform, Placement, to_photo
+from ..data.pose import Pose, laid_back
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ class Prediction:
         indices: positions in the source of the images that could be read.
         transform: what took the photos there; it takes their masks there too.
         skipped: (position, reason) of those that could not.
-        notes: (position, what is to be said) of those whose pixels leave the model's levels.
+        notes: (position, what is to be said) of those whose pixels leave the model's levels, or
+            whose pose is uncertain.
     """
 
     scores: np.ndarray
@@ -59,12 +61,19 @@ class Prediction:
         region, where = self.transform.region, self.placements[index]
         if region is None:
             return None
-        return region.within(where) if frame == "model" else region.over(where.original)
+        if frame == "model":
+            return region.within(where)
+        return laid_back(region.over(where.original).astype(np.float32), where.moved) > 0.5
 
     def over_photo(self, index: int, model_map: np.ndarray) -> np.ndarray:
         """One of `model_maps` in the pixels of its photo; 0 where nothing is looked at."""
         found, inside = to_photo(model_map, self.placements[index]), self.inside(index, "original")
         return found if inside is None else found * inside
+
+    @property
+    def poses(self) -> list[Pose | None]:
+        """How the part lies in each photo, see data/pose.py; None where photos are not aligned."""
+        return [placement.pose for placement in self.placements]
 
     @property
     def maps(self) -> "PhotoMaps":

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from ..data.files import write_json, write_text
+from ..data.pose import COLUMNS as POSE
 from ..data.reading import read_json
 from ..errors import InputError, InputWarning
 from .missing import why_missing
@@ -22,7 +23,7 @@ WITHOUT_EFFECT = ("device", "batch_size", "reserve")
 # What runs did before there was an option for it.
 AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0],
              "tiles": None, "overlap": None, "scale": None, "region": None, "foreground": None,
-             "robust": False}
+             "align": None, "align_tolerance": None, "robust": False}
 
 
 def config_hash(config: dict) -> str:
@@ -81,6 +82,7 @@ def summary_row(record: dict, run: str) -> dict:
     row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
     if "data_version" in config:  # of drawn parts; another version is another data set
         row["dataset"] = f"{config['dataset']} v{config['data_version']}"
+    row["robust"] = row["robust"] or None  # as in records of before there was an option for it
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
@@ -120,7 +122,8 @@ def read_scores(folder: Path) -> list[dict]:
 
 
 def _score_row(row: dict) -> dict:
-    if set(row) != set(SCORES) or None in row.values() or row["label"] not in ("0", "1"):
+    if set(row) not in (set(SCORES), {*SCORES, *POSE}) or None in row.values() or (
+            row["label"] not in ("0", "1")):
         raise ValueError(f"the line of {str(row.get('image'))[:60]!r} is not whole")
     score, threshold = float(row["score"]), float(row["threshold"]) if row["threshold"] else None
     if not all(map(math.isfinite, (score, threshold or 0))) or not row["image"]:

@@ -2,19 +2,14 @@
 
 Numbers come from metrics.json and scores.csv and pictures from overlays/ and explanations/, so a
 report can be made wherever a results folder is, without the photos and without a model. The same
-folder gives the same bytes. The page's only script and style are its own (pages/), named to the
-browser by their hashes: whatever a file name holds, nothing else runs, and nothing is fetched.
+folder gives the same bytes. The page's only script and style are its own (pages/), see
+deploy/html.py.
 """
 
-import base64
-import hashlib
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,17 +18,15 @@ from ..data.arguments import PATH, maybe, takes
 from ..data.catalog import credit
 from ..data.files import write_text
 from ..data.images import read_image
+from ..data.region import PICTURE
+from ..deploy.html import fill, packed
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
 from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
 from .tables import aggregate, compare_with_published, overall, published_for, varied
 
-if TYPE_CHECKING:
-    import jinja2
-
 PAGES = Path(__file__).with_name("pages")
-SHARED = Path(__file__).parents[1] / "deploy" / "pages"  # what the page at the bench has as well
 PICTURE_BUDGET = 6_000_000  # bytes of JPEG in a page, a third more as text: below 10 MB in all
 PICTURE_SIZE = (1200, 256)
 MOST_MISTAKES = 40  # listed by name for each run
@@ -63,40 +56,19 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> tuple[
 
 
 def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
-    """The report as HTML. Every text in it that is not the page's own goes through escaping."""
+    """The report as HTML."""
     table = aggregate([run.row for run in runs])
     pictures, unseen = _pictures(runs)
-    script, style = _text("theme.js", SHARED) + _text("report.js"), _text("page.css", SHARED)
-    return _environment().get_template("report.html").render(
-        version=__version__, runs=runs, left_out=left_out, how=HOW, script=script, style=style,
-        script_hash=_sha256(script), style_hash=_sha256(style), totals=_totals(runs),
+    return fill(
+        "report.html", PAGES / "report.js", folder=PAGES,
+        filters=dict(fixed=_fixed, percent=_percent, line=_line),
+        version=__version__, runs=runs, left_out=left_out, how=HOW, totals=_totals(runs),
         variants=list(overall(table)), names=varied(table),
         published=_published(table), charts={run.anchor: _charts(run) for run in runs},
         kinds={run.anchor: _by_defect_type(run) for run in runs},
         mistakes={run.anchor: _mistakes(run) for run in runs}, most=MOST_MISTAKES,
+        regions={run.anchor: _region(run) for run in runs},
         pictures=pictures, unseen=unseen, credits=_credits(pictures), **_configurations(runs))
-
-
-@cache
-def _environment() -> "jinja2.Environment":
-    """Kept, and with it the page's template: compiling that takes longer than filling it in."""
-    import jinja2
-
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
-    environment.filters.update(fixed=_fixed, percent=_percent, short=_short, line=_line,
-                               address=_address)
-    return environment
-
-
-def _text(name: str, folder: Path = PAGES) -> str:
-    return (folder / name).read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    """As Content-Security-Policy names a script or style."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _fixed(value: float | None, digits: int = 4) -> str:
@@ -105,10 +77,6 @@ def _fixed(value: float | None, digits: int = 4) -> str:
 
 def _percent(part: float | None, whole: float = 1) -> str:
     return "n/a" if part is None or not whole else f"{100 * part / whole:.1f} %"
-
-
-def _short(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
 
 
 def _line(points: np.ndarray) -> str:
@@ -219,6 +187,19 @@ class Picture:
         return outcome(self.row, self.run.threshold)
 
 
+def _region(run: Run) -> bytes:
+    """The picture of what a run's model looks at; empty if that is everything."""
+    file = run.folder / PICTURE
+    if not (file.exists() or file.is_symlink()):
+        return b""
+    try:
+        check_own(run.folder, file)
+        return _jpeg(file)
+    except InputError as error:
+        run.notes.append(f"Left out: {str(error).replace(f'{run.folder}{os.sep}', '')}")
+        return b""
+
+
 def _pictures(runs: Sequence[Run]) -> tuple[list[Picture], int]:
     """Overlays for the gallery, worst first, and how many there was no room for.
 
@@ -271,11 +252,5 @@ def _jpeg(file: Path, title: int = 0) -> bytes:
     """A picture without the lines on top with its title, where the page says it in text."""
     image = read_image(file)
     image = image.crop((0, min(title, image.height - 1), image.width, image.height))
-    image.thumbnail(PICTURE_SIZE)
-    packed = io.BytesIO()
-    image.save(packed, "JPEG", quality=80, optimize=True)
-    return packed.getvalue()
+    return packed(image, PICTURE_SIZE)
 
-
-def _address(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

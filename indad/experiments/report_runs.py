@@ -80,6 +80,8 @@ def _read_run(name: str, folder: Path) -> Run:
             check_own(folder, folder / own)
     record = load_record(folder)
     run, counts = Run(folder, name, record, None, summary_row(record, name)), record["counts"]
+    if "suspects" in record:
+        run.notes.append(record["suspects"])
     if not (folder / "scores.csv").exists():
         run.notes.append("There is no scores.csv in its folder, so no curves and no names.")
         return run

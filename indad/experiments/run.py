@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..backbones.registry import default_size, find_backbone
-from ..calibration import decide, title, verdict
+from ..calibration import decide
 from ..data.arguments import (
     CALLED,
     FLAG,
@@ -40,8 +40,10 @@ from ..data.images import read_image
 from ..data.layouts import Item
 from ..data.left_out import tell
 from ..data.orientation import masks_in_doubt
+from ..data.pose import COLUMNS as POSE
 from ..deploy.explanation import explain_features, why_picture, write_region
 from ..deploy.pictures import ColourScale, overlay, save_picture
+from ..deploy.verdicts import title, verdict
 from ..engine.machine import environment, peak_memory_mb
 from ..engine.prediction import Prediction
 from ..errors import InputError, Progress, unknown
@@ -115,6 +117,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
     record = write_run(folder, config, data, model, prediction, train, test, timings=timings,
                        overlays=overlays, progress=progress)
+    if model.fitted_.suspects and model.fitted_.suspects.photos:
+        warnings.append(record["suspects"])
     return RunResult(folder, record, tuple(warnings), model)
 
 
@@ -174,7 +178,7 @@ def mask_of(model: PatchCore) -> dict[str, str | None]:
     if not PATH.holds(region):
         return {"region": in_text(region)}
     if not Path(region).is_file():
-        raise InputError(f"{region}: no such mask")
+        raise InputError(f"{region}: no such mask; region takes the path of an image, or points")
     return {"region": Path(region).name, "region_sha256": sha256_of(Path(region))}
 
 
@@ -211,11 +215,14 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
     }
     if model.levels_:
         record["levels"] = model.levels_  # of photos of more than 8 bits
+    if model.fitted_.suspects:
+        record["suspects"] = model.fitted_.suspects.in_words(
+            len(train), [item.path.name for item in train])
     with (explain_full_disk(str(folder), "free some space, or draw fewer overlays"),
           complete_folder(folder) as partial):
         write_json(partial / "metrics.json", record)
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
-                     results.SCORES)
+                     results.SCORES + (POSE if model.align else ()))
         _write_pictures(partial, prediction, test, model, decision, overlays, progress)
         write_region(partial, model)
     return record
@@ -226,6 +233,8 @@ def _decide(model: PatchCore, prediction: Prediction, test: ImageSet,
     """Thresholds from good training images, and what they do to the test images."""
     decision = decide(model.calibration_scores_, model.calibration_peaks_, false_alarm_rate)
     decision |= {"calibration": model.options["calibration"], "false_alarms": None, "misses": None}
+    if model.align:
+        decision["misplaced"] = sum(bool(pose and pose.misplaced) for pose in prediction.poses)
     if decision["threshold"] is None:
         return decision
     labels = test.labels[prediction.indices]
@@ -246,11 +255,13 @@ def _counts(train: ImageSet, test: ImageSet, model: PatchCore, prediction: Predi
 
 def _score_rows(prediction: Prediction, test: ImageSet, decision: dict) -> list[dict]:
     rows = []
-    for score, index in zip(prediction.scores.tolist(), prediction.indices, strict=True):
+    for score, index, pose in zip(prediction.scores.tolist(), prediction.indices,
+                                  prediction.poses, strict=True):
         item, threshold = test[index], decision["threshold"]
         rows.append({"image": test.name_of(item), "label": item.label,
                      "defect_type": item.defect_type, "score": score, "threshold": threshold,
-                     "verdict": verdict(score, threshold)})
+                     "verdict": verdict(score, threshold, pose.misplaced if pose else ""),
+                     **(pose.row() if pose else {})})
     return rows
 
 
@@ -267,7 +278,8 @@ def _write_pictures(folder: Path, prediction: Prediction, test: ImageSet, model:
         item, score = test[prediction.indices[position]], float(prediction.scores[position])
         picture = overlay(
             read_image(item.path, model.levels_), prediction.maps[position], scale=scale,
-            title=title(f"{item.defect_type}/{item.path.stem}", score, threshold),
+            title=title(f"{item.defect_type}/{item.path.stem}", score, threshold,
+                        pose.misplaced if (pose := prediction.poses[position]) else ""),
             outline_above=level, mask=item.mask() if item.label else None)
         name = f"{item.defect_type}_{item.path.stem}.png"
         if (overlays / name).exists():  # a.jpg beside a.png

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,9 @@ from ..data.files import check_writable, complete_file, explain_full_disk, sha25
 from ..data.images import Placement
 from ..data.layouts import Item
 from ..data.locks import locked
+from ..data.pose import Pose
 from ..data.region import Region
+from ..data.registration import Reference
 from ..engine.extraction import PatchFeatures
 from ..engine.memory import memory_budget
 from ..errors import InputError
@@ -251,29 +254,39 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
     made_of = [_extraction(model), training, fingerprint(*sets),
                *([like.levels] if like and like.levels else ()),
-               *([astuple(like.region)] if like and like.region else ())]
+               *([astuple(like.region)] if like and like.region else ()),
+               *([like.reference.digest] if like and like.reference else ())]
     file = state / f"features-{_hash(made_of)}.pt"
     kept = _kept(state, file)
     if kept is None:
         began = time.perf_counter()
+        if like and like.reference:
+            model.use(model.prepare().aligned_to(like.reference))
         features = model.extract(list(items.values()), training=training, strict=False,
                                  levels=like.levels if like else None,
                                  region=like.region if like else None)
         seconds = (time.perf_counter() - began) / max(len(features), 1)
         numbers = [astuple(placement) for placement in features.placements]
-        region = features.region and astuple(features.region)
+        region, reference = features.region, features.reference
         kept = _keep(state, file, {**vars(features), "placements": numbers, "seconds": seconds,
-                                   "region": region})
+                                   "region": region and astuple(region),
+                                   "reference": reference and reference.plain()})
         _note(state, {"event": "features", "features": file.stem, "images": len(items)})
     seconds = kept.pop("seconds")
-    placements = [Placement(*of_one) for of_one in kept["placements"]]
-    region = kept.get("region")
-    features = PatchFeatures(**kept | {"placements": placements,
-                                       "region": region and Region(*region)})
+    placements = [_placement(*of_one) for of_one in kept["placements"]]
+    seen, to = kept.get("region"), kept.get("reference")
+    features = PatchFeatures(**kept | {
+        "placements": placements, "region": seen and Region(*seen),
+        "reference": to and Reference.from_plain(to)})
     paths = list(items)
     read = [paths[position] for position in features.positions]
     return _Table(features, {path: place for place, path in enumerate(read)},
                   {paths[i]: reason for i, reason in features.skipped}, seconds)
+
+
+def _placement(original: Any, resized: Any, top: int, left: int, size: Any,
+               pose: Any = None) -> Placement:
+    return Placement(original, resized, top, left, size, pose and Pose(*pose))
 
 
 def _jobs(plans: Sequence[RunPlan]) -> dict[str, list[RunPlan]]:

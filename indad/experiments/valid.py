@@ -8,8 +8,8 @@ METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap",
            "aupro_30", "aupro_5")
 # What tells one variant of a method from another; category and seed only repeat it.
 VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "tiles",
-           "overlap", "scale", "region", "foreground", "preset", "coreset_ratio", "image_score",
-           "shots", "protocol", "augmentation", "frame")
+           "overlap", "scale", "region", "foreground", "align", "robust", "preset", "coreset_ratio",
+           "image_score", "shots", "protocol", "augmentation", "frame")
 MOST = 2 ** 53  # a count beyond it is none
 
 
@@ -65,6 +65,8 @@ def _optional(record: dict, counts: dict, decision: dict, config: dict) -> None:
     for part, name in ((decision, "lowest_false_alarm_rate"), (config, "false_alarm_rate")):
         if name in part:
             _number(part, name, highest=1, none=True)
+    if "suspects" in record:
+        _text(record, "suspects")
     if not isinstance(record.get("environment") or {}, dict):
         raise _wrong("environment", record["environment"], "an object")
 

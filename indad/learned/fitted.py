@@ -11,6 +11,7 @@ from torch import Tensor
 from ..calibration import decide
 from ..data.levels import Levels
 from ..data.region import Region
+from ..data.registration import Reference
 from ..engine.approximate import index_of
 from ..engine.search import MemoryIndex
 from ..errors import InputError
@@ -43,6 +44,7 @@ class Fitted:
         skipped: (position, reason) of images that could not be read, of the last call.
         levels: of photos of more than 8 bits, that later ones are read by, see data/levels.py.
         region: that is looked at, all if None; `looked_at`: how many patches that were.
+        reference: that photos are aligned to, see data/reference.py; None if to none.
         examples: some of the images, for an export's check; `timings` in seconds.
         index: the bank ready to be searched; prepared once, with the first search.
     """
@@ -72,6 +74,7 @@ class Fitted:
     levels: Levels = field(default_factory=dict)
     region: Region | None = None
     looked_at: int | None = None
+    reference: Reference | None = None
     examples: list = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     index: MemoryIndex = field(default=None, repr=False)  # type: ignore[assignment]

@@ -83,8 +83,8 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
             files=training.files if training else None, fingerprint=None,
             reserve=bank[:0], reserve_indices=indices[:0],
             selected_from=str(rows.dtype).removeprefix("torch."), skipped=features.skipped,
-            levels=features.levels, region=features.region, suspects=doubts.record,
-            looked_at=None if outside is None else looked_at,
+            levels=features.levels, region=features.region, reference=features.reference,
+            suspects=doubts.record, looked_at=None if outside is None else looked_at,
             examples=training.examples if training else [])
 
     try:

@@ -28,7 +28,8 @@ from ..data.files import (
 )
 from ..data.levels import levels_in
 from ..data.reading import read_json
-from ..data.region import region_in
+from ..data.reference import reference_in
+from ..data.region import PICTURE, region_in
 from ..data.replacing import read_whole
 from ..errors import InputError, first_line
 from ..features import PatchNetwork
@@ -43,7 +44,6 @@ FORMAT = 4  # raised when older versions of indad could no longer read what this
 # The transform of formats 1 and 2; and of 3, which knew of no region.
 UNCUT = {"tiles": None, "overlap": 0, "scale": 1.0, "region": None}
 TENSORS, RECORD = "model.safetensors", "model.json"
-REGION_PICTURE = "region.png"  # what the model looks at, for people
 # Properties of a machine, not of a model; `load` takes those that change what is computed.
 NOT_SAVED = ("device", "precision", "memory_budget")
 # Dimensions by letter: m patches in the bank, d numbers each, s scales (d or 1), k good images,
@@ -53,6 +53,7 @@ LAYOUT: Layout = {"memory_bank": (torch.float32, "md"), "feature_scale": (torch.
                   "coreset_indices": (torch.int64, "m"), "coreset_radii": (torch.float32, "m"),
                   "good_scores": (torch.float64, "k"), "good_peaks": (torch.float64, "k")}
 RESERVE: Layout = {"reserve": (torch.float32, "rd"), "reserve_indices": (torch.int64, "r")}
+REFERENCE: Layout = {"reference": (torch.uint8, "abc")}  # a x b pixels of c colours
 FIELDS = {"good_scores": "calibration_scores", "good_peaks": "calibration_peaks"}  # of it
 
 
@@ -81,7 +82,7 @@ def write_model(folder: Path, record: dict, tensors: dict[str, Tensor]) -> None:
 
 def check_free(folder: Path) -> None:
     """Raise `InputError` if a model saved there would replace anything but a saved model."""
-    check_replaceable(folder, {TENSORS, RECORD, REGION_PICTURE}, "a saved model",
+    check_replaceable(folder, {TENSORS, RECORD, PICTURE}, "a saved model",
                       "choose a new folder")
 
 
@@ -144,8 +145,9 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
                      "weights_sha256": weights_digest(network.extractor),
                      "checkpoint_sha256": checkpoint and sha256_of(Path(checkpoint))},
         # With levels, versions that know of none refuse the model instead of reading photos wrong.
-        "transform": asdict(network.looking_at(fitted.region).transform) | (
+        "transform": network.looking_at(fitted.region).transform.settings | (
             {"levels": fitted.levels} if fitted.levels else {}),
+        "reference": fitted.reference and fitted.reference.settings,
         "grid": list(fitted.grid), "size": list(fitted.size), "views": fitted.views,
         "training": {"images": fitted.images, "fitted_on": _unless_all(fitted.fitted_on),
                      "skipped": len(fitted.skipped), "given": fitted.given,
@@ -160,6 +162,8 @@ def describe(fitted: Fitted, network: PatchNetwork, false_alarm_rate: float,
     layout = LAYOUT | (RESERVE if len(fitted.reserve) else {})
     tensors = {name: torch.as_tensor(getattr(fitted, FIELDS.get(name, name))).to(dtype)
                for name, (dtype, _) in layout.items()}
+    if fitted.reference is not None:
+        tensors["reference"] = torch.from_numpy(fitted.reference.picture)
     return record, tensors
 
 
@@ -220,7 +224,7 @@ def _check_network(record: dict, tensors: dict[str, Tensor], folder: Path,
         raise InputError(f"{folder}: was fitted with other weights (SHA-256 {wanted[:12]}...) than "
                          f"those of {source} ({found[:12]}...); give the same as weights, or fit "
                          "again")
-    transform = json.loads(json.dumps(asdict(network.transform)))
+    transform = json.loads(json.dumps(network.transform.settings))
     if transform != UNCUT | {name: value for name, value in record["transform"].items()
                              if name not in ("levels", "region")}:
         raise InputError(f"{folder}: was fitted on images prepared as {record['transform']}, but "
@@ -271,7 +275,9 @@ def _restored(record: dict, tensors: dict[str, Tensor], folder: Path, options: d
         selected_from=training["selected_from"],
         levels=levels_in(record["transform"], folder / RECORD),
         region=region_in(record["transform"], folder / RECORD),
-        looked_at=training.get("looked_at"))
+        looked_at=training.get("looked_at"),
+        reference=reference_in(record.get("reference"), tensors.get("reference"), options,
+                               folder / RECORD))
 
 
 def _unless_all(positions: list[int]) -> list[int] | None:
@@ -309,7 +315,8 @@ def _read_record(folder: Path) -> dict:
 
 
 def _check_tensors(file: Path, tensors: dict[str, Tensor], record: dict) -> None:
-    layout = LAYOUT | (RESERVE if RESERVE.keys() & tensors else {})
+    layout = LAYOUT | (RESERVE if RESERVE.keys() & tensors else {}) | (
+        REFERENCE if record.get("reference") else {})
     missing, extra = sorted(layout.keys() - tensors), sorted(tensors.keys() - layout)
     if missing or extra:
         raise InputError(f"{file}: " + (f"has no tensor {missing[0]}" if missing else

@@ -5,11 +5,12 @@
 Gear, capsule and board, drawn with each seed: 32 good photos to learn from, 16 good ones and 5 of
 each defect to judge. "marks": round spots of any colour, 2 to 8 pixels in radius, painted on the
 good test photos where `foreground="auto"` does not look (and farther than the margin), within the
-margin, and where it looks; a third of them on each object, spread over the seeds. "margins": the
-same with other margins, seed 0. "foreground": silhouettes found in 16 good photos by three ways,
-against the true ones (intersection over union). "accuracy": with `foreground="auto"` and without;
-pixels are counted in the region, of both. Writes region.json, region.md and region.png, the drawn
-objects with what is looked at. Not part of the test run.
+margin (fewer), and where it looks; a third of them on each object, spread over the seeds.
+"margins": the same with other margins, seed 0. "foreground": silhouettes found in 16 good photos by
+three ways, against the true ones (intersection over union). "accuracy": with `foreground="auto"`
+and without; pixels are counted in the region, of both. Writes region.json, region.md and
+region.png, the drawn objects with what is looked at; what is in region.json stays. Not part of the
+test run.
 """
 
 import argparse
@@ -156,7 +157,7 @@ def marked(plain: PatchCore, model: PatchCore, photos: list, before: dict, insid
     for place, where in (("outside", ~seen), ("margin", seen & ~inside), ("inside", inside)):
         spots, of = [], []
         free = np.argwhere(where)
-        for _ in range(marks if len(free) else 0):
+        for _ in range(len(free) and (marks if place != "margin" else marks // 4)):
             for _ in range(1000):
                 top, left = free[generator.integers(len(free))]
                 spot = (y - top) ** 2 + (x - left) ** 2 <= generator.uniform(2, 8) ** 2
@@ -190,6 +191,7 @@ def table(heads: list[str], rows: list[list]) -> str:
 
 def written(found: dict) -> str:
     marks, parts = found["marks"], []
+    found = {"margins": [], **found}
     sums = {place: {name: sum(row[place].get(name, 0) for row in marks)
                     for name in marks[0]["inside"]}
             for place in ("outside", "margin", "inside")}
@@ -241,19 +243,29 @@ def main() -> None:
     parser.add_argument("--output", default="results/reference/benchmarks", type=Path)
     options = parser.parse_args()
     usual, each = looking.MARGIN, -(-options.marks // (len(OBJECTS) * options.seeds))
-    found = {"foreground": foregrounds(options.seeds), "textures": refusals(options.seeds),
-             "marks": [], "margins": []}
-    for category in OBJECTS:
-        for seed in range(options.seeds):
-            found["marks"].append(judged(category, seed, usual, each))
-            print(json.dumps(found["marks"][-1]), flush=True)
-        for margin in MARGINS:
-            found["margins"].append(found["marks"][-options.seeds] if margin == usual
-                                    else judged(category, 0, margin, each))
-    looking.MARGIN = usual
     options.output.mkdir(parents=True, exist_ok=True)
-    write_json(options.output / "region.json",
-               {"environment": environment(pick_device("cpu")), "margin": usual, **found})
+    file = options.output / "region.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    found |= {"environment": environment(pick_device("cpu")), "margin": usual}
+    if "foreground" not in found:
+        found |= {"foreground": foregrounds(options.seeds), "textures": refusals(options.seeds)}
+    for name, wanted in (
+            ("marks", [(category, seed, usual) for seed in range(options.seeds)
+                       for category in OBJECTS]),
+            ("margins", [(category, 0, margin) for margin in MARGINS for category in OBJECTS])):
+        rows = found.setdefault(name, [])
+        for category, seed, margin in wanted:
+            known = [row for row in found["marks"] + rows if (
+                row["category"], row["seed"], row["pixels"]) == (category, seed, margin)]
+            if known:
+                rows += [row for row in known[:1] if row not in rows]
+                continue
+            rows.append(judged(category, seed, margin, each))
+            print(json.dumps(rows[-1]), flush=True)
+            write_json(file, found)
+            write_text(options.output / "region.md", written(found))
+    looking.MARGIN = usual
+    write_json(file, found)
     write_text(options.output / "region.md", written(found))
     pictures = []
     for category in OBJECTS:

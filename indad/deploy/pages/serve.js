@@ -82,7 +82,9 @@ const fill = ({ name, card, answer }) => {
     + `${short(patch.distance)} from the nearest patch that is remembered`],
   ["nearest to it", `training image ${patch.train_image + 1}`
     + (patch.train_place ? `, row ${patch.train_place[0] + 1}, column ${patch.train_place[1] + 1}` : ", in a turned or mirrored view")],
-  ["outlined", ""], ["photo", [`${answer.size.join(" × ")} pixels`, ...answer.notes].join("; ")]];
+  ["outlined", ""], ...(answer.pose ? [["pose", `${answer.pose.pose}; ${signed(100 * answer.pose.offset_x)} % of the longer side to the right, `
+    + `${signed(100 * answer.pose.offset_y)} % down, turned by ${signed(answer.pose.angle)}°, ${answer.pose.size.toFixed(3)} times as large; `
+    + `confidence ${answer.pose.confidence.toFixed(2)}`]] : []), ["photo", [`${answer.size.join(" × ")} pixels`, ...answer.notes].join("; ")]];
   const list = card.querySelector(".facts");
   for (const [what, words] of facts) {
     const value = make("dd", words);
@@ -91,6 +93,7 @@ const fill = ({ name, card, answer }) => {
   }
   card.querySelector(".panels").hidden = false;
 };
+const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(1)}`;
 const asHigh = (score) => model.good_scores.filter((good) => good >= score).length;
 
 // What does.
@@ -98,9 +101,10 @@ const show = ({ card, answer }) => {
   if (!answer) return;
   const chip = card.querySelector(".chip");
   const defective = limits.score === null ? null : answer.score > limits.score;
-  chip.textContent = defective === null ? "no threshold" : defective ? "✗ defective" : "✓ good";
-  chip.className = `chip ${defective ? "mistake" : "right"}`;
-  card.dataset.verdict = defective === null ? "" : defective ? "defective" : "good";
+  const verdict = defective ? "defective" : answer.misplaced ? "misplaced" : defective === null ? "" : "good";
+  chip.textContent = { defective: "✗ defective", misplaced: "✗ misplaced", "": "no threshold", good: "✓ good" }[verdict];
+  chip.className = `chip ${defective || answer.misplaced ? "mistake" : "right"}`;
+  card.dataset.verdict = verdict;
   const facts = (name) => card.querySelector(`[data-fact="${name}"]`);
   facts("score").textContent = short(answer.score)
     + (limits.score > 0 ? `, ${(answer.score / limits.score).toFixed(2)} × the threshold of ${short(limits.score)}` : "");
@@ -132,9 +136,10 @@ const outline = (canvas, { values, width, height }, level) => {
 const count = () => {
   const judged = results.filter((one) => one.answer);
   const bad = judged.filter((one) => one.card.dataset.verdict === "defective").length;
+  const away = judged.filter((one) => one.card.dataset.verdict === "misplaced").length;
   const failed = results.filter((one) => !one.card.querySelector(".warning").hidden).length;
   $("count").textContent = results.length === 0 ? "No images yet."
-    : `${judged.length} judged: ${bad} defective, ${judged.length - bad} good${failed ? `; ${failed} not judged` : ""}.`;
+    : `${judged.length} judged: ${bad} defective, ${away ? `${away} misplaced, ` : ""}${judged.length - bad - away} good${failed ? `; ${failed} not judged` : ""}.`;
 };
 
 // The sliders reach from below the good images to above everything that was judged.
@@ -199,7 +204,8 @@ const start = async () => {
   model = await json(await fetch("model"));
   $("about").textContent = `${model.name}: learned from ${model.images} good images with ${model.backbone}, remembers `
     + `${model.patches.toLocaleString("en")} patches. ` + (model.threshold === null ? "It has no threshold of its own." :
-      `Its threshold was set for ${percent(model.false_alarm_rate)} false alarms (${model.calibration}).`);
+      `Its threshold was set for ${percent(model.false_alarm_rate)} false alarms (${model.calibration}).`)
+    + (model.region === null ? "" : ` It looks at ${percent(model.region)} of each photo; all else is dimmed and does not count.`);
   document.title = `indad: ${model.name}`;
   $("credit").textContent = model.credit.join(" ");
   stretch();
@@ -249,5 +255,25 @@ if (navigator.mediaDevices && navigator.mediaDevices.getUserMedia) {
   });
   $("stop").addEventListener("click", stop);
 }
+
+// Polygons for --region, on a photo of one's own or the newest that was judged.
+const drawing = regionDrawing($("region-canvas"), (polygons, open) => {
+  const left = polygons.length ? "" : open.length ? `${open.length} corners; three or more, then close` : "no polygon yet";
+  $("region-text").textContent = left || `--region "${regionText(polygons)}"`;
+  const kept = $("region-save");
+  if (kept.href) URL.revokeObjectURL(kept.href);
+  kept.hidden = !polygons.length;
+  kept.href = URL.createObjectURL(new Blob([JSON.stringify({ region: polygons })], { type: "application/json" }));
+});
+$("region").addEventListener("toggle", () => {
+  const [newest] = results.filter((one) => one.answer);
+  if ($("region").open && newest && !$("region-canvas").dataset.chosen) drawing.over(newest.answer.photo);
+});
+$("region-file").addEventListener("change", (event) => {
+  $("region-canvas").dataset.chosen = "yes";
+  drawing.over(URL.createObjectURL(event.target.files[0]));
+  event.target.value = "";
+});
+for (const name of ["close", "undo", "clear"]) $(`region-${name}`).addEventListener("click", drawing[name]);
 
 start().catch((error) => { $("about").textContent = `No answer from the server: ${error.message}`; });
