@@ -58,7 +58,7 @@ BASE = {
     "benchmark": ["--dataset", "tiles", "--output", "out"], "fit": ["tiles", "--output", "new"],
     "update": ["model", "tiles"], "predict": ["model", "tiles", "--output", "found"],
     "export": ["model", "x.onnx"], "serve": ["model", "--port", "0"], "list": [],
-    "download": ["mvtec_ad", "screw"], "check": ["tiles"]}
+    "download": ["mvtec_ad", "screw"], "check": ["tiles", "--suspects"]}
 
 
 class Reached(Exception):

@@ -17,7 +17,8 @@ def check(options: argparse.Namespace) -> int:
 
     category = None if options.category == "all" else options.category
     if not options.suspects and given(options, *SUSPECTS):
-        raise InputError(f"--{next(iter(given(options, *SUSPECTS)))} goes with --suspects")
+        raise InputError(f"--{next(iter(given(options, *SUSPECTS)))} goes with --suspects: give "
+                         "both, or neither")
     with Bars() as bars:
         found = audit(options.folder, category, datasets=options.datasets,
                       progress=bars.of(options.folder))
