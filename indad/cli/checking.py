@@ -47,9 +47,9 @@ def _looking_for_suspects(options: argparse.Namespace,
     from ..experiments.run import make_model
 
     output = Path(options.output or "results/suspects")
-    check_free(output)
     model = make_model("default", given(options, "backbone", "tiles", "device") | resize(options))
     model.prepare()
+    check_free(output)
 
     def look(categories: Sequence[str], bars: Bars) -> tuple[dict, Path]:
         found = {}
