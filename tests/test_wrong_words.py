@@ -20,6 +20,7 @@ from indad.backbones.loading import load_backbone
 from indad.backbones.registry import find_backbone
 from indad.calibration import conformal_rank, conformal_threshold, decide
 from indad.cli import commands
+from indad.cli.checking import SUSPECTS
 from indad.cli.words import parser
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_coreset
 from indad.data.arguments import TEXT, takes, whole
@@ -132,6 +133,8 @@ def given(command: str, action: argparse.Action, word: str) -> list[str]:
     name = action.option_strings[0]
     if name in words:
         del words[words.index(name):words.index(name) + 2]
+    if command == "check" and action.dest in SUSPECTS:
+        words.append("--suspects")
     return [command, *words, f"{name}={word}"]
 
 

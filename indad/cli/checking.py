@@ -1,7 +1,8 @@
 """`check`: faults of a folder, and photos that are called good and probably are not."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ..errors import InputError
 from .terminal import Bars
@@ -17,11 +18,13 @@ def check(options: argparse.Namespace) -> int:
 
     category = None if options.category == "all" else options.category
     if not options.suspects and given(options, *SUSPECTS):
-        raise InputError(f"--{next(iter(given(options, *SUSPECTS)))} goes with --suspects")
+        raise InputError(f"--{next(iter(given(options, *SUSPECTS)))} goes with --suspects: give "
+                         "both, or neither")
+    look = _looking_for_suspects(options) if options.suspects else None
     with Bars() as bars:
         found = audit(options.folder, category, datasets=options.datasets,
                       progress=bars.of(options.folder))
-        lists, page = _suspects(options, list(found.groups), bars) if options.suspects else ({}, "")
+        lists, page = look(list(found.groups), bars) if look else ({}, None)
     if options.json:
         more = {"suspects": {name: one.as_dict() for name, one in lists.items()}} if lists else {}
         print(json.dumps(found.as_dict() | more, indent=1))
@@ -34,24 +37,28 @@ def check(options: argparse.Namespace) -> int:
     return 1 if found.faults else 0
 
 
-def _suspects(options: argparse.Namespace, categories: Sequence[str],
-              bars: Bars) -> tuple[dict, object]:
-    """The good photos of each category, ranked, and the page that shows them."""
-    from pathlib import Path
-
+def _looking_for_suspects(options: argparse.Namespace,
+                          ) -> Callable[[Sequence[str], Bars], tuple[dict, Path]]:
+    """What ranks the good photos of each category and writes the page that shows them; wrong
+    options are told of now, before anything is read."""
     from ..data.datasets import load_dataset
     from ..deploy.suspects import suspects
     from ..deploy.suspects_page import check_free, write_suspects
     from ..experiments.run import make_model
 
     output = Path(options.output or "results/suspects")
+    model = make_model("default", given(options, "backbone", "tiles", "device") | resize(options))
+    model.prepare()
     check_free(output)
-    model = make_model("default", given(options, "backbone", "tiles", "device")
-                       | resize(options))
-    found = {}
-    for name in categories:
-        train, test = load_dataset(options.folder, name, datasets=options.datasets)
-        folders = {item.path.parent for item in train}  # of which a test may have been drawn
-        good = [*train, *(item for item in test if not item.label and item.path.parent in folders)]
-        found[name] = suspects(train.replaced(good), model=model, progress=bars.of(name))
-    return found, write_suspects(found, output)
+
+    def look(categories: Sequence[str], bars: Bars) -> tuple[dict, Path]:
+        found = {}
+        for name in categories:
+            train, test = load_dataset(options.folder, name, datasets=options.datasets)
+            folders = {item.path.parent for item in train}  # of which a test may have been drawn
+            good = [*train,
+                    *(item for item in test if not item.label and item.path.parent in folders)]
+            found[name] = suspects(train.replaced(good), model=model, progress=bars.of(name))
+        return found, write_suspects(found, output)
+
+    return look

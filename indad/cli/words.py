@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
@@ -43,9 +44,12 @@ def _region(text: str) -> Any:
     from ..data.drawn import region_from
 
     try:
-        return region_from(_word(text))
+        region = region_from(_word(text))
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if isinstance(region, str) and not Path(region).is_file():
+        raise argparse.ArgumentTypeError(f"{region}: no such mask; give a picture, or points")
+    return region
 
 
 def parser() -> Parser:
