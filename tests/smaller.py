@@ -30,4 +30,4 @@ def make_smaller(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(choosing, "get_images", fewer)
     patch.setattr(Chosen, "size", smaller)
     patch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
-                  options(chosen, resize=resize or 256, **more))
+                  options(chosen, resize=resize or (None if "tiles" in more else 256), **more))

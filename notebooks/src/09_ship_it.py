@@ -459,5 +459,5 @@ def first_alarm(scores, mean, std):
 # - float16 halves the bank; check what it does to your scores.
 # - Watch the scores of good parts: a CUSUM sees a drift that no single score shows.
 #
-# **Next:** nothing; you have it all. Back to the [course map](README.md), or to
-# [08 · Your own images](08_your_own_images.ipynb) with photos of your own.
+# **Next:** what breaks in a plant, and how to mend it.
+# [10 · Photos as they are](10_photos_as_they_are.ipynb).

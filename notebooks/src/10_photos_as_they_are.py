@@ -19,8 +19,7 @@
 # %% [markdown]
 # ## Choose
 #
-# The form feeds all cells below. At first they work on gears that a program draws: a part in front of a
-# background, which can be moved and turned.
+# The form feeds all cells below. At first they work on circuit boards that a program draws.
 
 # %% tags=["choose"]
 from indad.notebook.choose import choose
@@ -88,7 +87,7 @@ def large(parts, scratch=False, count=3):
         whole[top + down, left + across] += 128  # of 256: light becomes dark, and dark light
     return whole
 
-panels = [large(train) for _ in range(12)]
+panels = [large(train) for _ in range(9)]
 good_panels = [large(good) for _ in range(6)]
 bad_panels = [large(good, scratch=True) for _ in range(6)]
 figure, axes = canvas(2, size=4)
@@ -141,7 +140,7 @@ show(figure, "the panel with the beginnings of its tiles, and the merged anomaly
 # %% [markdown]
 # ## 2 · Where to look
 #
-# A crumb on the table is no defect of the part. The detector cannot know: it has never seen a crumb.
+# A crumb beside the part is no defect of it. The detector cannot know: it has never seen a crumb.
 
 # %%
 def dotted(photo, x, y, radius=0.03, colour=(200, 30, 30)):
@@ -159,11 +158,19 @@ _ = tried(train, crumbs, marks, resize=192)
 # `region` says where to look: a mask image, or polygons whose corners are shares of width and height,
 # so that they hold for photos of any size. Below, twelve corners around the middle. Patches outside do
 # not enter the bank, are not scored, and pixels farther out are painted over before the network sees
-# them: a network looks far around each patch, so leaving out the patches alone would not do.
+# them: a network looks far around each patch, so leaving out the patches alone would not do. Where you
+# can click, draw your own, and run the cell after it again. `foreground="auto"` finds the part by
+# itself, if there is a background.
 
 # %%
+from indad.notebook.region import draw_region
+
 angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
 polygon = [(round(0.5 + 0.42 * np.cos(a), 3), round(0.5 + 0.42 * np.sin(a), 3)) for a in angles]
+drawing = draw_region(train[0], start=[polygon])
+
+# %%
+polygon = list(drawing.region[0])
 print("region:     ", end="")
 model, *_ = tried(train, crumbs, marks, resize=192, region=[polygon])
 
@@ -204,9 +211,9 @@ _ = tried(train, askew, bad_askew, resize=192)
 # %% [markdown]
 # `align="rigid"` moves and turns each photo until it lies on a reference, the good photo that is most
 # like all others, before the network sees it; "shift" only moves, "similarity" scales as well. How far
-# a part lay from where it belongs is part of the prediction, so that a misplaced part is not hidden. It
-# needs parts that have a place: on a texture, no photo lies on another, and `fit` says so instead of
-# guessing.
+# a part lay from where it belongs is part of the prediction, so that a misplaced part is not hidden.
+# Patches of parts that lie alike are more alike, so more of them are kept. It needs parts that have a
+# place: on a texture, no photo lies on another, and `fit` says so instead of guessing.
 
 # %%
 from indad.errors import InputError
@@ -214,8 +221,10 @@ from indad.errors import InputError
 try:
     print("aligned:     ", end="")
     model, *_ = tried(train, askew, bad_askew, resize=192, align="rigid", coreset_ratio=0.25)
+    pose = model.predict(askew[:1]).poses[0]
+    print(f"the first one lies {100 * pose.x:.1f} % to the right, {100 * pose.y:.1f} % down, turned "
+          f"by {pose.angle:.1f} degrees: {pose.misplaced or 'within the tolerance'}")
 except InputError as refused:
-    model = None
     print(refused)
 
 # %% [markdown]

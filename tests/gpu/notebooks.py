@@ -1,4 +1,4 @@
-"""All ten notebooks from their sources on this machine's device; -> seconds of each.
+"""All notebooks from their sources on this machine's device; -> seconds of each.
 
     python tests/gpu/notebooks.py [NUMBER ...]
 """
