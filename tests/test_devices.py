@@ -20,7 +20,7 @@ from indad.engine import machine
 from indad.engine.precision import in_float32, products
 from indad.errors import InputError
 from indad.features import PatchNetwork, patch_features
-from indad.learned import learning
+from indad.learned import learning, scoring
 from indad.learned.fitted import Fitted
 from indad.presets import EXTRACTION_OPTIONS, NETWORK_OPTIONS, PRESETS
 
@@ -164,7 +164,7 @@ def test_a_model_on_a_gpu_is_explained_exported_and_inspects_a_folder(gpu, image
     (Fitted, "scaled", lambda fitted, rows: rows.cpu() * fitted.feature_scale),
     (PatchNetwork, "__call__",
      lambda network, pixels: network.extractor(network.transform.normalize(pixels))[0]),
-    (patchcore, "as_array", lambda tensor: tensor.numpy()),
+    (scoring, "as_array", lambda tensor: tensor.numpy()),
     (learning, "on_device", lambda rows, device: rows.cpu().add_(0 * rows)),
 ])
 def test_a_planted_fault_is_found(images, monkeypatch, owner, name, wrong):

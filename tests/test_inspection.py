@@ -13,7 +13,7 @@ import pytest
 from learned_state import changed
 from PIL import Image
 
-from indad import PatchCore, patchcore
+from indad import PatchCore
 from indad.calibration import conformal_rank, conformal_threshold
 from indad.cli.commands import main
 from indad.data.images import read_image
@@ -23,6 +23,7 @@ from indad.deploy.inspection import PICTURES, RECORD, REGIONS, SCORES, find_phot
 from indad.deploy.regions import regions_above
 from indad.engine.prediction import Prediction
 from indad.errors import InputError
+from indad.learned import scoring
 
 sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
 from make_format_1 import pictures  # noqa: E402
@@ -187,7 +188,7 @@ def test_no_more_than_a_few_batches_are_held(model, photos, tmp_path, monkeypatc
             most["batch"] = max(most["batch"], len(self.model_maps))
             most["alive"] = max(most["alive"], sum(one() is not None for one in alive))
 
-    monkeypatch.setattr(patchcore, "Prediction", Watched)
+    monkeypatch.setattr(scoring, "Prediction", Watched)
     monkeypatch.setattr(PatchCore, "predict", None)
     for i in range(40):
         shutil.copy(photos / "new" / "1.png", tmp_path / f"{i}.png")

@@ -267,11 +267,11 @@ def test_text_of_polygons_is_read_as_it_is_written(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, dict(tiles=48, resize=None), dict(resize=112, crop=96)])
-def test_an_exported_file_gives_the_same_verdicts(tmp_path, options):
+def test_an_exported_file_gives_the_same_verdicts(tmp_path, options, small_network):
     pytest.importorskip("onnxruntime")
     from indad.deploy.export import export_onnx
 
-    model = PatchCore(region=MIDDLE, **SMALL | options).fit(photos(6))
+    model = PatchCore(region=MIDDLE, **SMALL | options | small_network).fit(photos(6))
     export_onnx(model, tmp_path / "model.onnx", check_images=photos(2, seed=1))
     looked = [*photos(1, seed=2), mark(photos(1, seed=2)[0], 0, 0), mark(photos(1)[0], 44, 44)]
     files = []
