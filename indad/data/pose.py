@@ -121,8 +121,6 @@ def in_photo(points: np.ndarray, pose: Pose | None, size: Sequence[int]) -> np.n
     return (points - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
 
 
-
-
 def check_align(options: Mapping[str, Any]) -> None:
     """Raise `InputError` for a tolerance without an alignment, or an alignment without OpenCV."""
     if options["align"] is not None:
