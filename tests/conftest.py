@@ -128,3 +128,11 @@ def mtd() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real images are not here: {folder}")
     return folder
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Of the whole suite one more than there are cores: some of its tests wait, for clusters,
+    browsers and locks. The quick ones do not."""
+    from indad.data.images import cores
+
+    return cores() + (not config.option.markexpr)
