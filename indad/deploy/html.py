@@ -22,7 +22,8 @@ PAGES = Path(__file__).with_name("pages")
 
 def fill(template: str, *scripts: Path, filters: dict[str, Callable] | None = None,
          folder: Path = PAGES, **values: Any) -> str:
-    """A template of `folder`, with the style of all pages and these scripts, theme.js first."""
+    """A template of `folder`, which may include those here, with the style of all pages and these
+    scripts, theme.js first."""
     script = "".join(file.read_text(encoding="utf-8") for file in (PAGES / "theme.js", *scripts))
     style = (PAGES / "page.css").read_text(encoding="utf-8")
     page = _environment(folder, tuple((filters or {}).items())).get_template(template)
@@ -35,9 +36,9 @@ def _environment(folder: Path, filters: tuple) -> "jinja2.Environment":
     """Kept, and with it the page's template: compiling that takes longer than filling it in."""
     import jinja2
 
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader([folder, PAGES]),
+                                     autoescape=True, undefined=jinja2.StrictUndefined,
+                                     trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(address=address, short=short, **dict(filters))
     return environment
 

@@ -5,6 +5,7 @@ else of the good photos gives the colour that the outside is painted with.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -56,7 +57,7 @@ def look(network: Any, sources: Sequence, levels: Levels, *, region: Any = None)
     first = region_of(inside, (0, 0, 0), margin, aspect)
     for photo in photos:
         first.check((photo.height, photo.width), "a training photo")
-    region = region_of(inside, _colour_outside(photos, first), margin, aspect)
+    region = replace(first, fill=_colour_outside(photos, first))
     if not any(region.within(one).any() for one in network.transform.frames(size)):
         raise InputError("the region leaves nothing of what the crop keeps; draw it in the middle, "
                          "or leave the crop out")
@@ -75,9 +76,10 @@ def _some(sources: Sequence, levels: Levels) -> list[Image.Image]:
     return photos
 
 
-def _colour_outside(photos: Sequence[Image.Image], region: Region) -> list[int]:
+def _colour_outside(photos: Sequence[Image.Image], region: Region) -> tuple[int, int, int]:
     """The mean of what is not seen, of all of a photo if that is nothing."""
     small = [np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for photo in photos]
     outside = ~region.seen_over((SIDE, SIDE))
     outside = outside if outside.any() else ~outside
-    return np.mean([one[outside].mean(0) for one in small], axis=0).round().astype(int).tolist()
+    red, green, blue = np.mean([one[outside].mean(0) for one in small], axis=0).round().tolist()
+    return int(red), int(green), int(blue)
