@@ -130,6 +130,7 @@ def mtd() -> Path:
     return folder
 
 
+@pytest.hookimpl(optionalhook=True)  # Colab's tests run without pytest-xdist
 def pytest_xdist_auto_num_workers(config):
     """Of the whole suite one more than there are cores: some of its tests wait, for clusters,
     browsers and locks. The quick ones do not."""
