@@ -11,7 +11,7 @@ that the reference implementation builds.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ from .engine.extraction import PatchFeatures, describe_images, gather
 from .engine.looking import Look, look_of
 from .engine.machine import pick_device
 from .engine.precision import AUTOCAST, products
+from .engine.provenance import kept
 from .engine.published_features import adaptive, to_first_grid, tokens, unpadded
 from .engine.scaling import layer_scales, variances
 from .engine.threads import has_hooks, in_threads, let_forks_compute
@@ -121,6 +122,7 @@ class PatchNetwork:
         describe_maps: feature maps -> patch features, `patch_features` with all its options.
         precision: a name of `engine.precision.PRECISIONS`.
         look: (network, good photos, levels) -> the region to look at, see engine/looking.py.
+        options: of `PatchCore`, what features depend on, as they keep it.
     """
 
     extractor: nn.Module
@@ -130,6 +132,7 @@ class PatchNetwork:
     describe_maps: Callable[..., Tensor] = weighted
     precision: str = "float32"
     look: Look | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *frames: Tensor) -> Tensor:
         """Pixels `(b, h, w, 3)` uint8, and which of them are looked at if not all are, `(b, h, w)`
@@ -187,7 +190,7 @@ class PatchNetwork:
                               strict=strict, what="extracting features", levels=levels,
                               region=region, progress=progress)
         frames = count_frames(sources, self.looking_at(region).transform)
-        return gather(parts, views * frames, budget, views)
+        return replace(gather(parts, views * frames, budget, views), options=self.options)
 
 
 def load_network(options: Mapping[str, Any]) -> PatchNetwork:
@@ -205,4 +208,4 @@ def load_network(options: Mapping[str, Any]) -> PatchNetwork:
     describe_maps = partial(patch_features, how=options["patch_features"],
                             balance_images=options["balance_images"])
     return PatchNetwork(extractor.to(device), extractor.channels, transform, device,
-                        describe_maps, options["precision"], look_of(options))
+                        describe_maps, options["precision"], look_of(options), kept(options))

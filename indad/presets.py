@@ -38,6 +38,7 @@ from .engine.approximate import SEARCHES
 from .engine.memory import memory_budget
 from .engine.precision import PRECISIONS
 from .engine.projections import PROJECTIONS
+from .engine.provenance import LEARNING, MAKING
 from .errors import InputError
 from .features import PATCH_FEATURES
 from .scores import BORDERS, IMAGE_SCORES, UPSAMPLINGS
@@ -190,9 +191,7 @@ class Parameters(BaseEstimator):
 
 
 # What a network is made from; what patch features depend on besides. All else works on those.
-NETWORK_OPTIONS = ("backbone", "layers", "weights", "resize", "crop", "tiles", "overlap", "scale",
-                   "region", "foreground", "align", "align_tolerance", "normalization", "device",
-                   "patch_features", "scales", "balance_images", "precision")
+NETWORK_OPTIONS = (*MAKING, *LEARNING, "device", "precision")
 EXTRACTION_OPTIONS = (*NETWORK_OPTIONS, "augmentation")
 # What may be changed after fitting: what was learned does not depend on it.
 FREE_OPTIONS = ("device", "batch_size", "memory_budget", "precision", "reserve")

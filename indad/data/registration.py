@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..errors import InputError
 from .pose import SIDE, Pose, aligned_mask, aligned_pixels, opencv, pose_of
 
 MOST_SIDE = 512
@@ -220,6 +221,15 @@ class Reference:
     @cached_property
     def _made(self) -> "_Table":
         return _Table(_shrunk(self.grey, COARSE).astype(np.float32), self.align)
+
+
+def check_aligned_alike(found: Reference | None, known: Reference | None) -> None:
+    """Raise `InputError` if features are not of photos aligned to what a model has learned."""
+    if found is not known and (found and found.digest) != (known and known.digest):
+        raise InputError("these features are of photos " + (
+            "that are not aligned as the model's are" if found is None or known is None
+            else "aligned to another reference than the model's")
+            + "; extract them again with the fitted model")
 
 
 class _Table:

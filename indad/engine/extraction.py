@@ -2,9 +2,10 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class PatchFeatures:
             is uncertain.
         region: that was looked at; all if None.
         reference: that they were aligned to, see data/reference.py; None if to none.
+        options: of the `PatchCore` that extracted them; empty if that is not known.
     """
 
     rows: Tensor
@@ -52,6 +54,7 @@ class PatchFeatures:
     notes: list[tuple[int, str]] = field(default_factory=list)
     region: Region | None = None
     reference: Reference | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -123,7 +126,8 @@ class PatchFeatures:
             indices += [place * self.views + view for view in range(self.views)
                         for _ in range(tiles[image])]
         return PatchFeatures(rows, self.grid, self.size, placements, indices, views=self.views,
-                             levels=self.levels, region=self.region, reference=self.reference)
+                             levels=self.levels, region=self.region, reference=self.reference,
+                             options=self.options)
 
     def pick(self, labels: Sequence | None) -> list | None:
         """Of labels for all images of the source, those of the images that could be read."""
@@ -137,7 +141,8 @@ class PatchFeatures:
             rows = self.rows[first * self.patches:(first + count) * self.patches]
             yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
                                 self.indices[first:first + count], levels=self.levels,
-                                region=self.region, reference=self.reference)
+                                region=self.region, reference=self.reference,
+                                options=self.options)
 
 
 @takes(strict=FLAG, progress=maybe(CALLED))

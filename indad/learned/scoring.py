@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 
+from ..data.augmentation import views_per_image
 from ..data.images import ImageTransform
 from ..data.levels import check_same
 from ..data.region import check_alike
+from ..data.registration import check_aligned_alike
 from ..engine.extraction import PatchFeatures
 from ..engine.machine import as_array
 from ..engine.prediction import Prediction, of_photos, one_behind
+from ..engine.provenance import MAKING, check_made_alike
+from ..errors import InputError
 from ..scores import score_images
 from .fitted import Fitted
 from .tiled import merged_map, score_tiles
@@ -38,6 +42,27 @@ def scored(fitted: Fitted, parts: Iterable[PatchFeatures], transform: ImageTrans
 
 
 def check_features(features: PatchFeatures, fitted: Fitted) -> None:
-    """Raise `InputError` if they are of photos that were read in another way than the model's."""
+    """Raise `InputError` if they are not what the model would say of photos itself."""
+    check_made_alike(features.options, fitted.options, MAKING)
     check_same(features.levels, fitted.levels)
     check_alike(features.region, fitted.region)
+    check_aligned_alike(features.reference, fitted.reference)
+    if features.views > 1:
+        raise InputError(f"these features are of {features.views} views of each image, to learn "
+                         "from; extract them again without training")
+    found, known = ((*one.grid, *one.size, width) for one, width in (
+        (features, features.rows.shape[1]), (fitted, fitted.memory_bank.shape[1])))
+    if found != known:
+        raise InputError("these features are {} x {} patches of {} x {} pixels, {} numbers each, "
+                         "but the model's are {} x {} of {} x {}, {} each; extract them again with "
+                         "the model".format(*found, *known))
+
+
+def check_learned(features: PatchFeatures, options: Mapping[str, Any]) -> None:
+    """Raise `InputError` if features are not what a model with these options would learn from."""
+    check_made_alike(features.options, options)
+    views = views_per_image(options["augmentation"])
+    if features.views != views:
+        raise InputError(f"these features are of {features.views} views of each image, but "
+                         f"augmentation={options['augmentation']!r} makes {views}; extract them "
+                         "again with training=True")
