@@ -26,9 +26,9 @@ def good(seed: int) -> np.ndarray:
         96, 96, 3).astype(np.uint8)
 
 
-def bad(seed: int, at: tuple[int, int] = (40, 40)) -> np.ndarray:
+def bad(seed: int, at: tuple[int, int] = (40, 40), colour=(220, 30, 30)) -> np.ndarray:
     pixels = good(seed)
-    pixels[at[0]:at[0] + 14, at[1]:at[1] + 14] = (220, 30, 30)
+    pixels[at[0]:at[0] + 14, at[1]:at[1] + 14] = colour
     return pixels
 
 
@@ -109,13 +109,63 @@ def test_photos_of_one_part_do_not_vouch_for_each_other():
     assert len(model.calibration_scores_) == 9
 
 
+SAME = [bad(200 + i) for i in range(3)]  # of photos with one defect
+
+
+@pytest.fixture(scope="module")
+def fooled() -> PatchCore:
+    """Of twenty photos three with one defect, so that none of them is suspect."""
+    return PatchCore(**OPTIONS, robust=True).fit([*SAME, *map(good, range(17))])
+
+
 @pytest.mark.slow
-def test_three_photos_with_one_defect_are_found_among_thirty_one_but_not_among_twenty():
+def test_three_photos_with_one_defect_are_found_among_thirty_one_but_not_among_twenty(fooled):
     """What few photos share is known to few; how few is a tenth, and not a promise beyond it."""
-    same = [bad(200 + i) for i in range(3)]
     assert found(PatchCore(**OPTIONS, robust=True).fit(
-        [*same, *map(good, range(28))])) == [0, 1, 2]
-    assert found(PatchCore(**OPTIONS, robust=True).fit([*same, *map(good, range(17))])) == []
+        [*SAME, *map(good, range(28))])) == [0, 1, 2]
+    assert found(fooled) == []
+
+
+def test_photos_that_judge_oddly_set_no_threshold_though_none_is_suspect(fooled):
+    plain = PatchCore(**OPTIONS).fit([*SAME, *map(good, range(17))])
+    limit = robust_limit(plain.calibration_scores_)[0]
+    stay = plain.calibration_scores_ <= limit
+    assert stay.sum() == 17
+    assert np.array_equal(fooled.calibration_scores_, plain.calibration_scores_[stay])
+    assert np.array_equal(fooled.calibration_peaks_, plain.calibration_peaks_[stay])
+    assert torch.equal(fooled.memory_bank_, plain.memory_bank_)
+    assert fooled.threshold_ < limit < plain.threshold_
+    assert (fooled.fitted_.suspects.trusted, fooled.fitted_.suspects.odd) == (limit, 3)
+    said = fooled.fitted_.suspects.in_words(20, None)
+    assert said == ("robust: none of 20 photos is suspect; 3 more set no threshold, as they score "
+                    f"beyond {limit:.3g}")
+
+
+def test_what_judged_oddly_is_saved_and_new_photos_are_held_to_it(fooled, tmp_path):
+    fooled.save(tmp_path / "model")
+    model = PatchCore.load(tmp_path / "model")
+    before = model.fitted_.suspects
+    assert before == fooled.fitted_.suspects and model.threshold_ == fooled.threshold_
+    model.update([bad(300 + i, (60, 20), (30, 30, 220)) for i in range(3)])  # alike, so supported
+    after = model.fitted_.suspects
+    assert after.trusted == before.trusted and after.photos == [] and after.odd == 6
+    assert model.threshold_ == fooled.threshold_
+    assert len(model.calibration_scores_) == 17
+
+
+@pytest.mark.slow
+def test_a_model_saved_before_there_was_such_a_limit_goes_on_without(fooled, tmp_path):
+    fooled.save(tmp_path / "model")
+    file = tmp_path / "model" / RECORD
+    record = json.loads(file.read_text())
+    del record["training"]["suspects"]["trusted"], record["training"]["suspects"]["odd"]
+    record["record_sha256"] = _record_digest(record)
+    file.write_text(json.dumps(record))
+    model = PatchCore.load(tmp_path / "model")
+    assert (model.fitted_.suspects.trusted, model.fitted_.suspects.odd) == (None, 0)
+    assert model.threshold_ == fooled.threshold_
+    model.update([bad(300 + i, (60, 20), (30, 30, 220)) for i in range(3)])
+    assert len(model.calibration_scores_) == 20 and model.fitted_.suspects.odd == 0
 
 
 def test_update_knows_the_limit_of_the_fit(models, tmp_path):
@@ -148,7 +198,9 @@ def test_a_saved_model_says_what_it_doubts(models, tmp_path):
 @pytest.mark.parametrize("change, said", few([
     (dict(photos=[[21, 99.0]]), "suspects is 21"), (dict(patches=-1), "patches is -1"),
     (dict(limit=float(0)), "of a robust fit"), (dict(photos=[[3, 1.0]]), "a score beyond"),
-    (None, "a bank would keep more"), ({"photos": 3}, "not as indad writes it")], 1))
+    (dict(trusted=-1.0), "trusted is -1.0"), (dict(odd=-2), "odd is -2"),
+    (dict(trusted=None, odd=1), "odd is 1"), (None, "a bank would keep more"),
+    ({"photos": 3}, "not as indad writes it")], 1))
 def test_a_record_that_was_changed_is_refused(models, tmp_path, change, said):
     models["robust"].save(tmp_path / "model")
     file = tmp_path / "model" / RECORD
@@ -253,6 +305,28 @@ def test_names_in_the_page_are_text(tmp_path):
     assert "<script>alert" not in page and "&lt;b&gt;{{ 7 * 7 }}" in page
     assert len(found.photos) == 3 and not found.beyond
     assert "none of 3 photos suspect" in str(found)
+
+
+@pytest.mark.slow
+def test_the_witnesses_of_a_patch_stand_in_rows_without_a_gap(tmp_path):
+    from browsing import keep_picture, running_browser, watched
+
+    from indad.deploy.suspects import suspects
+    from indad.deploy.suspects_page import write_suspects
+
+    found = suspects([good(i) for i in range(5)], model=PatchCore(resize=64))
+    address = write_suspects({"plaids": found}, tmp_path / "page").as_uri()
+    with running_browser() as browser:
+        page, complaints, _ = watched(browser)
+        page.goto(address)
+        for width, rows in ((1280, [4]), (1000, [4]), (700, [4]), (390, [2, 2]), (320, [2, 2])):
+            page.set_viewport_size({"width": width, "height": 900})
+            tops = page.eval_on_selector_all(".card.suspect:first-of-type .witnesses figure",
+                                             "all => all.map((one) => one.offsetTop)")
+            assert [tops.count(top) for top in sorted(set(tops))] == rows, width
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            keep_picture(page, f"suspects-{width}")
+        assert complaints == []
 
 
 @pytest.mark.parametrize("arguments, said", few([
