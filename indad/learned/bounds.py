@@ -63,8 +63,12 @@ def suspects_in(training: dict, robust: bool, given: int) -> Suspects | None:
         _in_range("suspects", position, 0, given - 1)
         if not isinstance(score, float) or not limit < score < float("inf"):
             raise _wrong("suspects", score, f"a score beyond {limit}")
+    trusted, odd = found.get("trusted"), found.get("odd", 0)
+    if not (trusted is None or isinstance(trusted, float) and 0 < trusted < float("inf")):
+        raise _wrong("trusted", trusted, "a score above 0, or null")
+    _in_range("odd", odd, 0, MOST_IMAGES if trusted else 0)
     return Suspects(limit, usual, [(position, score) for position, score in found["photos"]],
-                    found["patches"])
+                    found["patches"], trusted, odd)
 
 
 def _seen(record: dict) -> int:

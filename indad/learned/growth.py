@@ -28,7 +28,7 @@ from ..errors import Progress
 from .copies import learned_digests
 from .fitted import Fitted
 from .learning import Options, doubts_of, judge_bank, reserve_size, split_judges
-from .suspects import joined
+from .suspects import joined, judging
 
 
 def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
@@ -49,7 +49,7 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     learned that light. Images that were chosen *because* they had been flagged are no fair sample,
     however judged.
 
-    *A robust model* measures new photos by the limit of its fit. A patch that the bank has is
+    *A robust model* measures new photos by the limits of its fit. A patch that the bank has is
     supported, and so is one that other new photos have, if they are three or more: one or two
     photos in a new light are suspects.
     """
@@ -87,6 +87,7 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
     scores, peaks = judge_bank(fitted, index, rows, grown.image_of(indices) - fitted.images,
                                candidates, judges, groups, progress, learned=learned,
                                doubts=doubts, before=(known, len(old)))
+    scores, peaks, suspects = judging(scores, peaks, doubts.record)
     recorded = training is not None and fitted.fingerprint is not None
     return replace(
         grown, options=dict(options), memory_bank=bank, index=index,
@@ -95,7 +96,7 @@ def grow(fitted: Fitted, features: PatchFeatures, options: Options, *,
         reserve_indices=numbers[left.to(old.device)], skipped=features.skipped,
         calibration_scores=np.concatenate([fitted.calibration_scores, scores]),
         calibration_peaks=np.concatenate([fitted.calibration_peaks, peaks]),
-        given=fitted.given + given, suspects=joined(fitted.suspects, doubts.record, fitted.given),
+        given=fitted.given + given, suspects=joined(fitted.suspects, suspects, fitted.given),
         fitted_on=fitted.fitted_on + [fitted.given + position for position in positions],
         files=((fitted.files or [None] * fitted.given)
                + (training.files if training else [None] * given)),

@@ -25,7 +25,8 @@ from ..engine.tables import Table
 from ..errors import Progress
 from ..scores import score_images
 from .fitted import Fitted
-from .suspects import Doubts, Photos, Suspects, find_doubts
+from .scoring import check_learned
+from .suspects import Doubts, Photos, Suspects, find_doubts, judging, limited
 
 Options = Mapping[str, Any]
 Split = tuple[PatchFeatures, PatchFeatures | None, list[int], Sequence | None]  # of split_judges
@@ -56,6 +57,7 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     the patches picked so far, and nothing calibrated.
     """
     began = time.perf_counter()
+    check_learned(features, options)
     split = learned, judges, positions, groups = split_judges(features, options, training, groups)
     rows, outside = on_device(learned.rows, device), learned.outside()
     looked_at = learned.looked_at
@@ -101,8 +103,9 @@ def learn(features: PatchFeatures, options: Options, *, channels: Sequence[int],
     selected = time.perf_counter()
     scores, peaks = judge_bank(found, found.index, rows, found.image_of(found.coreset_indices),
                                rows, judges, groups, progress, learned=learned, doubts=doubts)
+    scores, peaks, suspects = judging(scores, peaks, limited(doubts.record, scores))
     return replace(
-        found, calibration_scores=scores, calibration_peaks=peaks,
+        found, calibration_scores=scores, calibration_peaks=peaks, suspects=suspects,
         reserve=rows[left].to(device, torch.float32), reserve_indices=left.to(device),
         timings={"extract_s": extract_s + scaled - began, "coreset_s": selected - scaled,
                  "fit_s": extract_s + time.perf_counter() - began},

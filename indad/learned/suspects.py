@@ -5,6 +5,9 @@ photos are good, so the middle of these scores says what is usual, and how far g
 photo beyond that limit is *suspect*: it does not judge in calibration, where a few defects would
 raise the threshold for good, and its patches beyond the limit do not enter the bank, where they
 would hide the next defect of the kind. Its other patches do.
+
+A defect that is no odder than the oddest good photo passes. But it may judge oddly: by the same
+rule, scores of calibration that are beyond their own limit set no threshold either.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,17 +36,24 @@ class Suspects:
         limit: of good photos' scores; `usual`: their median.
         photos: (position, score) of each suspect, as it was found.
         patches: how many of theirs are not remembered.
+        trusted: calibration scores beyond it set no threshold; None if none was, as in models
+            that were saved before there was such a limit.
+        odd: how many scores were beyond it, of photos that are not suspect.
     """
 
     limit: float
     usual: float
     photos: list[tuple[int, float]]
     patches: int
+    trusted: float | None = None
+    odd: int = 0
 
     def in_words(self, given: int, files: Sequence[str | None] | None, most: int = 5) -> str:
         """In a line: which, how far beyond what is usual, and what that means for the model."""
+        odd = f"; {self.odd} more set no threshold, as they score beyond {self.trusted:.3g}"
+        odd = odd if self.odd else ""
         if not self.photos:
-            return f"robust: none of {given} photos is suspect"
+            return f"robust: none of {given} photos is suspect{odd}"
         worst = sorted(self.photos, key=lambda photo: -photo[1])
         names = [Path(file).name if files and (file := files[position]) else f"photo {position}"
                  for position, _ in worst[:most]]
@@ -52,7 +62,7 @@ class Suspects:
         more = f" and {len(worst) - most} more" if len(worst) > most else ""
         return (f"robust: {len(worst)} of {given} photos suspect, beyond {self.limit:.3g} where "
                 f"{self.usual:.3g} is usual: {', '.join(named)}{more}; they set no threshold, and "
-                f"{self.patches:,} of their patches are not remembered")
+                f"{self.patches:,} of their patches are not remembered{odd}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,8 @@ def find_doubts(learned: Photos, judges: Photos | None, groups: Sequence | None,
         _, judged = of(judges, [None] * len(judges.positions))
         silent = np.flatnonzero(judged > limit)
         photos += _named(judged, judged > limit, judges)
-    record = Suspects(limit, usual, photos, int(muted.sum()))
+    record = Suspects(limit, usual, photos, int(muted.sum()),
+                      known.trusted if known else None)
     return Doubts(muted if record.patches else None, silent.tolist(), record)
 
 
@@ -153,8 +164,25 @@ def joined(known: Suspects | None, new: Suspects | None, given: int) -> Suspects
     """What was known, and what was found among photos that came after `given` others."""
     if known is None or new is None:
         return known
-    return replace(known, patches=known.patches + new.patches, photos=known.photos + [
-        (given + position, score) for position, score in new.photos])
+    return replace(known, patches=known.patches + new.patches, odd=known.odd + new.odd,
+                   photos=known.photos + [(given + position, score)
+                                          for position, score in new.photos])
+
+
+def limited(record: Suspects | None, scores: np.ndarray) -> Suspects | None:
+    """What is known of suspects, with the limit that calibration's scores `(k,)` themselves set."""
+    if record is None or not len(scores):
+        return record
+    return replace(record, trusted=robust_limit(scores)[0])
+
+
+def judging(scores: np.ndarray, peaks: np.ndarray, record: Suspects | None,
+            ) -> tuple[np.ndarray, np.ndarray, Suspects | None]:
+    """The scores and peaks `(k,)` of calibration that set thresholds; the others are counted."""
+    if record is None or record.trusted is None:
+        return scores, peaks, record
+    stay = scores <= record.trusted
+    return scores[stay], peaks[stay], replace(record, odd=int((~stay).sum()))
 
 
 def photo_scores(support: Tensor, patches: Sequence[int]) -> np.ndarray:
