@@ -130,8 +130,8 @@ class Parameters(BaseEstimator):
         map_upsampling, map_sigma, map_kernel_size, map_border: see `scores.anomaly_maps`.
         calibration: how good images that the bank has not seen are found, "leave-one-out", "folds"
             or "held-out" (which fits on four fifths of the images), see calibration.py.
-        robust: not all photos are good: suspects, which other photos do not know, do not calibrate,
-            and their odd patches are not remembered, see learned/suspects.py.
+        robust: not all photos are good: suspects, which others do not know, and odd scores set no
+            threshold; odd patches of suspects are not remembered, see learned/suspects.py.
         batch_size: changes speed, never a score (beyond 1e-5 of its size).
         device: "cpu", "cuda", "cuda:1", "mps", "xpu", or "auto" for the accelerator if there is
             one. With the same bank, scores differ by less than 1e-5 of their size.

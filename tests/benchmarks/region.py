@@ -8,7 +8,9 @@ good test photos where `foreground="auto"` does not look (and farther than the m
 margin (fewer), and where it looks; a third of them on each object, spread over the seeds.
 "margins": the same with other margins, seed 0. "foreground": silhouettes found in 16 good photos by
 three ways, against the true ones (intersection over union). "accuracy": with `foreground="auto"`
-and without; pixels are counted in the region, of both. Writes region.json, region.md and
+and without; pixels are counted in the region, of both. "aligned": spots outside with
+`align="rigid"` besides, seed 0, a tenth of the marks: what they do to the pose, which is found in
+the whole photo, and to scores. Writes region.json, region.md and
 region.png, the drawn objects with what is looked at; what is in region.json stays. Not part of the
 test run.
 """
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from indad import PatchCore  # noqa: E402
 from indad.data.files import write_json, write_text  # noqa: E402
+from indad.data.pose import laid_back  # noqa: E402
 from indad.data.synthetic import objects  # noqa: E402
 from indad.data.synthetic.categories import CATEGORIES, _generator, draw_part  # noqa: E402
 from indad.data.synthetic.parts import box, disc  # noqa: E402
@@ -184,6 +187,35 @@ def marked(plain: PatchCore, model: PatchCore, photos: list, before: dict, insid
     return row
 
 
+def aligned(category: str, marks: int) -> dict:
+    """What spots outside, beyond the margin, do to photos that are aligned first."""
+    photos = [draw_part(category, index=i, seed=0)[0] for i in range(48)]
+    model = PatchCore(foreground="auto", align="rigid", coreset_ratio=0.25).fit(photos[:32])
+    photos, generator = photos[32:], np.random.default_rng(0)
+    before = model.predict(photos)
+    seen, (y, x) = model.region_.seen_over(WHOLE), np.mgrid[:256, :256]
+    spots, of = [], []
+    while len(spots) < marks:
+        of.append(int(generator.integers(len(photos))))
+        pose = before.poses[of[-1]]
+        away = ~(laid_back(seen.astype(np.float32), pose if pose.used else None) > 0)
+        free = np.argwhere(away)
+        top, left = free[generator.integers(len(free))]
+        spots.append(photos[of[-1]].copy())
+        spots[-1][away & ((y - top) ** 2 + (x - left) ** 2 <= generator.uniform(2, 8) ** 2)] = (
+            generator.integers(0, 256, 3))
+    found = model.predict(spots)
+    moved = [(256 * np.hypot(one.x - known.x, one.y - known.y), abs(one.angle - known.angle))
+             for one, known in zip(found.poses, (before.poses[i] for i in of), strict=True)]
+    change = np.abs(found.scores / before.scores[of] - 1)
+    flagged = before.scores > model.threshold_
+    return {"category": category, "marks": marks,
+            "changed": int(((found.scores > model.threshold_) != flagged[of]).sum()),
+            "pixels": [float(np.quantile([one for one, _ in moved], q)) for q in (0.5, 1)],
+            "degrees": [float(np.quantile([one for _, one in moved], q)) for q in (0.5, 1)],
+            "score": [float(np.quantile(change, q)) for q in (0.5, 1)]}
+
+
 def table(heads: list[str], rows: list[list]) -> str:
     lines = [heads, ["---"] * len(heads), *[[str(one) for one in row] for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
@@ -216,6 +248,12 @@ def written(found: dict) -> str:
           f"{100 * mean(1 - row['seen'] for row in rows):.0f} %"]
          for margin in MARGINS if (rows := [row for row in found["margins"]
                                             if row["pixels"] == margin])])]
+    parts += ["## Aligned first (`align=\"rigid\"`, seed 0): marks beyond the margin\n", table(
+        ["object", "marks", "verdicts changed", "pose moved by pixels of 256: median, most",
+         "degrees", "score changed by"],
+        [[row["category"], row["marks"], row["changed"],
+          *("{:.3f}, {:.3f}".format(*row[name]) for name in ("pixels", "degrees")),
+          "{:.2%}, {:.2%}".format(*row["score"])] for row in found["aligned"]])]
     parts += ["## Foreground against the true silhouettes (intersection over union)\n", table(
         ["object", "way", "photos", "mean", "worst photo"],
         [[row["category"], row["way"], row["photos"], f"{row['iou']:.3f}", f"{row['worst']:.3f}"]
@@ -249,6 +287,8 @@ def main() -> None:
     found |= {"environment": environment(pick_device("cpu")), "margin": usual}
     if "foreground" not in found:
         found |= {"foreground": foregrounds(options.seeds), "textures": refusals(options.seeds)}
+    if "aligned" not in found:
+        found["aligned"] = [aligned(category, -(-options.marks // 30)) for category in OBJECTS]
     for name, wanted in (
             ("marks", [(category, seed, usual) for seed in range(options.seeds)
                        for category in OBJECTS]),
