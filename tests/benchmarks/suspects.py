@@ -28,14 +28,15 @@ import json
 import math
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from scipy.stats import norm, t
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -52,7 +53,13 @@ from indad.engine.groups import draw_groups  # noqa: E402
 from indad.engine.machine import environment, pick_device  # noqa: E402
 from indad.engine.scaling import layer_scales  # noqa: E402
 from indad.engine.support import SHARE  # noqa: E402
-from indad.learned.suspects import Suspects, judging, limited, robust_limit  # noqa: E402
+from indad.learned.suspects import (  # noqa: E402
+    LEAST_SPREAD,
+    Suspects,
+    judging,
+    limited,
+    robust_limit,
+)
 from indad.metrics import evaluate, image_metrics  # noqa: E402
 
 SHARES, SAME, BUDGET = (0.0, 0.02, 0.05, 0.1), (2, 3, 5), 4 << 30
@@ -235,13 +242,43 @@ def shared(photos: Set) -> list[dict]:
     return rows
 
 
-def judged(row: dict, way: str) -> dict:
-    """What one way makes of the scores of `mixed`."""
+def by_deviations(logs: np.ndarray, reach: float, lower: bool = False) -> float:
+    """Robust deviations above the median, or those of the lower half, where no defects are."""
+    middle = np.median(logs)
+    spread = np.median(np.abs((logs[logs <= middle] if lower else logs) - middle))
+    return middle + t.ppf(norm.cdf(reach), len(logs) - 1) * max(1.4826 * spread, LEAST_SPREAD)
+
+
+def after_a_jump(logs: np.ndarray) -> float:
+    """Three deviations, but no score is odd that is less than one away from the next below."""
+    one = by_deviations(logs, 1.0) - np.median(logs)
+    ordered = np.sort(logs)
+    odd = np.flatnonzero((ordered[1:] > by_deviations(logs, 3.0)) & (np.diff(ordered) > one))
+    return ordered[odd[0]:odd[0] + 2].mean() if len(odd) else np.inf
+
+
+# Of logarithms of scores -> beyond which they set no threshold.
+LIMITS = {
+    "2.5 deviations": lambda logs: by_deviations(logs, 2.5),
+    "3 deviations (taken)": lambda logs: by_deviations(logs, 3.0),
+    "3.5 deviations": lambda logs: by_deviations(logs, 3.5),
+    "4 deviations": lambda logs: by_deviations(logs, 4.0),
+    "3 of the lower half": lambda logs: by_deviations(logs, 3.0, lower=True),
+    "one of a hundred clean sets has an odd score": lambda logs: by_deviations(
+        logs, norm.isf(0.01 / len(logs))),
+    "3 deviations, after a jump": after_a_jump}
+
+
+def judged(row: dict, way: str, limit_of: Callable | None = None) -> dict:
+    """What one way, or `robust` with another limit, makes of the scores of `mixed`."""
     bank, trim = WAYS[way]
     found = row[bank]
     scores = np.concatenate([numbers(found["good"]), numbers(found["bad"])])
     record = Suspects(1.0, 1.0, [], 0)
-    stay, _, record = judging(scores, scores, limited(record, scores) if trim else record)
+    if trim:
+        record = (limited(record, scores) if limit_of is None
+                  else replace(record, trusted=float(np.exp(limit_of(np.log(scores))))))
+    stay, _, record = judging(scores, scores, record)
     threshold, limit = conformal_threshold(stay, RATE), record.trusted or np.inf
     labels = np.repeat([0, 1], [row["good"], row["defective"]])
     test = numbers(found["test"])
@@ -284,6 +321,16 @@ def table(found: dict) -> str:
                 f"{of(ways, 'odd', some, 'bad')} | {sum(one['false_odd'] for one in ways)} | "
                 f"{mean(one['image_auroc'] for one in ways):.4f} | "
                 f"{f'{mean(pro):.4f}' if pro else '-'} |")
+    lines += ["", "`robust` with other limits of scores of calibration; false alarms, and missed:",
+              "", "| limit | good ones odd, of clean sets | "
+              + " | ".join(f"{100 * share:.0f} %, false | missed" for share in SHARES) + " |",
+              "|" + "---|" * (2 + 2 * len(SHARES))]
+    for name, limit_of in LIMITS.items():
+        tried = {share: [judged(row, "robust", limit_of) for row in rows if row["share"] == share]
+                 for share in SHARES}
+        lines.append(f"| {name} | {sum(one['false_odd'] for one in tried[0.0])} | " + " | ".join(
+            f"{sum(one['false_alarms'] for one in some)} | {sum(one['misses'] for one in some)}"
+            for some in tried.values()) + " |")
     lines += ["", "One defect in so many photos of a set:", "",
               "| set | photos with it | in the first tenth | suspect | others suspect |",
               "|---|---|---|---|---|"]
