@@ -137,8 +137,8 @@ def test_photos_that_judge_oddly_set_no_threshold_though_none_is_suspect(fooled)
     assert fooled.threshold_ < limit < plain.threshold_
     assert (fooled.fitted_.suspects.trusted, fooled.fitted_.suspects.odd) == (limit, 3)
     said = fooled.fitted_.suspects.in_words(20, None)
-    assert said == ("robust: none of 20 photos is suspect; 3 more set no threshold, as they score "
-                    f"beyond {limit:.3g}")
+    assert said == ("robust: none of 20 photos is suspect; of 3 more the score in calibration, "
+                    f"beyond {limit:.3g}, sets no threshold")
 
 
 def test_what_judged_oddly_is_saved_and_new_photos_are_held_to_it(fooled, tmp_path):

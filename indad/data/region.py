@@ -1,7 +1,8 @@
 """Where a model looks: one fixed part of every photo, in fractions of its height and width.
 
 What lies outside, and farther than a margin, is painted over with one colour before anything else
-sees the photo. So nothing there can change a score, however far a network looks.
+sees the photo. So nothing there can change a score, however far a network looks, but by the pose,
+if photos are aligned first: that is found in all of the photo.
 """
 
 import base64

@@ -50,8 +50,8 @@ class Suspects:
 
     def in_words(self, given: int, files: Sequence[str | None] | None, most: int = 5) -> str:
         """In a line: which, how far beyond what is usual, and what that means for the model."""
-        odd = f"; {self.odd} more set no threshold, as they score beyond {self.trusted:.3g}"
-        odd = odd if self.odd else ""
+        odd = (f"; of {self.odd} more the score in calibration, beyond {self.trusted:.3g}, sets no "
+               "threshold" if self.odd else "")
         if not self.photos:
             return f"robust: none of {given} photos is suspect{odd}"
         worst = sorted(self.photos, key=lambda photo: -photo[1])
