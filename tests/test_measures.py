@@ -1,0 +1,151 @@
+"""Measures of predictions: of defects one by one, at a threshold, and their intervals."""
+
+import numpy as np
+import pytest
+from cases import few
+from predicted import predicted, write
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+from test_metrics import pictures
+
+from indad import evaluate
+from indad.errors import InputError
+from indad.evaluation import intervals
+from indad.evaluation.defects import by_size, measure_defects
+from indad.evaluation.intervals import draws
+from indad.evaluation.measures import MEASURES, measure
+from indad.evaluation.scenes import Scenes
+from indad.evaluation.segmentation import threshold_of
+from indad.metrics import image_metrics, pixel_metrics
+
+KINDS = ["bent", "bent", "cut", "good", "good", "good"]
+
+
+@pytest.fixture(params=few([None, 1], 1))
+def given(request, tmp_path):
+    """Six images of 24 x 24, three of them with defects; without and with ties."""
+    maps, masks = pictures(3, digits=request.param)
+    write(tmp_path / "parts", masks, KINDS)
+    prediction, test = predicted(tmp_path / "parts", maps, KINDS)
+    return prediction, test, maps, masks
+
+
+def test_the_defects_shares_come_to_the_metrics_of_all(given):
+    prediction, test, maps, masks = given
+    whole, found = evaluate(prediction, test), measure_defects(Scenes(prediction, test), 1.0)
+    areas = [defect.area for defect in found]
+    assert sum(areas) == masks.sum()
+    assert np.mean([one.pro_30 for one in found]) == pytest.approx(whole["aupro_30"], abs=1e-12)
+    assert np.mean([one.pro_5 for one in found]) == pytest.approx(whole["aupro_5"], abs=1e-12)
+    assert np.average([one.auroc for one in found], weights=areas) == pytest.approx(
+        whole["pixel_auroc"], abs=1e-12)
+    assert np.average([one.recall for one in found], weights=areas) == pytest.approx(
+        (maps[masks] > 1).mean(), abs=1e-12)
+
+
+def test_each_defect_and_each_size_by_definition(given):
+    prediction, test, maps, masks = given
+    scenes = Scenes(prediction, test)
+    found = measure_defects(scenes)
+    for defect in found:
+        scene = scenes[defect.image]
+        left, top, right, bottom = defect.box
+        inside = np.zeros_like(scene.mask)
+        inside[top:bottom, left:right] = True
+        pixels = scene.heat[scene.mask & inside]
+        assert len(pixels) == defect.area  # no other region reaches into these boxes
+        assert defect.auroc == pytest.approx(roc_auc_score(
+            np.r_[np.ones(len(pixels)), np.zeros((~masks).sum())],
+            np.r_[pixels, maps[~masks]]), abs=1e-12)
+        assert defect.recall is None
+    table = by_size(found)
+    assert sum(row["defects"] for row in table.values()) == len(found)
+    assert {defect.size for defect in found} == {name for name, row in table.items()
+                                                 if row["aupro_30"] is not None}
+    small = [one for one in found if one.area <= 24 * 24 * 0.01]
+    assert table["medium"]["aupro_5"] == pytest.approx(np.mean([one.pro_5 for one in small]))
+
+
+def test_segmentation_equals_scikit_learn(given):
+    prediction, test, maps, masks = given
+    threshold = threshold_of(map(np.asarray, maps[3:]), 1.5)
+    assert threshold == pytest.approx(maps[3:].mean(dtype=float) + 1.5 * maps[3:].std(dtype=float))
+    found = measure(prediction, test, ["segmentation"], threshold=threshold)["metrics"]
+    truth, flagged = masks.ravel(), maps.ravel() > threshold
+    assert found["seg_f1"] == pytest.approx(f1_score(truth, flagged), abs=1e-12)
+    assert found["seg_precision"] == pytest.approx(precision_score(truth, flagged), abs=1e-12)
+    assert found["seg_recall"] == pytest.approx(recall_score(truth, flagged), abs=1e-12)
+    assert found["class_f1"] == pytest.approx(f1_score(
+        masks.any(axis=(1, 2)), (maps > threshold).any(axis=(1, 2))), abs=1e-12)
+
+
+def test_a_replicate_is_the_metric_of_the_images_drawn(given):
+    """Each image as often as it was drawn, taken the long way."""
+    prediction, test, maps, masks = given
+    times = draws(test.labels, 5, seed=1)
+    assert (times[:, test.labels == 0].sum(axis=1) == 3).all()
+    assert (times[:, test.labels == 1].sum(axis=1) == 3).all()
+    from indad.evaluation.taking import Task, of_ranks
+
+    found = of_ranks(Task(prediction, test)).resampled(times)
+    scenes = Scenes(prediction, test)
+    for number, row in enumerate(times):
+        drawn = [place for place, count in enumerate(row) for _ in range(count)]
+        wanted = image_metrics(prediction.scores[drawn], test.labels[drawn]) | pixel_metrics(
+            [scenes[place].heat for place in drawn], [scenes[place].mask for place in drawn])
+        for name, value in wanted.items():
+            assert found[name][number] == pytest.approx(value, abs=1e-9), name
+
+
+def test_thinned_levels_come_close(given, monkeypatch):
+    prediction, test, _, _ = given
+    exact = measure(prediction, test, ["intervals"], replicates=50)["intervals"]["ends"]
+    monkeypatch.setattr(intervals, "MOST_LEVELS", 60)
+    thinned = measure(prediction, test, ["intervals"], replicates=50)["intervals"]["ends"]
+    for name, ends in exact.items():
+        assert thinned[name] == pytest.approx(ends, abs=0.02), name
+
+
+def test_intervals_hold_the_metric_and_have_the_size_that_they_should(tmp_path):
+    """Scores whose AUROC is known to vary by about its binomial deviation."""
+    rng = np.random.default_rng(0)
+    maps = np.r_[rng.normal(size=(40, 1, 2)) + 1.5, rng.normal(size=(40, 1, 2))].astype(np.float32)
+    masks = np.zeros(maps.shape, bool)
+    masks[:40, 0, 0] = True
+    kinds = ["cut"] * 40 + ["good"] * 40
+    write(tmp_path / "parts", masks, kinds)
+    prediction, test = predicted(tmp_path / "parts", maps, kinds)
+    record = measure(prediction, test, ["intervals", "pimo", "segmentation", "defects"],
+                     threshold=1.0, replicates=300)
+    whole, ends = evaluate(prediction, test) | record["metrics"], record["intervals"]["ends"]
+    assert set(ends) == set(whole)
+    for name, (low, high) in ends.items():
+        assert 0 <= low <= whole[name] <= high <= 1, name
+    from indad.evaluation.delong import delong_covariance
+
+    deviation = delong_covariance(prediction.scores[None], test.labels)[1][0, 0] ** 0.5
+    low, high = ends["image_auroc"]
+    assert (high - low) / (2 * 1.96 * deviation) == pytest.approx(1, abs=0.25)
+
+
+def test_what_is_not_known_is_none(tmp_path):
+    maps, masks = pictures(1)
+    write(tmp_path / "parts", masks[2:4], ["bent", "good"])
+    (tmp_path / "parts" / "ground_truth" / "bent" / "000_mask.png").unlink()
+    prediction, test = predicted(tmp_path / "parts", maps[2:4], ["bent", "good"])
+    record = measure(prediction, test, [name for name in MEASURES if name != "spro"], threshold=9.0)
+    assert record["metrics"] == {"aupimo": None, "seg_f1": None, "seg_precision": None,
+                                 "seg_recall": None, "class_f1": 0.0}
+    assert record["defects"]["each"] == []
+    assert set(record["intervals"]["ends"].values()) == {None}  # of one good image
+
+
+def test_mistakes_are_told(given):
+    prediction, test, _, _ = given
+    with pytest.raises(InputError, match="segmentation needs a threshold"):
+        measure(prediction, test, ["segmentation"])
+    with pytest.raises(InputError, match="defects_config.json"):
+        measure(prediction, test, ["spro"])
+    with pytest.raises(InputError, match="no good images"):
+        threshold_of([])
+    with pytest.raises(InputError, match="finite"):
+        threshold_of([np.array([np.nan])])
