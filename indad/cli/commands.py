@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
-    rows, warnings, decisions, model = [], [], [], None
+    rows, warnings, decisions, more, model = [], [], [], [], None
     with Bars() as bars:
         for category in categories:
             result = run(
@@ -87,13 +87,14 @@ def _run(options: argparse.Namespace) -> int:
                 false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
-                progress=bars.of(category), shared=model,
+                measures=options.metrics, progress=bars.of(category), shared=model,
                 on_plan=partial(_note_plan, bars, category))
             bars.close()
             _note_levels(bars, category, result.record.get("levels"))
             model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
             decisions.append(result.record["decision"])
+            more += results.in_words(category, result.record)
             warnings += [f"{category}: {warning}" for warning in result.warnings]
             if len(rows) == 1:
                 print(results.text_table_header())
@@ -101,8 +102,8 @@ def _run(options: argparse.Namespace) -> int:
     if len(rows) > 1:
         print(results.text_table_row(results.mean_row(rows)))
     results.write_summary(Path(options.output))
-    for reason in results.reasons(rows):
-        print(reason)
+    for line in [*more, *results.reasons(rows)]:
+        print(line)
     print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     return _warn(warnings, most=len(warnings))

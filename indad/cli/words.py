@@ -72,6 +72,9 @@ def _run(commands: Commands) -> None:
     add("--category", default="all", help="one category, or all")
     add("--shots", type=int, help="train on so many good images only")
     add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
+    add("--metrics", nargs="+", default=[], metavar="NAME", help="besides AUROC, AP, F1 and AUPRO "
+        "(results/README.md, how metrics are taken): pimo, segmentation, defects, intervals, and "
+        "spro, which MVTec LOCO AD has without asking")
     _of_one_model(run)
     _of_runs(run)
 
@@ -240,7 +243,8 @@ def _of_runs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
     add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
-    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or module")
+    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or "
+        "module; for VisA paper, 2cls_fewshot or 2cls_highshot")
     add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")

@@ -1,1 +1,1 @@
-"""What reviewers ask for beyond the core's metrics: the field's other metrics, and how sure they are."""
+"""Beyond the core's metrics: the others of the field, and how sure each of them is."""

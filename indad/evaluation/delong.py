@@ -3,7 +3,8 @@
 E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, "Comparing the Areas under Two or More Correlated
 Receiver Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44 (1988); by ranks
 in O(n log n) as X. Sun, W. Xu, "Fast Implementation of DeLong's Algorithm for Comparing the Areas
-Under Correlated Receiver Operating Characteristic Curves", IEEE Signal Processing Letters 21 (2014).
+Under Correlated Receiver Operating Characteristic Curves", IEEE Signal Processing Letters 21
+(2014).
 """
 
 import math

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..data.arguments import number, takes
+from ..engine.prediction import Prediction
 from ..engine.ranks import check_finite
 from ..errors import InputError
 from .scenes import Scenes
@@ -44,6 +45,16 @@ def threshold_of(maps: Iterable[np.ndarray], sigmas: float = SIGMAS) -> float:
     return mean + sigmas * (squares / count) ** 0.5
 
 
+def pixels_of(parts: Iterable[Prediction], frame: str = "model") -> Iterable[np.ndarray]:
+    """The pixels that count of each map, `(m,)`, of predictions as `PatchCore.stream` gives them.
+    """
+    for part in parts:
+        maps = part.model_maps if frame == "model" else part.maps
+        for index in range(len(part)):
+            inside = part.inside(index, frame)
+            yield np.ravel(maps[index]) if inside is None else maps[index][inside]
+
+
 def counts_at(scenes: Scenes, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Hits, false alarms and misses `(n, 3)` of each image's pixels above a threshold, and of the
     image itself, which is flagged if one of its pixels is. Pixels without a mask are not counted.
@@ -53,7 +64,7 @@ def counts_at(scenes: Scenes, threshold: float) -> tuple[np.ndarray, np.ndarray]
         above = scene.heat > threshold
         if scene.inside is not None:
             above &= scene.inside
-        images[position] = _compare(above.any(), np.array(bool(scene.item.label)))
+        images[position] = _compare(np.array(above.any()), np.array(bool(scene.item.label)))
         if scene.defect is not None and scene.good is not None:
             hits, _, misses = _compare(above, scene.defect)
             pixels[position] = hits, np.count_nonzero(above & scene.good), misses

@@ -15,9 +15,11 @@ The authors' script refines a list of thresholds until the curve is smooth; here
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..data.arguments import number, shown, whole
 from ..data.datasets import ImageSet
 from ..data.layouts import Item
 from ..data.masks import mask_levels
@@ -53,18 +55,20 @@ def read_saturations(file: Path) -> dict[int, Saturation]:
         rows = read_json(file)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    found = {}
-    for row in rows if isinstance(rows, list) else [None]:
-        value, threshold, relative = (row.get(name) if isinstance(row, dict) else None for name in (
-            "pixel_value", "saturation_threshold", "relative_saturation"))
-        most = 1 if relative else 1 << 40
-        if (not isinstance(relative, bool) or type(value) is not int or not 0 < value < 256
-                or type(threshold) not in (int, float) or not 0 < threshold <= most):
-            raise InputError(f"{file}: must be a list of kinds of defects with pixel_value (1 to "
-                             "255), saturation_threshold (above 0) and relative_saturation; found "
-                             f"{str(row)[:80]}")
-        found[value] = Saturation(threshold, relative)
-    return found
+    if not isinstance(rows, list):
+        raise InputError(f"{file}: is no list of kinds of defects")
+    return dict(_saturation(file, row) for row in rows)
+
+
+def _saturation(file: Path, row: Any) -> tuple[int, Saturation]:
+    value, threshold, relative = (row.get(name) if isinstance(row, dict) else None for name in (
+        "pixel_value", "saturation_threshold", "relative_saturation"))
+    if (isinstance(relative, bool) and whole(1, 255).holds(value)
+            and number(0, 1 if relative else None).holds(threshold) and threshold):
+        return value, Saturation(threshold, relative)
+    raise InputError(f"{file}: a kind of defect has pixel_value (1 to 255), saturation_threshold "
+                     "(pixels, or if relative_saturation is true a share of them); found "
+                     f"{shown(row)}")
 
 
 def defects_of(item: Item, heat: np.ndarray, saturations: dict[int, Saturation],

@@ -1,4 +1,4 @@
-"""How each measure is taken from a prediction; and what it would come to with other images drawn."""
+"""How each measure is taken from a prediction, and what it comes to if images are drawn anew."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +111,8 @@ def of_spro(task: Task) -> Found:
                  for scene, ours in zip(scenes, mine, strict=True)))
     for whole, part in (("auspro_5", "auspro_5_"), ("image_auroc_mean", "image_auroc_")):
         values = [value for name, value in metrics.items() if name.startswith(part)]
-        metrics[whole] = None if None in values or not values else float(np.mean(values))
+        known = [value for value in values if value is not None]
+        metrics[whole] = float(np.mean(known)) if known and len(known) == len(values) else None
 
     def resampled(times: np.ndarray) -> dict[str, np.ndarray]:
         ends: dict[str, np.ndarray] = {}
@@ -146,13 +147,13 @@ class _Each(Sequence[np.ndarray]):
     """What a function gives for 0 to n - 1, when asked for."""
 
     def __init__(self, give: Callable[[int], np.ndarray], count: int):
-        self.give, self.count = give, count
+        self.give, self.length = give, count
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     def __getitem__(self, index: Any) -> Any:
-        if index >= self.count:
+        if index >= self.length:
             raise IndexError(index)
         return self.give(index)
 

@@ -166,6 +166,16 @@ def text_table_row(row: dict) -> str:
                                                for _, key in SHOWN) + f"{row['seconds']:>10.1f}")
 
 
+def in_words(category: str, record: dict) -> list[str]:
+    """A line with the metrics that were asked for, or none; with their intervals, if taken."""
+    ends = record["intervals"]["ends"] if "intervals" in record else {}
+    named = dict(SHOWN) | {name: name for name in record["metrics"] if name not in METRICS}
+    values = [f"{title} {format_metric(record['metrics'][name])}" + (
+        " ({:.4f} to {:.4f})".format(*ends[name]) if ends.get(name) else "")
+        for title, name in named.items() if title == name or ends]
+    return [f"{category}: {', '.join(values)}"] if values else []
+
+
 def mean_row(rows: list[dict]) -> dict:
     """The mean over categories; a metric that some category lacks has none."""
     mean = {"category": "mean", "seconds": sum(row["seconds"] for row in rows)}
