@@ -1,20 +1,28 @@
 """Measures of predictions: of defects one by one, at a threshold, and their intervals."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from cases import few
-from predicted import predicted, write
+from PIL import Image
+from predicted import predicted, save, write
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 from test_metrics import pictures
 
 from indad import evaluate
+from indad.cli.commands import main
 from indad.errors import InputError
 from indad.evaluation import intervals
 from indad.evaluation.defects import by_size, measure_defects
+from indad.evaluation.delong import delong_covariance
 from indad.evaluation.intervals import draws
 from indad.evaluation.measures import MEASURES, measure
 from indad.evaluation.scenes import Scenes
 from indad.evaluation.segmentation import threshold_of
+from indad.evaluation.taking import Task, of_ranks
+from indad.experiments.run import run
 from indad.metrics import image_metrics, pixel_metrics
 
 KINDS = ["bent", "bent", "cut", "good", "good", "good"]
@@ -84,8 +92,6 @@ def test_a_replicate_is_the_metric_of_the_images_drawn(given):
     times = draws(test.labels, 5, seed=1)
     assert (times[:, test.labels == 0].sum(axis=1) == 3).all()
     assert (times[:, test.labels == 1].sum(axis=1) == 3).all()
-    from indad.evaluation.taking import Task, of_ranks
-
     found = of_ranks(Task(prediction, test)).resampled(times)
     scenes = Scenes(prediction, test)
     for number, row in enumerate(times):
@@ -120,8 +126,6 @@ def test_intervals_hold_the_metric_and_have_the_size_that_they_should(tmp_path):
     assert set(ends) == set(whole)
     for name, (low, high) in ends.items():
         assert 0 <= low <= whole[name] <= high <= 1, name
-    from indad.evaluation.delong import delong_covariance
-
     deviation = delong_covariance(prediction.scores[None], test.labels)[1][0, 0] ** 0.5
     low, high = ends["image_auroc"]
     assert (high - low) / (2 * 1.96 * deviation) == pytest.approx(1, abs=0.25)
@@ -149,3 +153,56 @@ def test_mistakes_are_told(given):
         threshold_of([])
     with pytest.raises(InputError, match="finite"):
         threshold_of([np.array([np.nan])])
+
+
+def test_a_run_from_the_command_line(drawn, tmp_path, capsys):
+    """In metrics.json, in a line, and on the page; and kept results must have what is asked."""
+    words = ["run", "--dataset", str(drawn), "--category", "tiles", "--resize", "64", "--overlays",
+             "0", "--output", str(tmp_path)]
+    assert main([*words, "--metrics", "pimo", "segmentation", "defects", "intervals"]) == 0
+    assert "tiles: image AUROC" in (out := capsys.readouterr().out) and "aupimo" in out
+    (file,) = tmp_path.glob("*/*/*/metrics.json")
+    record = json.loads(file.read_text())
+    assert record["measured"] == ["pimo", "segmentation", "defects", "intervals"]
+    assert {"aupimo", "seg_f1", "class_f1"} < set(record["metrics"])
+    assert record["pixel_threshold"] == {"value": record["decision"]["map_threshold"],
+                                         "from": "the map's threshold of the verdicts"}
+    assert set(record["intervals"]["ends"]) == set(record["metrics"])
+    assert len(record["defects"]["each"]) == sum(
+        row["defects"] for row in record["defects"]["by_size"].values())
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "By size of the defect" in page and "seg_precision" in page
+    made = file.stat().st_mtime_ns
+    assert main([*words, "--skip-existing", "--metrics", "pimo"]) == 0
+    assert file.stat().st_mtime_ns == made
+    assert main([*words, "--metrics", "spro"]) == 2
+    assert "spro is for MVTec LOCO AD" in capsys.readouterr().err
+    assert main([*words, "--metrics", "pymo"]) == 2
+    assert "pimo" in capsys.readouterr().err
+    assert main(words) == 0  # once more, with what every run has
+    assert "measured" not in json.loads(file.read_text())
+    assert main([*words, "--skip-existing", "--metrics", "pimo"]) == 0
+    assert "aupimo" in json.loads(file.read_text())["metrics"]
+
+
+@pytest.mark.slow
+def test_validation_images_set_the_threshold(drawn, tmp_path):
+    """As MVTec AD 2 proposes; and LOCO's saturations are found without asking."""
+    home = shutil.copytree(drawn / "tiles", tmp_path / "set" / "tiles")
+    shutil.copytree(home / "train", home / "validation")
+    for file in home.glob("ground_truth/*/*_mask.png"):
+        save(file, (np.asarray(Image.open(file)) > 0).astype(np.uint8) * 250)
+    (home / "defects_config.json").write_text(json.dumps([{
+        "defect_name": "any", "pixel_value": 250, "saturation_threshold": 0.5,
+        "relative_saturation": True}]))
+    result = run(str(tmp_path / "set"), options={"resize": 64}, overlays=0, frame="original",
+                 measures=["segmentation"], output=tmp_path / "out")
+    record, model = result.record, result.model
+    assert record["measured"] == ["segmentation", "spro"]
+    maps = np.stack(model.predict(home / "validation" / "good").maps)
+    assert record["pixel_threshold"]["from"] == ("mean + 3 standard deviations of 8 validation "
+                                                 "images")
+    assert record["pixel_threshold"]["value"] == pytest.approx(
+        maps.mean(dtype=float) + 3 * maps.std(dtype=float))
+    assert {"auspro_5", "auspro_5_crack", "image_auroc_mean"} < set(record["metrics"])

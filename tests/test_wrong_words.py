@@ -25,7 +25,7 @@ from indad.cli.words import parser
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_coreset
 from indad.data.arguments import TEXT, takes, whole
 from indad.data.synthetic.categories import write_category
-from indad.deploy import export, serve
+from indad.deploy import export, serve, submission
 from indad.deploy.explanation import explain
 from indad.deploy.inspection import inspect_images
 from indad.engine.machine import pick_device
@@ -51,7 +51,7 @@ TAKEN = {
     "--batch-size": {NINES, HUGE}, "--layers": {"0", NINES, HUGE}, "--reserve": {"0"},
     "--threshold": {"-1", "0", "1.5", NINES, HUGE}, "--port": {"0"}, "--resize": set(),
     "--memory-budget": {"1.5", NINES, HUGE}, "--datasets": NAMES, "--output": NAMES,
-    "--archives": NAMES, ("predict", "--overlays"): set(),
+    "--archives": NAMES, ("submit", "folder"): NAMES, ("predict", "--overlays"): set(),
     ("benchmark", "--device"): NAMES,  # of the machines of a cluster, which may have it
 }
 BASE = {
@@ -59,7 +59,7 @@ BASE = {
     "benchmark": ["--dataset", "tiles", "--output", "out"], "fit": ["tiles", "--output", "new"],
     "update": ["model", "tiles"], "predict": ["model", "tiles", "--output", "found"],
     "export": ["model", "x.onnx"], "serve": ["model", "--port", "0"], "list": [],
-    "download": ["mvtec_ad", "screw"], "check": ["tiles"]}
+    "download": ["mvtec_ad", "screw"], "check": ["tiles"], "submit": ["sub", "--dataset", "ad2"]}
 
 
 class Reached(Exception):
@@ -74,6 +74,13 @@ def reached(*arguments, **options):
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("words")
     write_category(folder / "tiles", "tiles", train=3, good=1, per_defect=1)
+    for name in ("can", "vial"):  # as MVTec AD 2 has them
+        home = shutil.copytree(folder / "tiles", folder / "ad2" / name)
+        (home / "test").rename(home / "test_public")
+        shutil.copytree(home / "train", home / "validation")
+        for split, kind in submission.SPLITS.items():
+            (home / split).mkdir()
+            shutil.copy(home / "train/good/000.png", home / split / f"000_{kind}.png")
     return folder
 
 
@@ -89,6 +96,7 @@ def here(place, model, tmp_path, monkeypatch):
     """What takes long, or leaves this machine, raises `Reached`."""
     monkeypatch.chdir(shutil.copytree(place, tmp_path / "here"))
     monkeypatch.setattr(export, "_write", reached)
+    monkeypatch.setattr(submission, "OBJECTS", {"can": 1, "vial": 1})
     monkeypatch.setattr("indad.data.audit._Examined", reached)
     monkeypatch.setattr("indad.data.download.installing.install", reached)
     monkeypatch.setattr("indad.data.download.installing.fetch", reached)

@@ -305,6 +305,12 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _submit(options: argparse.Namespace) -> int:
+    from .submitting import submit
+
+    return submit(options, _one_model(options))
+
+
 def _shots(words: Sequence[str]) -> list[int | None]:
     """"1,2,4", "1 2 4" and "all" -> numbers, None for all."""
     counts = [word for given in words for word in given.replace(",", " ").split()]
@@ -339,4 +345,4 @@ def _ask() -> list[str]:
 
 COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
             "update": _update, "predict": _predict, "serve": _serve, "export": _export,
-            "list": show_list, "download": _download, "check": check}
+            "list": show_list, "download": _download, "check": check, "submit": _submit}

@@ -222,6 +222,21 @@ def _check(commands: Commands) -> None:
     _shared(check)
 
 
+def _submit(commands: Commands) -> None:
+    submit = commands.add_parser("submit", formatter_class=DEFAULTS,
+                                 help="maps of MVTec AD 2's private photos, for its server",
+                                 description="Fits each object, and checks all by the rules; needs "
+                                 "tifffile.")
+    submit.set_defaults(command="submit")
+    add = submit.add_argument
+    add("folder", help="of the submission; objects that are there already are replaced")
+    add("--check", action="store_true", help="only say what is wrong with a folder, one by one")
+    add("--dataset", default="mvtec_ad_2", help="mvtec_ad_2, or its folder")
+    add("--category", default="all", help="one object, or all")
+    _of_one_model(submit)
+    _of_models(submit)
+
+
 def _of_one_model(parser: argparse.ArgumentParser) -> None:
     """What `run` and `fit` take, of which `benchmark` takes several."""
     add = parser.add_argument
@@ -302,7 +317,7 @@ def _shared(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[[Commands], None]] = {
     "run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit, "update": _update,
     "predict": _predict, "export": _export, "serve": _serve, "list": _list,
-    "download": _download, "check": _check}
+    "download": _download, "check": _check, "submit": _submit}
 
 
 def given(options: argparse.Namespace, *names: str) -> dict:

@@ -11,19 +11,21 @@ like the photos, one channel each, no other files. Maps have the photos' sizes a
 so that any reader has them; the folder is to be sent as a `.tar.gz`.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..data.datasets import load_dataset
+from ..data.datasets import ImageSet, load_dataset
 from ..data.files import check_replaceable, check_writable, complete_folder, explain_full_disk
 from ..data.folders import images_in
 from ..data.images import image_size
 from ..data.validation import load_validation
-from ..errors import InputError, Progress
+from ..errors import InputError, InputWarning, Progress, unknown
 from ..evaluation.segmentation import pixels_of, threshold_of
 from ..patchcore import PatchCore
 
@@ -35,52 +37,66 @@ MAPS, MASKS = "anomaly_images", "anomaly_images_thresholded"
 LARGEST = float(np.finfo(np.float16).max)
 
 
-def private_photos(home: Path, category: str) -> dict[str, list[Path]]:
-    """The private photos of an object by folder; raises `InputError` if they are not all there."""
-    found = {split: images_in(home / split) for split in SPLITS}
-    for split, photos in found.items():
-        wanted = [f"{name}.png" for name in _names(category, split)]
+@dataclass(frozen=True)
+class Object:
+    """What of MVTec AD 2 a part of a submission takes: good photos to learn, others to set the
+    threshold, and the private ones, by folder."""
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    private: dict[str, list[Path]]
+
+
+def find_object(source: str | Path, name: str, datasets: str | Path | None = None) -> Object:
+    """An object of MVTec AD 2, by the data set's name or path.
+
+    Raises `InputError` for other names, and where not all of its photos are there.
+    """
+    if name not in OBJECTS:
+        raise unknown("object of MVTec AD 2", name, OBJECTS)
+    with warnings.catch_warnings():  # that private and validation photos are left out: not here
+        warnings.simplefilter("ignore", InputWarning)
+        train, _ = load_dataset(source, name, datasets=datasets)
+    validation, home = load_validation(train), train[0].path.parents[2]
+    if not len(validation):
+        raise InputError(f"{home}: no photos in validation/good, which set the threshold")
+    private = {split: images_in(home / split) for split in SPLITS}
+    for split, photos in private.items():
+        wanted = [f"{stem}.png" for stem in _names(name, split)]
         if [photo.name for photo in photos] != wanted:
             raise InputError(f"{home / split}: holds {len(photos)} photos; a submission needs all "
                              f"{len(wanted)} of MVTec AD 2, {wanted[0]} to {wanted[-1]}")
-    return found
+    return Object(name, train, validation, private)
 
 
-def write_submission(model: PatchCore, folder: Path, source: str | Path, category: str, *,
-                     datasets: str | Path | None = None, frame_progress: Progress | None = None,
-                     ) -> float:
+def check_free(folder: Path) -> None:
+    """Raise `InputError` unless a submission may be written there; earlier objects may."""
+    check_tiff()
+    check_replaceable(folder, {MAPS, MASKS}, "a submission", "choose a new folder")
+    check_writable(folder, "another name")
+
+
+def write_object(model: PatchCore, folder: Path, one: Object, *,
+                 progress: Progress | None = None) -> float:
     """Fit `model` to an object's good photos and write its part of a submission; -> the threshold.
 
     The threshold of pixels is the baseline of the authors' tools: mean plus three standard
-    deviations of the pixels of the good validation photos. Each of the two folders of the object
-    takes the place of an earlier one when it is whole.
+    deviations of the pixels of the good validation photos. Both folders of the object are written
+    whole, in the place of earlier ones, or not at all.
 
-    Args:
-        folder: of the whole submission, which may hold other objects already.
-        source: MVTec AD 2, by name or by path.
-
-    Raises `InputError` for objects and photos that are not the data set's, and for scores beyond
-    what float16 holds.
+    Raises `InputError` for scores beyond what float16 holds.
     """
-    check_tiff()
-    if category not in OBJECTS:
-        raise InputError(f"{category}: no object of MVTec AD 2, which has {', '.join(OBJECTS)}")
-    check_replaceable(folder, {MAPS, MASKS}, "a submission", "choose a new folder")
-    check_writable(folder, "another name")
-    train, _ = load_dataset(source, category, datasets=datasets)
-    home = next(photo.path for photo in train).parents[2]
-    photos, validation = private_photos(home, category), load_validation(train)
-    if not len(validation):
-        raise InputError(f"{home}: no photos in validation/good, which set the threshold")
-    model.fit(train, progress=frame_progress)
-    threshold = threshold_of(pixels_of(model.stream(list(validation)), "original"))
+    model.fit(one.train, progress=progress)
+    threshold = threshold_of(pixels_of(
+        model.stream(list(one.validation), progress=progress), "original"))
     with (explain_full_disk(str(folder), "maps take two bytes a pixel; free some space"),
-          complete_folder(folder / MAPS / category) as maps,
-          complete_folder(folder / MASKS / category) as masks):
-        for split, those in photos.items():
+          complete_folder(folder / MAPS / one.name) as maps,
+          complete_folder(folder / MASKS / one.name) as masks):
+        for split, photos in one.private.items():
             (maps / split).mkdir()
             (masks / split).mkdir()
-            for photo, heat in _maps(model, those, frame_progress):
+            for photo, heat in _maps(model, photos, progress):
                 if not heat.max() <= LARGEST:
                     raise InputError(f"{photo}: a score of {heat.max():g} is more than float16 "
                                      f"holds ({LARGEST:g}); take another preset")
@@ -119,24 +135,32 @@ def _wrong_images(place: Path, names: Sequence[str], folder: Path,
                   dataset: Path | None) -> Iterator[str]:
     """What is wrong with the images of these names that are there."""
     kind, category, split = place.relative_to(folder).parts
-    for name in names:
-        file, stem = place / name, name.rpartition(".")[0]
+    for file in (place / name for name in names):
         if not file.is_file():
             continue
         try:
             size = _check_map(file) if kind == MAPS else _check_mask(file)
-            photo = dataset / category / split / f"{stem}.png" if dataset else None
-            other = folder / MAPS / category / split / f"{stem}.tiff"
-            if photo and photo.is_file():
-                wanted, whose = image_size(photo), "its photo"
-            elif kind == MASKS and other.is_file():
-                wanted, whose = _read_tiff(other).shape[:2], "its map"
-            else:
-                continue
-            if size != wanted:
-                yield f"{file}: is {size[1]} x {size[0]}, but {whose} {wanted[1]} x {wanted[0]}"
         except InputError as error:
             yield str(error)
+            continue
+        other, whose = ((dataset / category / split / f"{file.stem}.png", "its photo") if dataset
+                        else (folder / MAPS / category / split / f"{file.stem}.tiff", "its map"))
+        wanted = _size_of(other)
+        if wanted and size != wanted:
+            yield f"{file}: is {size[1]} x {size[0]}, but {whose} {wanted[1]} x {wanted[0]}"
+
+
+def _size_of(file: Path) -> tuple[int, ...] | None:
+    """Height and width by the header; None if it cannot be read, which is told elsewhere."""
+    try:
+        if file.suffix != ".tiff":
+            return image_size(file)
+        import tifffile
+
+        with tifffile.TiffFile(file) as tiff:
+            return tiff.pages[0].shape[:2]
+    except Exception:  # of damaged files, of many types
+        return None
 
 
 def _check_map(file: Path) -> tuple[int, ...]:

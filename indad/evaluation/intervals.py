@@ -96,6 +96,10 @@ class Curves:
             hits, overlaps, above, alarms = (row @ table for table in (
                 self.hits, self.overlaps, self.above, self.alarms))
             there = hits + alarms > 0  # else the level is that of an image that was not drawn
+            if not hits[-1]:
+                for name in metrics:
+                    found[name][number] = np.nan
+                continue
             counts = RankCounts(hits[there] / hits[-1], hits[there], above[there], alarms[there],
                                 int(row @ self.negatives))
             by_region = counts.weighted(overlaps[there] / (row @ self.regions))

@@ -78,7 +78,8 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         overlays: int = 12, datasets: str | Path | None = None,
         output: str | Path = "results/runs", skip_existing: bool = False, strict: bool = False,
         measures: Sequence[str] = (), progress: Progress | None = None,
-        on_plan: Callable[[FitPlan], None] | None = None, shared: PatchCore | None = None) -> RunResult:
+        on_plan: Callable[[FitPlan], None] | None = None,
+        shared: PatchCore | None = None) -> RunResult:
     """Run one category from photos to result files.
 
     Args:
