@@ -155,6 +155,7 @@ def test_mistakes_are_told(given):
         threshold_of([np.array([np.nan])])
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line(drawn, tmp_path, capsys):
     """In metrics.json, in a line, and on the page; and kept results must have what is asked."""
     words = ["run", "--dataset", str(drawn), "--category", "tiles", "--resize", "64", "--overlays",

@@ -112,6 +112,7 @@ def ad2(rules, tmp_path):
     return tmp_path / "ad2"
 
 
+@pytest.mark.slow
 def test_a_submission_from_the_command_line(ad2, tmp_path, capsys):
     words = ["submit", str(tmp_path / "ours"), "--dataset", str(ad2), "--resize", "64"]
     assert main(words) == 0

@@ -19,7 +19,7 @@ import numpy as np
 from ..data.arguments import SHARE, numbers, takes, whole
 from ..engine.ranks import RankCounts
 
-MOST_LEVELS = 1 << 13
+MOST_LEVELS = 1 << 12
 MOST_CELLS = 1 << 21  # of each of the four tables: 16 MB
 LEVEL, REPLICATES = 0.95, 1000
 

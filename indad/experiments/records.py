@@ -15,8 +15,8 @@ from ..errors import InputError, InputWarning
 from .missing import why_missing
 from .valid import METRICS, VARIANT, check_record
 
-COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run",
-           "missing")
+COLUMNS = (*VARIANT, "category", "seed", *METRICS, "images", "seconds", "ms_per_image", "bank_mb",
+           "run", "missing")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # No number depends on these, only how fast it comes: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size", "reserve")
@@ -86,11 +86,12 @@ def summary_row(record: dict, run: str) -> dict:
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
-    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
+    counts = record["counts"]
+    return row | {"images": counts["test_good"] + counts["test_defective"],
+                  "seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),
                   "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run,
-                  "missing": "; ".join(why_missing(record.get("counts", {}),
-                                                   record.get("decision", {})))}
+                  "missing": "; ".join(why_missing(counts, record.get("decision", {})))}
 
 
 def _plain(value: object) -> object:
@@ -176,10 +177,14 @@ def in_words(category: str, record: dict) -> list[str]:
     return [f"{category}: {', '.join(values)}"] if values else []
 
 
-def mean_row(rows: list[dict]) -> dict:
-    """The mean over categories; a metric that some category lacks has none."""
-    mean = {"category": "mean", "seconds": sum(row["seconds"] for row in rows)}
+def mean_row(rows: list[dict], *, by_images: bool = False) -> dict:
+    """The mean over categories, all alike or each weighted by its test images; a metric that some
+    category lacks has none."""
+    weights = [row["images"] if by_images else 1 for row in rows]
+    mean = {"category": "weighted by images" if by_images else "mean",
+            "seconds": sum(row["seconds"] for row in rows)}
     for _, key in SHOWN:
         values = [row[key] for row in rows]
-        mean[key] = None if None in values else sum(values) / len(values)
+        mean[key] = None if None in values else sum(
+            value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
     return mean
