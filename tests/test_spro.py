@@ -45,20 +45,22 @@ def test_it_is_the_literal_mean_over_defects(digits):
     defects = [(rng.normal(size=size) + 1, enough) for size, enough in ((50, 20), (9, 9), (200, 1))]
     if digits is not None:
         good, defects = np.round(good, digits), [(np.round(p, digits), s) for p, s in defects]
+    assert auspro(defects, np.array_split(good, 7), 0.05) == pytest.approx(
+        literal_auspro(defects, good), abs=1e-12)
+
+
+def literal_auspro(defects, good, limit=0.05):
+    """Threshold by threshold, as the authors' script counts; a line between two thresholds."""
     levels = np.unique(np.concatenate([good, *(pixels for pixels, _ in defects)]))[::-1]
     rate = [0.0, *((good >= level).mean() for level in levels)]
     height = [0.0, *(np.mean([min((pixels >= level).sum() / enough, 1)
                               for pixels, enough in defects]) for level in levels)]
-    places = np.append([x for x in rate if x < 0.05], 0.05)
-    heights = np.append(height[:len(places) - 1], _at(rate, height))
-    wanted = np.sum(np.diff(places) * (heights[1:] + heights[:-1]) / 2) / 0.05
-    assert auspro(defects, np.array_split(good, 7), 0.05) == pytest.approx(wanted, abs=1e-12)
-
-
-def _at(rate, height, limit=0.05):
     after = next(i for i, x in enumerate(rate) if x >= limit)
     share = (limit - rate[after - 1]) / (rate[after] - rate[after - 1])
-    return height[after - 1] + share * (height[after] - height[after - 1])
+    places = np.append(rate[:after], limit)
+    heights = np.append(height[:after],
+                        height[after - 1] + share * (height[after] - height[after - 1]))
+    return np.sum(np.diff(places) * (heights[1:] + heights[:-1]) / 2) / limit
 
 
 def test_without_saturation_it_is_aupro():

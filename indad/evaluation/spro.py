@@ -65,7 +65,7 @@ def _saturation(file: Path, row: Any) -> tuple[int, Saturation]:
         "pixel_value", "saturation_threshold", "relative_saturation"))
     if (isinstance(relative, bool) and whole(1, 255).holds(value)
             and number(0, 1 if relative else None).holds(threshold) and threshold):
-        return value, Saturation(threshold, relative)
+        return int(value or 0), Saturation(float(threshold), relative)
     raise InputError(f"{file}: a kind of defect has pixel_value (1 to 255), saturation_threshold "
                      "(pixels, or if relative_saturation is true a share of them); found "
                      f"{shown(row)}")

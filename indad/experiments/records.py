@@ -86,8 +86,8 @@ def summary_row(record: dict, run: str) -> dict:
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
-    counts = record["counts"]
-    return row | {"images": counts["test_good"] + counts["test_defective"],
+    counts = record.get("counts", {})
+    return row | {"images": counts["test_good"] + counts["test_defective"] if counts else None,
                   "seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),
                   "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run,
