@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
                 print(results.text_table_header())
             print(results.text_table_row(rows[-1]), flush=True)
     if len(rows) > 1:
-        for by_images in (False, True):
+        for by_images in (False, True)[:1 + bool(options.metrics)]:
             print(results.text_table_row(results.mean_row(rows, by_images=by_images)))
     results.write_summary(Path(options.output))
     for line in [*more, *results.reasons(rows)]:
