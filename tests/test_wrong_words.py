@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from indad import PatchCore, audit, download_dataset, evaluate, export_onnx, load_dataset
+from indad import (
+    PatchCore,
+    audit,
+    download_dataset,
+    evaluate,
+    export_onnx,
+    load_dataset,
+    measure,
+)
 from indad.backbones.loading import load_backbone
 from indad.backbones.registry import find_backbone
 from indad.calibration import conformal_rank, conformal_threshold, decide
@@ -30,6 +38,9 @@ from indad.deploy.explanation import explain
 from indad.deploy.inspection import inspect_images
 from indad.engine.machine import pick_device
 from indad.errors import InputError
+from indad.evaluation.delong import delong_test
+from indad.evaluation.pimo import pimo
+from indad.evaluation.segmentation import threshold_of
 from indad.experiments import sweep
 from indad.experiments.plans import expand
 from indad.experiments.report import write_report
@@ -241,6 +252,11 @@ def calls(place, model):
         "load": (PatchCore.load, dict(folder="model", weights=None, device="cpu",
                                       precision="float32")),
         "evaluate": (evaluate, dict(prediction=prediction, images=test, frame="model")),
+        "measure": (measure, dict(prediction=prediction, images=test, names=["segmentation"],
+                                  frame="model", threshold=1.0, level=0.9, replicates=5, seed=0)),
+        "pimo": (pimo, dict(good=MAPS[1:], defects=[MAPS[0][MASKS[0]]], bounds=(0.1, 0.2))),
+        "threshold_of": (threshold_of, dict(maps=MAPS, sigmas=3.0)),
+        "delong_test": (delong_test, dict(a=SCORES, b=SCORES, labels=LABELS, level=0.95)),
         "image_metrics": (image_metrics, dict(scores=SCORES, labels=LABELS)),
         "pixel_metrics": (pixel_metrics, dict(maps=MAPS, masks=MASKS)),
         "aupro": (aupro, dict(maps=MAPS, masks=MASKS, limit=0.3)),
@@ -275,7 +291,8 @@ def calls(place, model):
             threshold=None, overlays="none", strict=False)),
         "run": (run, dict(dataset="tiles", category=None, preset="default", options=None,
                           split="paper", shots=2, protocol="random", frame="model",
-                          false_alarm_rate=0.3, overlays=0, datasets=None, output="out")),
+                          false_alarm_rate=0.3, overlays=0, datasets=None, output="out",
+                          measures=["pimo"])),
         "expand": (expand, dict(dataset="tiles", categories=["tiles"], presets=["default"],
                                 seeds=[0], shots=[None], choices={}, options={})),
         "write_report": (write_report, dict(folder="out", output="r.html")),
@@ -284,7 +301,8 @@ def calls(place, model):
 
 NAMES_OF_CALLS = [
     "fit", "update", "predict", "extract", "fit_features", "predict_features", "plan", "save",
-    "module", "load", "evaluate", "image_metrics", "pixel_metrics", "aupro", "greedy_coreset",
+    "module", "load", "evaluate", "measure", "pimo", "threshold_of", "delong_test",
+    "image_metrics", "pixel_metrics", "aupro", "greedy_coreset",
     "one_at_a_time", "random_coreset", "nearest", "nearest_by_product", "anomaly_maps",
     "conformal_threshold", "conformal_rank", "decide", "f1_max_threshold", "best_cost_threshold",
     "load_dataset", "audit", "load_backbone", "download_dataset", "export_onnx", "explain",

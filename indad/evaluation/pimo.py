@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.arguments import SHARE, several, takes
+from ..data.arguments import LIST, MANY, SHARE, either, numbers, several, takes
 from ..engine.ranks import check_finite
 from ..errors import InputError
 
@@ -46,7 +46,7 @@ class Pimo:
         return float(self.areas.mean())
 
 
-@takes(bounds=several(SHARE, 2))
+@takes(good=either(LIST, numbers(2), numbers(3)), defects=MANY, bounds=several(SHARE, 2))
 def pimo(good: Sequence[np.ndarray], defects: Iterable[np.ndarray], *,
          bounds: tuple[float, float] = BOUNDS) -> Pimo:
     """PIMO curves and their areas.
@@ -78,7 +78,8 @@ def _highest(good: Sequence[np.ndarray], limit: float) -> tuple[np.ndarray, np.n
     """Distinct good scores, highest first, and their shared rates; none after the first rate
     beyond the limit."""
     scores, shares = np.empty(0), np.empty(0)
-    for image in good:
+    for index, image in enumerate(good):
+        numbers().check(f"good image {index}", image)
         check_finite(image)
         pixels = np.ravel(image)
         share = 1 / (len(good) * pixels.size)
@@ -97,6 +98,7 @@ def _highest(good: Sequence[np.ndarray], limit: float) -> tuple[np.ndarray, np.n
 
 def _recalls(defect: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The shares of a defect's pixels that score at least each level, and above it."""
+    numbers().check("a defect", defect)
     check_finite(defect)
     pixels = np.sort(np.ravel(defect))
     if not len(pixels):

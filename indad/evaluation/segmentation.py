@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..data.arguments import number, takes
+from ..data.arguments import MANY, number, numbers, takes
 from ..engine.prediction import Prediction
 from ..engine.ranks import check_finite
 from ..errors import InputError
@@ -20,7 +20,7 @@ from .scenes import Scenes
 SIGMAS = 3.0
 
 
-@takes(sigmas=number())
+@takes(maps=MANY, sigmas=number())
 def threshold_of(maps: Iterable[np.ndarray], sigmas: float = SIGMAS) -> float:
     """The mean of all pixels of good images' maps plus so many standard deviations.
 
@@ -30,7 +30,8 @@ def threshold_of(maps: Iterable[np.ndarray], sigmas: float = SIGMAS) -> float:
     Raises `InputError` without a single pixel, and for pixels that are not finite.
     """
     count, mean, squares = 0, 0.0, 0.0
-    for one in maps:
+    for index, one in enumerate(maps):
+        numbers().check(f"map {index}", one)
         check_finite(one)
         pixels = np.asarray(one, dtype=np.float64)
         step = float(pixels.mean()) - mean if pixels.size else 0.0

@@ -19,6 +19,8 @@ from .segmentation import at_threshold, counts_at
 from .spro import CONFIG, auspro, config_of, defects_of, read_saturations, shares
 
 NOTHING: Positives = (np.empty(0), np.empty(0), 0)
+# Of LOCO: the mean over kinds of defects, and what comes before the name of a kind.
+MEANS = (("auspro_5", "auspro_5"), ("image_auroc_mean", "image_auroc"))
 
 
 @dataclass
@@ -70,11 +72,12 @@ def of_pimo(task: Task) -> Found:
     """For the interval defective images are drawn; the thresholds stay those of all good ones."""
     scenes = task.scenes
     good = scenes.of(0)
-    places = [place for place in scenes.of(1) if _defect(scenes[place])[2]]
-    if not places or not good:
+    marked = {place: scene.heat[scene.defect] for place in scenes.of(1)
+              for scene in [scenes[place]] if scene.defect is not None and scene.defect.any()}
+    if not marked or not good:
         return Found({"aupimo": None})
-    areas = pimo(_Each(lambda place: _good(scenes[good[place]]), len(good)),
-                 (_defect(scenes[place])[0] for place in places)).areas
+    places = list(marked)
+    areas = pimo(_Each(lambda place: _good(scenes[good[place]]), len(good)), marked.values()).areas
 
     def resampled(times: np.ndarray) -> dict[str, np.ndarray]:
         drawn = times[:, places]
@@ -92,36 +95,39 @@ def of_spro(task: Task) -> Found:
                          "much of a defect is enough; spro is for that data set")
     saturations, scenes = read_saturations(file), Scenes(task.prediction, task.images, "original")
     scores, labels = np.asarray(task.prediction.scores, np.float64), scenes.labels
+    kinds = {kind.removesuffix("_anomalies"): np.array([
+        item.defect_type in ("good", kind) for item in scenes.items])
+        for kind in dict.fromkeys(item.defect_type for item in scenes.items if item.label)}
+
+    def defects(mine: np.ndarray) -> list[list[tuple[np.ndarray, int]]]:
+        scenes_of = (scenes[place] if ours and labels[place] else None
+                     for place, ours in enumerate(mine))
+        return [defects_of(scene.item, scene.heat, saturations, scene.inside) if scene else []
+                for scene in scenes_of]
+
     metrics: dict[str, float | None] = {}
-    curves: dict[str, Curves] = {}
-    for kind in dict.fromkeys(scenes.items[place].defect_type for place in scenes.of(1)):
-        name = kind.removesuffix("_anomalies")
-        mine = [item.defect_type in ("good", kind) for item in scenes.items]
+    for name, mine in kinds.items():
         metrics[f"image_auroc_{name}"] = image_metrics(scores[mine], labels[mine])["image_auroc"]
-        curves[f"image_auroc_{name}"] = _of_images(scores, np.where(mine, labels, -1))
-        found = [defects_of(scenes[place].item, scenes[place].heat, saturations,
-                            scenes[place].inside) if ours and labels[place] else []
-                 for place, ours in enumerate(mine)]
-        places = np.flatnonzero(mine).tolist()
-        metrics[f"auspro_5_{name}"] = area = auspro(sum(found, []), scenes.good_pixels(places))
-        if area is not None:
-            curves[f"auspro_5_{name}"] = Curves.of(
-                [shares(defects) for defects in found],
-                (_good(scene) if ours else np.empty(0)
-                 for scene, ours in zip(scenes, mine, strict=True)))
-    for whole, part in (("auspro_5", "auspro_5_"), ("image_auroc_mean", "image_auroc_")):
-        values = [value for name, value in metrics.items() if name.startswith(part)]
+        metrics[f"auspro_5_{name}"] = auspro(
+            sum(defects(mine), []), scenes.good_pixels(np.flatnonzero(mine).tolist()))
+    for whole, part in MEANS:
+        values = [metrics[f"{part}_{name}"] for name in kinds]
         known = [value for value in values if value is not None]
         metrics[whole] = float(np.mean(known)) if known and len(known) == len(values) else None
 
     def resampled(times: np.ndarray) -> dict[str, np.ndarray]:
         ends: dict[str, np.ndarray] = {}
-        for whole, part, metric in (("auspro_5", "auspro_5_", _au5),
-                                    ("image_auroc_mean", "image_auroc_", _auroc)):
-            parts = {name: one.resampled(times, it=metric)["it"] for name, one in curves.items()
-                     if name.startswith(part)}
-            ends |= parts | ({whole: np.mean([*parts.values()], axis=0)}
-                             if metrics[whole] is not None else {})
+        for name, mine in kinds.items():
+            images = _of_images(scores, np.where(mine, labels, -1))
+            ends |= images.resampled(times, **{f"image_auroc_{name}": _auroc})
+            if metrics[f"auspro_5_{name}"] is not None:
+                pixels = Curves.of([shares(one) for one in defects(mine)],
+                                   (_good(scenes[place]) if ours else np.empty(0)
+                                    for place, ours in enumerate(mine)))
+                ends |= pixels.resampled(times, **{f"auspro_5_{name}": _au5})
+        for whole, part in MEANS:
+            if metrics[whole] is not None:
+                ends[whole] = np.mean([ends[f"{part}_{name}"] for name in kinds], axis=0)
         return ends
 
     return Found(metrics, {}, resampled)
