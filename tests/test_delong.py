@@ -18,7 +18,7 @@ def drawn(seed, digits=None, models=3):
 
 
 def brute(scores, labels):
-    """DeLong et al. (1988), Eq. 3 to 6, one pair after the other."""
+    """DeLong's structural components, one pair after the other."""
     bad, good = scores[:, labels == 1], scores[:, labels == 0]
     wins = ((bad[:, :, None] > good[:, None]) + 0.5 * (bad[:, :, None] == good[:, None]))
     v10, v01, areas = wins.mean(axis=2), wins.mean(axis=1), wins.mean(axis=(1, 2))

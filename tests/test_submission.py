@@ -131,8 +131,8 @@ def test_a_submission_from_the_command_line(ad2, tmp_path, capsys):
     assert 20 <= heats[1].argmax() // 96 < 34 and masks[1, 27, 27] == 255  # where the square is
     assert (masks == 0).any() and heats[masks > 0].min() >= heats[masks == 0].max()
     (tmp_path / "ours" / MAP).unlink()
-    assert main(["submit", str(tmp_path / "ours"), "--check", "--dataset", str(ad2)]) == 2
-    assert "lacks 000_regular.tiff" in capsys.readouterr().err
+    assert main(["submit", str(tmp_path / "ours"), "--check", "--dataset", str(ad2)]) == 1
+    assert "lacks 000_regular.tiff" in capsys.readouterr().out
     assert main([*words, "--category", "can"]) == 0  # that object anew
     assert check_submission(tmp_path / "ours", ad2) == []
 

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from ..errors import InputError
 from .terminal import Bars
 
 
@@ -35,9 +34,10 @@ def submit(options: argparse.Namespace, model_options: dict) -> int:
 
 
 def _tell(folder: Path, problems: list[str]) -> int:
+    for problem in problems:
+        print(problem)
     if problems:
-        raise InputError(f"{problems[0]}" + (
-            f"; and {len(problems) - 1} more" if len(problems) > 1 else ""))
+        return 1
     print(f"{folder}: as the server wants it; send it as one file: tar -czf {folder.name}.tar.gz "
           f"-C {folder.absolute().parent} {folder.name}")
     return 0

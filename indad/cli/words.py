@@ -226,7 +226,8 @@ def _submit(commands: Commands) -> None:
     submit = commands.add_parser("submit", formatter_class=DEFAULTS,
                                  help="maps of MVTec AD 2's private photos, for its server",
                                  description="Fits each object, and checks all by the rules; needs "
-                                 "tifffile.")
+                                 "tifffile. Exit status 0: as the server wants it; 1: not; 2: bad "
+                                 "input.")
     submit.set_defaults(command="submit")
     add = submit.add_argument
     add("folder", help="of the submission; objects that are there already are replaced")

@@ -31,7 +31,7 @@ MEASURES: dict[str, Measure] = {row.name: row for row in (
     Measure("pimo", "aupimo: recall in each defective image, at 1e-5 to 1e-4 false positives in "
             "good ones", "Bertoldo et al., BMVC 2024, arXiv 2401.01984", of_pimo),
     Measure("spro", "auspro_5, image_auroc_mean, and both for each kind of defect: of MVTec LOCO "
-            "AD, where it is always taken", "Bergmann et al., IJCV 2022, Sec. 4", of_spro),
+            "AD, where it is always taken", "Bergmann et al., IJCV 2022 (MVTec LOCO AD)", of_spro),
     Measure("segmentation", "seg_f1, seg_precision, seg_recall, class_f1: at one threshold from "
             "good images", "Heckler-Kram et al., arXiv 2503.21622 (MVTec AD 2)", of_segmentation),
     Measure("defects", "AUPRO, pixel AUROC and recall of small, medium and large defects, and of "
@@ -84,4 +84,5 @@ def applicable(images: ImageSet, names: Collection[str]) -> list[str]:
 
 def _strata(task: Task) -> np.ndarray:
     """0 for good images, 1 for defective ones, 2 for those without a mask."""
-    return np.array([scene.item.label + (scene.mask is None) for scene in task.scenes])
+    return np.array([item.label + (item.label == 1 and item.mask() is None)
+                     for item in task.scenes.items])

@@ -3,7 +3,7 @@
 J. P. C. Bertoldo, D. Ameln, A. Vaidya, S. Akcay, "AUPIMO: Redefining Anomaly Localization
 Benchmarks with High Speed and Low Tolerance", BMVC 2024, arXiv 2401.01984: a threshold is told by
 the mean over the *good* test images of the share of their pixels that are above it (the shared
-false-positive rate, Sec. 3), and the area below each image's recall is taken over the logarithm of
+false-positive rate), and the area below each image's recall is taken over the logarithm of
 that rate, between two bounds, and divided by the area of a recall of 1.
 
 The authors' code, which anomalib has, lays a grid of 300,000 thresholds over the good scores and

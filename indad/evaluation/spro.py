@@ -1,7 +1,7 @@
 """The saturated per-region overlap (sPRO) of MVTec LOCO AD, and the area below its curve.
 
 P. Bergmann, K. Batzner, M. Fauser, D. Sattlegger, C. Steger, "Beyond Dents and Scratches: Logical
-Constraints in Unsupervised Anomaly Detection and Localization", IJCV 130 (2022), Sec. 4: where a
+Constraints in Unsupervised Anomaly Detection and Localization", IJCV 130 (2022): where a
 part is missing, it would be enough to mark some of the places where it could be. So each kind of
 defect has a saturation area s, and a defect with pixels A counts as found to min(|A found| / s, 1).
 A defect is a file of the ground truth, whether its pixels hang together or not; its grey value
