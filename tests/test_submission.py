@@ -52,10 +52,10 @@ MAP = "anomaly_images/can/test_private/000_regular.tiff"
 MASK = "anomaly_images_thresholded/vial/test_private_mixed/001_mixed.png"
 
 
-def written(pixels, place=MASK):
+def written(pixels, place=MASK, **options):
     def write(folder):
         if place.endswith(".tiff"):
-            tifffile.imwrite(folder / place, pixels)
+            tifffile.imwrite(folder / place, pixels, **options)
         else:
             Image.fromarray(pixels).save(folder / place)
     return write
@@ -71,7 +71,7 @@ BROKEN = {
     "lacks 000_regular.tiff": lambda f: (f / MAP).unlink(),
     "lacks 001_mixed.png": lambda f: (f / MASK).rename(f / MASK.replace("001", "1")),
     "is float32; it must be float16": written(np.zeros((6, 8), np.float32), MAP),
-    "has several channels": written(np.zeros((6, 8, 3), np.float16), MAP),
+    "has several channels": written(np.zeros((6, 8, 3), np.float16), MAP, photometric="rgb"),
     "no finite numbers": written(np.full((6, 8), np.nan, np.float16), MAP),
     "is no TIFF": lambda f: (f / MAP).write_bytes(b"II*"),
     "is 7 x 6, but its map 8 x 6": written(np.zeros((6, 7), np.uint8)),
