@@ -11,11 +11,14 @@ import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
 
-from ..data.images import ImageTransform, Placement, to_photo
+from ..data.as_frame import as_frame
+from ..data.images import ImageTransform, Placement, path_of, to_photo
+from ..data.pose import COLUMNS as POSE
 from ..data.pose import Pose, laid_back
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
+LABELLED = ("label", "defect_type")
 Merge = Callable[[Tensor, Sequence[Placement]], Tensor]
 
 
@@ -74,6 +77,32 @@ class Prediction:
     def poses(self) -> list[Pose | None]:
         """How the part lies in each photo, see data/pose.py; None where photos are not aligned."""
         return [placement.pose for placement in self.placements]
+
+    def to_frame(self, images: Iterable | None = None) -> Any:
+        """A `pandas.DataFrame`, a row an image in their order, the unreadable ones included.
+
+        Args:
+            images: what was predicted, for their names, and if they know them, labels and types of
+                defects; an image is its position if None.
+
+        Its columns are named as in scores.csv. Raises `InputError` if there is no pandas.
+        """
+        known = None if images is None else list(images)
+        rows, notes = {index: {"reason": reason} for index, reason in self.skipped}, dict(self.notes)
+        for index, score, pose in zip(self.indices, self.scores.tolist(), self.poses, strict=True):
+            rows[index] = {"score": score, "reason": notes.get(index)} | (pose.row() if pose else {})
+        if known is not None and any(index >= len(known) for index in rows):
+            raise InputError(f"images are {len(known)}, fewer than were predicted; pass the same")
+        for index, row in rows.items():
+            row["image"] = index
+            if known is not None:
+                one = known[index]
+                row |= {name: getattr(one, name) for name in LABELLED if hasattr(one, name)}
+                row["image"] = images.name_of(one) if hasattr(images, "name_of") else path_of(one)
+        labelled = [name for name in LABELLED if any(name in row for row in rows.values())]
+        aligned = POSE if any(self.poses) else ()
+        return as_frame([rows[index] for index in sorted(rows)],
+                        ("image", *labelled, "score", *aligned, "reason"))
 
     @property
     def maps(self) -> "PhotoMaps":
