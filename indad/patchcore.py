@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
 from .data.arguments import FLAG, as_path, kind
@@ -26,7 +25,7 @@ from .engine.extraction import PatchFeatures, features_in
 from .engine.memory import memory_budget
 from .engine.prediction import Prediction, joined
 from .engine.upsampling import check_blur
-from .errors import InputError, Progress
+from .errors import Progress
 from .features import PatchNetwork, load_network
 from .learned import storage
 from .learned.copies import each_once, learned_digests

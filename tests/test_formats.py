@@ -194,7 +194,7 @@ def test_the_command_writes_them_beside_the_tables(model, photos, tmp_path, caps
     assert rows["deep/3.png"]["mask"] == "masks/deep_3.png"
     assert rows["deep/3.png"]["overlay"] == "overlays/deep_3.png"
     assert json.loads((out / "labelme" / "deep_3.json").read_text())["imagePath"] == "deep/3.png"
-    plain = [word for word in words[:5]]
+    plain = words[:5]
     assert main([str(word) for word in plain]) == 0
     assert {file.name for file in out.iterdir()} == {
         "scores.csv", "regions.json", "overlays", "prediction.json"}

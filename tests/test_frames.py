@@ -97,7 +97,8 @@ def test_what_predict_wrote_as_a_table(model, drawn, tmp_path):
 def test_what_holds_no_results_is_refused_in_a_line(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "scores.csv").write_text("image,score\na.png,high\n")
-    for results, message in ((tmp_path, "no results there"), (tmp_path / "gone", "no results there"),
+    for results, message in ((tmp_path, "no results there"),
+                             (tmp_path / "gone", "no results there"),
                              (tmp_path / "bad", "not a table of scores"),
                              (7, "results is 7; it must be what predict"),
                              ([], "results is \\[\\]"), (None, "results is None")):

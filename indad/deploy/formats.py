@@ -66,7 +66,7 @@ class Coco:
 
     def finish(self) -> None:
         write_json(self.file, {
-            "info": {"description": "where anomaly maps are above their threshold; score: the peak"},
+            "info": {"description": "where maps are above their threshold; score: the peak"},
             "images": self.images, "annotations": self.annotations,
             "categories": [{"id": 1, "name": LABEL, "supercategory": ""}]})
 

@@ -1,6 +1,7 @@
 """Spots on a photo: where its anomaly map is above a level."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -46,7 +47,7 @@ def regions_above(anomaly_map: np.ndarray, level: float) -> list[Region]:
 
 
 def outlines(region: Region, tolerance: float = 0.5) -> list[np.ndarray]:
-    """Polygons `(n, 2)` around a region, (x, y) in the photo's pixels, whose first corner is (0, 0).
+    """Polygons `(n, 2)` around a region, (x, y) in pixels from the photo's upper left corner.
 
     They are simplified to within `tolerance` pixels. Holes are filled; pixels that touch at corners
     only have polygons of their own.
@@ -54,7 +55,8 @@ def outlines(region: Region, tolerance: float = 0.5) -> list[np.ndarray]:
     from contourpy import contour_generator
 
     found = []
-    for line in contour_generator(z=np.pad(region.pixels, 1).astype(float)).lines(0.5):
+    lines: Any = contour_generator(z=np.pad(region.pixels, 1).astype(float)).lines(0.5)
+    for line in lines:
         (x, y), (next_x, next_y) = line[:-1].T, line[1:].T
         if (x * next_y - next_x * y).sum() > 0:  # the other way round it is a hole
             found.append(_simplified(line, tolerance)[:-1] + np.array(region.box[:2]) - 0.5)

@@ -15,6 +15,7 @@ from ..data.as_frame import as_frame
 from ..data.images import ImageTransform, Placement, path_of, to_photo
 from ..data.pose import COLUMNS as POSE
 from ..data.pose import Pose, laid_back
+from ..data.sources import as_list
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
@@ -78,31 +79,33 @@ class Prediction:
         """How the part lies in each photo, see data/pose.py; None where photos are not aligned."""
         return [placement.pose for placement in self.placements]
 
-    def to_frame(self, images: Iterable | None = None) -> Any:
+    def to_frame(self, images: object = None) -> Any:
         """A `pandas.DataFrame`, a row an image in their order, the unreadable ones included.
 
         Args:
             images: what was predicted, for their names, and if they know them, labels and types of
-                defects; an image is its position if None.
+                defects; an image that has no name is its position.
 
         Its columns are named as in scores.csv. Raises `InputError` if there is no pandas.
         """
-        known = None if images is None else list(images)
-        rows, notes = {index: {"reason": reason} for index, reason in self.skipped}, dict(self.notes)
+        given = None if images is None else as_list(images)
+        name_of, notes = getattr(images, "name_of", path_of), dict(self.notes)
+        rows: dict[int, dict[str, Any]] = {
+            index: {"reason": reason} for index, reason in self.skipped}
         for index, score, pose in zip(self.indices, self.scores.tolist(), self.poses, strict=True):
-            rows[index] = {"score": score, "reason": notes.get(index)} | (pose.row() if pose else {})
-        if known is not None and any(index >= len(known) for index in rows):
-            raise InputError(f"images are {len(known)}, fewer than were predicted; pass the same")
+            rows[index] = {"score": score, "reason": notes.get(index)} | (
+                pose.row() if pose else {})
+        if given is not None and rows and max(rows) >= len(given):
+            raise InputError(f"images are {len(given)}, fewer than were predicted; pass the same")
         for index, row in rows.items():
             row["image"] = index
-            if known is not None:
-                one = known[index]
+            if given is not None:
+                one = given[index]
+                row["image"] = name_of(one) or index
                 row |= {name: getattr(one, name) for name in LABELLED if hasattr(one, name)}
-                row["image"] = images.name_of(one) if hasattr(images, "name_of") else path_of(one)
         labelled = [name for name in LABELLED if any(name in row for row in rows.values())]
-        aligned = POSE if any(self.poses) else ()
-        return as_frame([rows[index] for index in sorted(rows)],
-                        ("image", *labelled, "score", *aligned, "reason"))
+        return as_frame([rows[index] for index in sorted(rows)], (
+            "image", *labelled, "score", *(POSE if any(self.poses) else ()), "reason"))
 
     @property
     def maps(self) -> "PhotoMaps":

@@ -1,7 +1,7 @@
 """Results as tables of pandas: of photos, of runs, of sweeps."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .sweep import Outcome
 WHOLE, NUMBERS = ("label", "regions"), ("score", "threshold", "rank", *POSE[:-1])
 
 
-def to_frame(results: object, images: Iterable | None = None) -> Any:
+def to_frame(results: object, images: object = None) -> Any:
     """A `pandas.DataFrame` of results, with the columns of their csv files.
 
     Args:

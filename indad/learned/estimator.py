@@ -1,4 +1,4 @@
-"""What scikit-learn's pipelines, searches and scorers ask of an estimator besides fit and predict."""
+"""What scikit-learn's pipelines, searches and scorers ask besides `fit` and `predict`."""
 
 from typing import Any
 
