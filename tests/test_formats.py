@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from indad import PatchCore
 from indad.cli import main
-from indad.deploy.formats import Files, Marked
+from indad.deploy.formats import MAP_WRITERS, REGION_WRITERS, Files, Marked, Writer
 from indad.deploy.inspection import inspect_images
 from indad.deploy.regions import outlines, regions_above
 from indad.errors import InputError
@@ -205,6 +205,7 @@ def test_the_command_writes_them_beside_the_tables(model, photos, tmp_path, caps
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_threshold_there_are_no_regions_to_write(model, photos, tmp_path):
     alone = PatchCore(**{name: getattr(model, name) for name in (
         "backbone", "weights", "resize", "map_kernel_size", "device")}).fit(
@@ -215,3 +216,23 @@ def test_without_a_threshold_there_are_no_regions_to_write(model, photos, tmp_pa
     assert not (tmp_path / "out").exists()
     inspect_images(alone, [photos / "new" / "1.png"], tmp_path / "out", maps="npz")
     assert np.load(tmp_path / "out" / "maps" / "1.npz")["map"].shape == (120, 90)
+
+
+@pytest.mark.slow
+def test_another_format_is_a_row(model, photos, tmp_path, monkeypatch):
+    class Boxes(Writer):
+        name = "boxes.txt"
+
+        def add(self, photo):
+            with open(self.place, "a") as lines:
+                lines.writelines(f"{photo.name} {region.box}\n" for region in photo.regions)
+
+    monkeypatch.setitem(REGION_WRITERS, "boxes", Boxes)
+    monkeypatch.setitem(MAP_WRITERS, "npy", np.save)
+    for _ in range(2):
+        inspect_images(model, [photos / "new" / "deep"], tmp_path / "out", regions_as=["boxes"],
+                       maps="npy")
+    regions = json.loads((tmp_path / "out" / "regions.json").read_text())["3.png"]
+    assert (tmp_path / "out" / "boxes.txt").read_text().splitlines() == [
+        f"3.png {tuple(one['box'])}" for one in regions] != []
+    assert np.load(tmp_path / "out" / "maps" / "3.npy").shape == (120, 90)

@@ -24,6 +24,7 @@ def model(small_network, drawn):
     return PatchCore(**small_network, **OPTIONS).fit(load_dataset(drawn, "tiles")[0])
 
 
+@pytest.mark.slow
 def test_a_prediction_as_a_table(model, drawn, tmp_path):
     _, test = load_dataset(drawn, "tiles")
     prediction = model.predict(test)

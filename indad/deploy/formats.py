@@ -20,12 +20,11 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image
 
-from ..data.files import write_json, write_text
+from ..data.files import write_text
 from .regions import Region, outlines
 
 LABEL = "anomaly"
-COCO, LABELME, CVAT, MAPS, MASKS = "coco.json", "labelme", "cvat.xml", "maps", "masks"
-WRITTEN = (COCO, LABELME, CVAT, MAPS, MASKS)
+MAPS, MASKS = "maps", "masks"
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,28 @@ class Marked:
     regions: Sequence[Region]
 
 
-class Coco:
+class Writer:
+    """The regions of many photos in one format, in a file or folder of this name."""
+
+    name: str
+
+    def __init__(self, place: Path):
+        self.place = place
+
+    def add(self, photo: Marked) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """When all photos were added."""
+
+
+class Coco(Writer):
     """https://cocodataset.org/#format-data: run lengths down the columns, from the first pixel."""
 
-    def __init__(self, folder: Path):
-        self.file = folder / COCO
+    name = "coco.json"
+
+    def __init__(self, place: Path):
+        super().__init__(place)
         self.images: list[dict] = []
         self.annotations: list[dict] = []
 
@@ -65,22 +81,24 @@ class Coco:
             })
 
     def finish(self) -> None:
-        write_json(self.file, {
+        write_text(self.place, json.dumps({
             "info": {"description": "where maps are above their threshold; score: the peak"},
             "images": self.images, "annotations": self.annotations,
-            "categories": [{"id": 1, "name": LABEL, "supercategory": ""}]})
+            "categories": [{"id": 1, "name": LABEL, "supercategory": ""}]}))
 
 
-class LabelMe:
+class LabelMe(Writer):
     """The files that labelme's window opens and saves."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder / LABELME
-        self.folder.mkdir()
+    name = "labelme"
+
+    def __init__(self, place: Path):
+        super().__init__(place)
+        place.mkdir()
 
     def add(self, photo: Marked) -> None:
         if photo.regions:
-            write_text(self.folder / f"{photo.stem}.json", json.dumps({
+            write_text(self.place / f"{photo.stem}.json", json.dumps({
                 "version": "5.0.0", "flags": {}, "shapes": [
                     {"label": LABEL, "points": points.tolist(), "group_id": number,
                      "shape_type": "polygon", "flags": {}}
@@ -88,15 +106,15 @@ class LabelMe:
                 "imagePath": photo.name, "imageData": None, "imageHeight": photo.size[0],
                 "imageWidth": photo.size[1]}))
 
-    def finish(self) -> None:
-        pass
 
-
-class Cvat:
+class Cvat(Writer):
     """https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/, for images."""
 
-    def __init__(self, folder: Path):
-        self.file, self.count = folder / CVAT, 0
+    name = "cvat.xml"
+
+    def __init__(self, place: Path):
+        super().__init__(place)
+        self.count = 0
         self.lines = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>",
                       "  <version>1.1</version>"]
 
@@ -112,7 +130,7 @@ class Cvat:
         self.count += 1
 
     def finish(self) -> None:
-        write_text(self.file, "\n".join([*self.lines, "</annotations>"]) + "\n")
+        write_text(self.place, "\n".join([*self.lines, "</annotations>"]) + "\n")
 
 
 def _of_xml(name: str) -> str:
@@ -138,10 +156,14 @@ def _npz(file: Path, values: np.ndarray) -> None:
     np.savez(file, map=values)
 
 
-REGION_WRITERS: dict[str, Callable[[Path], Coco | LabelMe | Cvat]] = {
-    "coco": Coco, "labelme": LabelMe, "cvat": Cvat}
+REGION_WRITERS: dict[str, type[Writer]] = {"coco": Coco, "labelme": LabelMe, "cvat": Cvat}
 # By the ending of the files.
 MAP_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {"tiff": _tiff, "npz": _npz}
+
+
+def names_written() -> set[str]:
+    """What there may be in a folder of results besides the tables."""
+    return {MAPS, MASKS, *(writer.name for writer in REGION_WRITERS.values())}
 
 
 class Files:
@@ -155,7 +177,8 @@ class Files:
     def __init__(self, folder: Path, *, regions_as: Collection[str] = (), maps: str | None = None,
                  masks: bool = False, level: float | None = None):
         self.folder, self.maps, self.masks, self.level = folder, maps, masks, level
-        self.writers = [REGION_WRITERS[name](folder) for name in dict.fromkeys(regions_as)]
+        writers = [REGION_WRITERS[name] for name in dict.fromkeys(regions_as)]
+        self.writers = [writer(folder / writer.name) for writer in writers]
         self.columns = (MAPS[:-1],) * bool(maps) + (MASKS[:-1],) * masks
         for name in self.columns:
             (folder / f"{name}s").mkdir()

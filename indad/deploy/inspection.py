@@ -52,7 +52,7 @@ from ..engine.prediction import Prediction
 from ..errors import InputError, Progress
 from ..patchcore import PatchCore
 from .explanation import explain, why_picture
-from .formats import MAP_WRITERS, REGION_WRITERS, WRITTEN, Files, Marked
+from .formats import MAP_WRITERS, REGION_WRITERS, Files, Marked, names_written
 from .pictures import ColourScale, overlay, save_picture
 from .regions import Region, regions_above
 from .verdicts import how_decided, title, verdict
@@ -190,8 +190,8 @@ def find_photos(images: Sequence[str | Path]) -> dict[str, Path]:
 
 def check_free(folder: Path, photos: Sequence[Path]) -> None:
     """Raise `InputError` if results there would replace anything but earlier results."""
-    check_replaceable(folder, {SCORES, REGIONS, PICTURES, RECORD, *WRITTEN}, "results of predict",
-                      "choose a new folder with --output", needs=RECORD)
+    check_replaceable(folder, {SCORES, REGIONS, PICTURES, RECORD} | names_written(),
+                      "results of predict", "choose a new folder with --output", needs=RECORD)
     if any(folder.resolve() in photo.resolve().parents for photo in photos):
         raise InputError(f"{folder}: holds images that are to be looked at, and would be replaced; "
                          "choose another folder with --output")

@@ -34,7 +34,7 @@ class Estimator(OutlierMixin):
         if self.threshold_ is None:
             raise InputError("this PatchCore has no threshold, as no good image was left to take "
                              "one from; ask score_samples")
-        return self.score_samples(X) - self.threshold_
+        return self.score_samples(X).astype(float) - self.threshold_
 
     def score(self, X: object, y: object) -> float:
         """AUROC of images with labels `(n,)`, 1 for defective: what searches maximise if they are
