@@ -48,12 +48,13 @@ def test_a_prediction_as_a_table(model, drawn, tmp_path):
         found.to_frame(photos[:2])
 
 
-def test_without_pandas_one_line_says_how_to_get_it(model, drawn, monkeypatch):
-    prediction = model.predict(load_dataset(drawn, "tiles")[1][:1])
+def test_without_pandas_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    (tmp_path / "scores.csv").write_text("image,score\na.png,1.5\n")
+    assert to_frame(tmp_path).score.tolist() == [1.5]
     monkeypatch.setattr("indad.data.as_frame.find_spec",
                         lambda name: None if name == "pandas" else util.find_spec(name))
     with pytest.raises(InputError, match="needs pandas, .* run: pip install pandas"):
-        prediction.to_frame()
+        to_frame(tmp_path)
 
 
 @pytest.mark.slow
