@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from cases import few
 from PIL import Image
 from predicted import save
 
@@ -82,7 +83,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("said", BROKEN)
+@pytest.mark.parametrize("said", few(list(BROKEN), 4))
 def test_each_rule_that_is_broken_is_named(right, said):
     BROKEN[said](right)
     problems = check_submission(right)
