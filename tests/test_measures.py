@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from indad.evaluation.scenes import Scenes
 from indad.evaluation.segmentation import threshold_of
 from indad.evaluation.taking import Task, of_ranks
 from indad.experiments.run import existing, run
+from indad.experiments.valid import check_record
 from indad.metrics import image_metrics, pixel_metrics
 
 KINDS = ["bent", "bent", "cut", "good", "good", "good"]
@@ -203,3 +205,19 @@ def test_validation_images_set_the_threshold(drawn, tmp_path):
     assert record["pixel_threshold"]["value"] == pytest.approx(
         maps.mean(dtype=float) + 3 * maps.std(dtype=float))
     assert {"auspro_5", "auspro_5_crack", "image_auroc_mean"} < set(record["metrics"])
+
+
+@pytest.mark.parametrize("more, said", [
+    ({"intervals": {"level": 0.95, "ends": {"aupro_5": [0.1, "<b>"]}}}, "aupro_5 is '<b>'"),
+    ({"intervals": {"level": 0.95, "ends": {"aupro_5": [0.1]}}}, "must be two numbers"),
+    ({"intervals": {"level": 0.95}}, "no ends"), ({"intervals": [1]}, "no intervals"),
+    ({"pixel_threshold": {"value": None, "from": "x"}}, "value is 'None'"),
+    ({"defects": {"by_size": {"small": {"defects": 1, "recall": [2]}}}}, "recall is"),
+    ({"defects": {"by_size": {"small": 3}}}, "no small"), ({"metrics": {"mine": 2}}, "mine is '2'"),
+])
+def test_a_record_whose_tables_are_wrong_is_no_record(more, said):
+    record = json.loads(next((Path(__file__).parent / "fixtures" / "old_run").rglob(
+        "metrics.json")).read_text())
+    assert check_record(record) is record
+    with pytest.raises(InputError, match=said):
+        check_record(record | more | {"metrics": record["metrics"] | more.get("metrics", {})})
