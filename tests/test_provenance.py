@@ -61,7 +61,7 @@ def test_what_changes_no_feature_may_differ(model, tmp_path):
 def test_views_are_for_learning(model):
     flips = PatchCore(**SMALL, augmentation="flips")
     views, plain = (flips.extract(PICTURES[:2], training=one) for one in (True, False))
-    with pytest.raises(InputError, match="4 views of each image, to learn from"):
+    with pytest.raises(InputError, match="4 views of each photo, to learn from"):
         model.predict_features(views)
     with pytest.raises(InputError, match="of 1 views of each image, but augmentation='flips'"):
         flips.fit_features(plain)

@@ -43,13 +43,13 @@ def scored(fitted: Fitted, parts: Iterable[PatchFeatures], transform: ImageTrans
 
 def check_features(features: PatchFeatures, fitted: Fitted) -> None:
     """Raise `InputError` if they are not what the model would say of photos itself."""
+    if features.views > 1:
+        raise InputError(f"these features have {features.views} views of each photo, to learn "
+                         "from; extract those to score without training=True")
     check_made_alike(features.options, fitted.options, MAKING)
     check_same(features.levels, fitted.levels)
     check_alike(features.region, fitted.region)
     check_aligned_alike(features.reference, fitted.reference)
-    if features.views > 1:
-        raise InputError(f"these features are of {features.views} views of each image, to learn "
-                         "from; extract them again without training")
     found, known = ((*one.grid, *one.size, width) for one, width in (
         (features, features.rows.shape[1]), (fitted, fitted.memory_bank.shape[1])))
     if found != known:
