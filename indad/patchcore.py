@@ -54,7 +54,7 @@ def _of_network(name: str) -> Any:
 class PatchCore(Parameters):
     """Anomaly detection from good images only, as a scikit-learn estimator.
 
-    What the constructor takes is in `presets.Parameters`.
+    What the constructor takes: see `__init__`, made from the table in `presets.Parameters`.
 
     Learned: `fitted_`, one record, see `learned.fitted.Fitted`; its fields are also attributes that
     end in "_": `memory_bank_` (m, d), `coreset_indices_` (m,), `calibration_scores_` (k,), ...

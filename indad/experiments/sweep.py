@@ -37,7 +37,7 @@ from ..errors import InputError
 from ..patchcore import PatchCore
 from ..presets import EXTRACTION_OPTIONS
 from . import records as results
-from .plans import RunPlan
+from .plans import RunPlan, check_apart
 from .run import check_run, check_test, checkpoint_of, existing, make_config, mask_of, write_run
 from .workers import workers
 
@@ -81,6 +81,7 @@ def run_sweep(plans: Sequence[RunPlan], *, datasets: str | Path | None = None,
     for plan in plans:
         plan.model()
         check_run(plan.frame, plan.false_alarm_rate)
+    check_apart(plans)
     check_writable(output, "--output")
     _check_data(plans, datasets)
     state = output / f".sweep-{_hash([asdict(plan) for plan in plans])}"

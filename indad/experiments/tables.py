@@ -14,13 +14,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..data.arguments import as_word
 from ..data.catalog import CATALOG
 from ..data.files import write_json, write_text
 from ..errors import unknown
-from .records import METRICS, SHOWN, VARIANT
+from ..presets import OPTIONS
+from .records import METRICS, SHOWN, VARIANT, all_but
 
 PUBLISHED = Path(__file__).with_name("published.json")
-COMPARED = ("backbone", "preset", "augmentation", "image_score")
+# What is compared pair by pair; of numbers, there would be too many pairs of these.
+COMPARED = ("preset", *(name for name in OPTIONS if name in VARIANT and name != "coreset_ratio"))
+# What says by its value alone which column it is of.
+ALONE = ("dataset", "split", "backbone", "preset", "coreset_ratio", "image_score", "shots",
+         "protocol", "augmentation")
 
 # Ours, published and the difference, in percent; None stands for what one side lacks.
 Compared = tuple[float | None, float | None, float | None]
@@ -95,8 +101,8 @@ def compare(rows: Sequence[dict], axis: str, a: object, b: object,
             metric: str = "image_auroc") -> Comparison | None:
     """b against a on the same category, seed and everything else; None without a single pair."""
     def partners(value: object) -> dict[tuple, float]:
-        return {tuple(row.get(name) for name in (*VARIANT, "category", "seed") if name != axis):
-                row[metric] for row in rows if row.get(axis) == value and row[metric] is not None}
+        return {all_but(axis, row): row[metric] for row in rows
+                if row.get(axis) == value and row[metric] is not None}
 
     first, second = partners(a), partners(b)
     differences = [second[key] - first[key] for key in first if key in second]
@@ -207,9 +213,14 @@ def varied(table: Sequence[dict]) -> list[str]:
     return names or ["backbone"]
 
 
+def cell(row: dict, name: str) -> str:
+    """A variant's value in a column, as one would type it."""
+    return "all" if name == "shots" and row[name] is None else as_word(row[name])
+
+
 def label(row: dict, names: Sequence[str]) -> str:
-    """A variant's name: its values in the columns that vary."""
-    return ", ".join("all" if row[name] is None else str(row[name]) for name in names)
+    """A variant's name: its values in the columns that vary, such as "amazon, num_neighbors=3"."""
+    return ", ".join(("" if name in ALONE else f"{name}=") + cell(row, name) for name in names)
 
 
 def overall(table: Sequence[dict]) -> list[dict]:
@@ -246,7 +257,7 @@ def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, no
     for row in means:
         image = row["image_auroc"]
         lines.append(_row([
-            *("all" if row[name] is None else row[name] for name in names),
+            *(cell(row, name) for name in names),
             image.n if image else "n/a", *(_show(row[key]) for _, key in SHOWN),
             f"{image.min:.4f} to {image.max:.4f}" if image else "n/a",
             f"{row['ms_per_image'].mean:.1f}", f"{row['bank_mb'].mean:.2f}"]))
@@ -258,7 +269,7 @@ def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, no
         for row in means:
             same = {one["category"]: one for one in table
                     if all(one[name] == row[name] for name in VARIANT)}
-            lines.append(_row([*("all" if row[name] is None else row[name] for name in names),
+            lines.append(_row([*(cell(row, name) for name in names),
                                *(_show(same[name]["image_auroc"]) if name in same else ""
                                  for name in categories)]))
     if pairs:
@@ -324,7 +335,7 @@ def _latex(table: Sequence[dict]) -> str:
              " & ".join([*(_tex(name) for name in names), *(title for title, _ in SHOWN)])
              + r" \\", r"\midrule"]
     for row in overall(table):
-        cells = [_tex("all" if row[name] is None else row[name]) for name in names]
+        cells = [_tex(cell(row, name)) for name in names]
         for _, key in SHOWN:
             one = row[key]
             cells.append("--" if one is None else f"${100 * one.mean:.2f}" + (
