@@ -124,6 +124,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     from ..experiments import figures, tables
     from ..experiments import records as results
     from ..experiments.plans import expand, expand_experiment, find_experiment
+    from ..experiments.published import published_table
     from ..experiments.sweep import run_sweep
     from ..presets import OPTIONS
     from .model_words import model_options
@@ -137,7 +138,7 @@ def _benchmark(options: argparse.Namespace) -> int:
             raise InputError(f"--{next(iter(chosen)).replace('_', '-')} does not go with "
                              "--experiment, which has options of its own")
         for name in row.published:  # now, and not after hours
-            tables.published_table(name)
+            published_table(name)
         plans = expand_experiment(options.experiment, quick=options.quick,
                                   datasets=options.datasets)
         plans = [replace(plan, options=plan.options | of_machine) for plan in plans]

@@ -50,8 +50,8 @@ def _presets() -> Iterator[tuple[str, str]]:
 
     for name, preset in PRESETS.items():
         said = " ".join(words_of(preset)) or "what run --help calls the defaults"
-        lines = wrap(re.sub(" (?!--)", "\xa0", said), 78, break_on_hyphens=False)  # --crop 224 is one
-        yield name, f"\n{'':22}".join(lines).replace("\xa0", " ")
+        pairs = re.sub(" (?!--)", "\xa0", said)  # an option and its value stay in one line
+        yield name, f"\n{'':22}".join(wrap(pairs, 78, break_on_hyphens=False)).replace("\xa0", " ")
 
 
 PARTS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {

@@ -178,7 +178,7 @@ def _serve(commands: Commands) -> None:
     bench.add_argument("--port", type=int, default=8000, help="0: any that is free")
     bench.add_argument("--weights", help="where the checkpoint of the backbone lies, if it had one "
                        "and that moved")
-    bench.add_argument("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
+    bench.add_argument("--device", default="auto", help="as for fit")
     _shared(bench)
 
 
@@ -218,7 +218,7 @@ def _check(commands: Commands) -> None:
     add("--backbone", help="as for fit (efficientnet_lite0)")
     add("--resize", nargs="+", help="as for fit")
     add("--tiles", type=int, help="as for fit, for large photos")
-    add("--device", help="auto, or a name such as cpu, cuda:1, mps")
+    add("--device", help="as for fit")
     _shared(check)
 
 
@@ -245,7 +245,7 @@ def _of_saved(parser: argparse.ArgumentParser) -> None:
     """What `update` and `predict` take for the model they load."""
     add = parser.add_argument
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
-    add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
+    add("--device", default="auto", help="as for fit")
     add("--strict", action="store_true", help="stop at the first unreadable photo")
     _shared(parser)
 

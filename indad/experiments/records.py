@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from ..backbones.registry import default_size, find_backbone
+from ..backbones.registry import BACKBONES, default_size, find_backbone
 from ..data.arguments import as_word
 from ..data.files import write_json, write_text
 from ..data.pose import COLUMNS as POSE
@@ -70,10 +70,9 @@ def usual_options(told: Mapping[str, Any]) -> dict[str, Any]:
     """What the options of a run would be with its preset and backbone, and nothing else given."""
     usual = {name: option.default for name, option in OPTIONS.items()}
     usual |= PRESETS.get(told["preset"], {}) | {"backbone": told["backbone"]}
-    try:
-        return written_out(usual | {"tiles": told.get("tiles")}) | {"tiles": usual["tiles"]}
-    except InputError:  # no backbone that is known here
+    if not BACKBONES.keys() >= {*str(told["backbone"]).split("+")}:  # timm takes seconds to ask
         return usual
+    return written_out(usual | {"tiles": told.get("tiles")}) | {"tiles": usual["tiles"]}
 
 
 def own_options(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,16 +82,11 @@ def own_options(config: Mapping[str, Any]) -> dict[str, Any]:
             and name not in WITHOUT_EFFECT and as_word(config[name]) != as_word(usual[name])}
 
 
-def all_but(axis: str, row: Mapping[str, Any]) -> tuple:
-    """What two rows must share to be compared along an axis: all else but the metrics.
-
-    What a preset or a backbone brings with it (a number of neighbours, layers, a size) is not
-    something else.
-    """
-    names = [name for name in (*VARIANT, "category", "seed") if name != axis]
-    usual = usual_options(row) if axis in ("preset", "backbone") else {}
-    return tuple("usual" if name in usual and as_word(usual[name]) == as_word(row.get(name))
-                 else row.get(name) for name in names)
+def but_usual(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's variant, where an option is "usual" if its preset or backbone brings it along."""
+    usual = usual_options(row) | {"backbone": None}
+    return {name: "usual" if name in usual and as_word(usual[name]) == as_word(row.get(name))
+            else row.get(name) for name in VARIANT}
 
 
 def read_record(folder: Path) -> dict | None:

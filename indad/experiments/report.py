@@ -22,9 +22,10 @@ from ..data.region import PICTURE
 from ..deploy.html import fill, packed
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
+from .published import compare_with_published, published_for
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
 from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
-from .tables import aggregate, cell, compare_with_published, overall, published_for, varied
+from .tables import aggregate, cell, overall, varied
 
 PAGES = Path(__file__).with_name("pages")
 PICTURE_BUDGET = 6_000_000  # bytes of JPEG in a page, a third more as text: below 10 MB in all

@@ -7,7 +7,6 @@ Markdown and LaTeX.
 import csv
 import io
 import itertools
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,21 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..data.arguments import as_word
-from ..data.catalog import CATALOG
 from ..data.files import write_json, write_text
-from ..errors import unknown
 from ..presets import OPTIONS
-from .records import METRICS, SHOWN, VARIANT, all_but
+from .published import compare_with_published, published_table
+from .records import METRICS, SHOWN, VARIANT, but_usual
 
-PUBLISHED = Path(__file__).with_name("published.json")
 # What is compared pair by pair; of numbers, there would be too many pairs of these.
 COMPARED = ("preset", *(name for name in OPTIONS if name in VARIANT and name != "coreset_ratio"))
 # What says by its value alone which column it is of.
 ALONE = ("dataset", "split", "backbone", "preset", "coreset_ratio", "image_score", "shots",
          "protocol", "augmentation")
-
-# Ours, published and the difference, in percent; None stands for what one side lacks.
-Compared = tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -99,13 +93,15 @@ def aggregate(rows: Iterable[dict]) -> list[dict]:
 
 def compare(rows: Sequence[dict], axis: str, a: object, b: object,
             metric: str = "image_auroc") -> Comparison | None:
-    """b against a on the same category, seed and everything else; None without a single pair."""
-    def partners(value: object) -> dict[tuple, float]:
-        return {all_but(axis, row): row[metric] for row in rows
-                if row.get(axis) == value and row[metric] is not None}
+    """b against a on the same category, seed and everything else; None without a single pair.
 
-    first, second = partners(a), partners(b)
-    differences = [second[key] - first[key] for key in first if key in second]
+    What presets or backbones bring along (layers, a number of neighbours) is not something else.
+    """
+    of = {value: [row for row in rows if row.get(axis) == value and row[metric] is not None]
+          for value in (a, b)}
+    second = {key: row[metric] for row in of[b] for key in _all_but(axis, row)}
+    differences = [second[key] - row[metric] for row in of[a] for key in [next(
+        (key for key in _all_but(axis, row) if key in second), None)] if key]
     if not differences:
         return None
     found, low, high = spread(differences), None, None
@@ -117,6 +113,13 @@ def compare(rows: Sequence[dict], axis: str, a: object, b: object,
     return Comparison(axis, a, b, metric, found.mean, low, high, found.n)
 
 
+def _all_but(axis: str, row: dict) -> list[tuple]:
+    """What two rows must share to be compared along an axis; the first that they do."""
+    told = [row] if axis not in ("preset", "backbone") else [but_usual(row), row]
+    return [(row["category"], row["seed"], *(one.get(name) for name in VARIANT if name != axis))
+            for one in told]
+
+
 def comparisons(rows: Sequence[dict]) -> list[Comparison]:
     """All pairs of values of whatever was varied, of what can be compared run by run."""
     found = []
@@ -124,63 +127,6 @@ def comparisons(rows: Sequence[dict]) -> list[Comparison]:
         values = list(dict.fromkeys(row.get(axis) for row in rows))
         found += [compare(rows, axis, a, b) for a, b in itertools.combinations(values, 2)]
     return [one for one in found if one is not None]
-
-
-def published_table(name: str) -> dict:
-    """A table of published.json by its id; raises `InputError` for unknown ones."""
-    tables = {table["id"]: table for table in json.loads(PUBLISHED.read_text())["tables"]}
-    if name not in tables:
-        raise unknown("published table", name, tables)
-    return tables[name]
-
-
-def published_for(row: dict, most: int = 3) -> list[dict]:
-    """The published tables of PatchCore that are nearest to a variant, the nearest first.
-
-    Of the same dataset and number of training images; nearest are those of its backbone, then those
-    that their authors measured, then those of its coreset ratio. None for reduced categories and
-    other splits, which nobody published.
-    """
-    if row["split"] not in (None, "paper"):
-        return []
-    found = []
-    for table in json.loads(PUBLISHED.read_text(encoding="utf-8"))["tables"]:
-        few = [{**one, "mean": one["shots"][str(row["shots"])]}
-               for one in table.get("methods", ()) if str(row["shots"]) in one["shots"]]
-        full = table.get("rows") or ([{}] if "methods" not in table else [])
-        found += [table | one | {"title": f"{table['title']}: {one['method']}" if one else
-                                 table["title"]}
-                  for one in (full if row["shots"] is None else few)]
-    found = [table for table in found
-             if table["dataset"] == row["dataset"] and "PatchCore" in table["method"]]
-    found.sort(key=lambda table: (
-        table["backbone"] != row["backbone"], table["source"]["quality"] != "first-hand",
-        abs((table["coreset_ratio"] or 1) - (row["coreset_ratio"] or 1))))
-    return found[:most]
-
-
-def compare_with_published(table: Sequence[dict], variant: dict,
-                           theirs: dict) -> dict[str, dict[str, Compared]]:
-    """A variant's categories, each with metric -> (ours, published, difference) in percent.
-
-    A mean is compared with a mean of the same categories only.
-    """
-    same = {row["category"]: row for row in table
-            if all(row[name] == variant[name] for name in VARIANT)}
-    known = dict(theirs.get("categories", {}))
-    if info := CATALOG.get(theirs["dataset"]):
-        whole = info.categories[0] if len(info.categories) == 1 else "mean"
-        if set(info.categories) <= set(same):
-            known[whole] = theirs.get("mean", {})
-    found: dict[str, dict[str, Compared]] = {}
-    for category, row in same.items():
-        found[category] = {}
-        for metric in ("image_auroc", "pixel_auroc"):
-            ours = 100 * row[metric].mean if row[metric] else None
-            other = known.get(category, {}).get(metric)
-            found[category][metric] = (
-                ours, other, None if ours is None or other is None else ours - other)
-    return found
 
 
 def write_tables(output: Path, rows: Sequence[dict], *, title: str = "Benchmark", note: str = "",
@@ -208,8 +154,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def varied(table: Sequence[dict]) -> list[str]:
-    """The columns in which variants differ, or the backbone if there is one variant only."""
-    names = [name for name in VARIANT if len({str(row[name]) for row in table}) > 1]
+    """The columns in which variants differ by more than what their presets and backbones bring
+    along, or the backbone if there is one variant only."""
+    rows = [but_usual(row) for row in table]
+    names = [name for name in VARIANT if len({str(row[name]) for row in rows}) > 1]
     return names or ["backbone"]
 
 
@@ -277,7 +225,7 @@ def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, no
                   "everything else, with Student's 95 % interval over pairs.", "",
                   _row(["what", "second minus first", "mean", "95 % interval", "pairs"]),
                   "|---|---|---|---|---|"]
-        lines += [_row([pair.axis, f"{pair.b} - {pair.a}", f"{pair.mean:+.4f}",
+        lines += [_row([pair.axis, f"{as_word(pair.b)} - {as_word(pair.a)}", f"{pair.mean:+.4f}",
                         "n/a" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
                         pair.n]) for pair in pairs]
     for name in published:
