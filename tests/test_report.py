@@ -17,8 +17,8 @@ from PIL import Image
 from indad.cli.commands import main
 from indad.data.files import write_json, write_scores
 from indad.errors import InputError
-from indad.experiments import records as results
 from indad.experiments import published, report, tables
+from indad.experiments import records as results
 from indad.experiments import report_runs as runs
 from indad.experiments.report import write_report
 from indad.experiments.report_charts import histogram, precision_recall_points, roc_points, ticks
@@ -265,7 +265,7 @@ def test_a_mean_stands_beside_a_mean_of_the_same_categories():
                                  "metrics": dict.fromkeys(results.METRICS, 0.9),
                                  "timings": {"fit_s": 1, "predict_s": 1, "images_per_s": 1},
                                  "memory_bank": {"bytes": 1}}, "")
-            for category in tables.CATALOG["mvtec_ad"].categories]
+            for category in published.CATALOG["mvtec_ad"].categories]
     theirs = published.published_table("amazon-10")
     for count, expected in ((15, theirs["mean"]["image_auroc"]), (14, None)):
         table = tables.aggregate(rows[:count])
