@@ -181,7 +181,7 @@ def several(rule: Rule, count: int | None = None, *, least: int = 0) -> Rule:
     def holds(value: object) -> bool:
         return (isinstance(value, (list, tuple, range)) and len(value) >= least
                 and count in (None, len(value)) and all(rule.holds(one) for one in value))
-    return Rule(holds, f"a list of {'' if count is None else f'{count} times '}{rule.wanted}",
+    return Rule(holds, f"a list{'' if count is None else f' of {count}'}, each {rule.wanted}",
                 read=lambda word: tuple(rule.read(one) for one in word.split(",")),
                 written=rule.written, listed=True)
 

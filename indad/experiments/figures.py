@@ -76,7 +76,7 @@ def tradeoff(table: Sequence[dict], metric: str = "image_auroc") -> "Figure | No
         axes.set(xlabel=title, xscale="log")
         low, high = axes.get_xlim()
         decades = math.log10(high / low)  # or numbers would overlap
-        shown = "123456789" if decades < 1 else "125" if decades < 3 else "1"
+        shown = "123456789" if decades < 0.6 else "125" if decades < 3 else "1"
         for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             ticks(partial(_tick, shown))
     left.set_ylabel(metric.replace("_", " ").replace("auroc", "AUROC"))
