@@ -6,7 +6,8 @@ _HOMES = {"PatchCore": "patchcore", "load_dataset": "data.datasets", "evaluate":
           "load_backbone": "backbones.loading", "PRESETS": "presets",
           "BACKBONES": "backbones.registry", "CATALOG": "data.catalog",
           "download_dataset": "data.download.installing", "audit": "data.audit",
-          "suspects": "deploy.suspects", "export_onnx": "deploy.export"}
+          "suspects": "deploy.suspects", "export_onnx": "deploy.export",
+          "to_frame": "experiments.frames"}
 __all__ = ["__version__", *_HOMES]
 
 

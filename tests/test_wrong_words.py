@@ -31,6 +31,7 @@ from indad.deploy.inspection import inspect_images
 from indad.engine.machine import pick_device
 from indad.errors import InputError
 from indad.experiments import sweep
+from indad.experiments.frames import to_frame
 from indad.experiments.plans import expand
 from indad.experiments.report import write_report
 from indad.experiments.report_runs import read_runs
@@ -266,7 +267,10 @@ def calls(place, model):
         "explain": (explain, dict(model=model, image=test[0], place=None)),
         "inspect_images": (inspect_images, dict(
             model=model, images=["tiles/test"], output="found", false_alarm_rate=None,
-            threshold=None, overlays="none", strict=False)),
+            threshold=None, overlays="none", regions_as=["coco"], maps="npz", masks=True,
+            strict=False)),
+        "score": (model.score, dict(X=test, y=test.labels)),
+        "to_frame": (to_frame, dict(results=prediction, images=test)),
         "run": (run, dict(dataset="tiles", category=None, preset="default", options=None,
                           split="paper", shots=2, protocol="random", frame="model",
                           false_alarm_rate=0.3, overlays=0, datasets=None, output="out")),
@@ -282,13 +286,13 @@ NAMES_OF_CALLS = [
     "one_at_a_time", "random_coreset", "nearest", "nearest_by_product", "anomaly_maps",
     "conformal_threshold", "conformal_rank", "decide", "f1_max_threshold", "best_cost_threshold",
     "load_dataset", "audit", "load_backbone", "download_dataset", "export_onnx", "explain",
-    "inspect_images", "run", "expand", "write_report"]
+    "inspect_images", "score", "to_frame", "run", "expand", "write_report"]
 
 
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.slow) if name in (
         "fit", "update", "predict", "load_backbone", "download_dataset", "inspect_images", "run",
-        "export_onnx")
+        "score", "export_onnx")
     else name for name in NAMES_OF_CALLS])
 def test_every_argument_with_values_of_every_kind(name, calls, here, request):
     """Nothing but `InputError`, a `TypeError` with a sentence, or a result."""

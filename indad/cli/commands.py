@@ -251,7 +251,8 @@ def _predict(options: argparse.Namespace) -> int:
         found = inspect_images(
             model, options.images, options.output, model_name=options.model,
             false_alarm_rate=options.false_alarm_rate, threshold=options.threshold,
-            overlays=options.overlays, strict=options.strict, progress=bars.of(options.model))
+            overlays=options.overlays, regions_as=options.regions_as, maps=options.maps,
+            masks=options.masks, strict=options.strict, progress=bars.of(options.model))
     print(found)
     return _warn(found.warnings)
 

@@ -147,6 +147,10 @@ def _predict(commands: Commands) -> None:
     add("--false-alarm-rate", type=float, help="wanted for the verdicts (that of fit if not given)")
     add("--threshold", type=float, help="flag scores above this, whatever good photos say")
     add("--overlays", default="flagged", help="photos to draw: all, flagged or none")
+    add("--regions-as", nargs="+", default=[], help="formats for the regions besides: coco, "
+        "labelme, cvat")
+    add("--maps", help="the map of every photo in its own pixels: tiff or npz")
+    add("--masks", action="store_true", help="where maps are above their threshold, as PNG")
     _of_saved(predict)
 
 

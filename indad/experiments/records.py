@@ -12,6 +12,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..backbones.registry import BACKBONES, default_size, find_backbone
 from ..data.arguments import as_word
 from ..data.files import write_json, write_text
@@ -160,6 +162,25 @@ def write_summary(output: Path) -> list[dict]:
     write_text(output / "summary.csv", table.getvalue())
     write_text(output / "summary.md", markdown(rows))
     return rows
+
+
+def write_short(folder: Path, record: dict) -> None:
+    """results.yml and results.txt, for whoever reads those of other PatchCore projects.
+
+    The keys and columns are those of PalladinoAlessandro/Anomaly-Detection-with-PatchCore, which
+    are rvorias/ind_knn_ad's: image and pixel AUROC, null or n/a where one is missing.
+    """
+    config, metrics = record["config"], record["metrics"]
+    both = [metrics["image_auroc"], metrics["pixel_auroc"]]
+    write_text(folder / "results.yml", yaml.safe_dump({
+        "per_class_results": {config["category"]: both},
+        "average image rocauc": both[0], "average pixel rocauc": both[1],
+        "model parameters": {"backbone_name": config["backbone"],
+                             "f_coreset": config["coreset_ratio"],
+                             "n_reweight": config["reweight_neighbors"]}},
+        default_flow_style=False, allow_unicode=True))
+    cells = ["n/a" if value is None else f"{100 * value:.1f}" for value in both]
+    write_text(folder / "results.txt", f"{config['category']:<20}| {cells[0]}  | {cells[1]}  |")
 
 
 def read_scores(folder: Path) -> list[dict]:

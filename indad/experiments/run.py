@@ -213,6 +213,7 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
     with (explain_full_disk(str(folder), "free some space, or draw fewer overlays"),
           complete_folder(folder) as partial):
         write_json(partial / "metrics.json", record)
+        results.write_short(partial, record)
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
                      results.SCORES + (POSE if model.align else ()))
         _write_pictures(partial, prediction, test, model, decision, overlays, progress)
