@@ -294,11 +294,11 @@ def test_what_options_share_is_computed_once_and_right(drawn, tmp_path, monkeypa
         "select") or select(*arguments, **options))
     plans = expand(str(drawn), ["tiles"], options={"resize": 64}, choices={
         "scales": [(1.0,), (1.0, 1.5)], "coreset_start": ["random", "first"],
-        "num_neighbors": [1, 3], "squared": [False, True]})
+        "num_neighbors": [1, 3], "augmentation": ["none", "flips"]})
     outcomes = run_sweep(plans, output=tmp_path / "sweep")
     assert len({outcome.folder for outcome in outcomes}) == len(plans) == 16
-    assert calls.count("extract") == 2 * 2  # for each of two scales, training and test
-    assert calls.count("select") == 2 * 2  # and for each start
+    assert calls.count("extract") == 2 * 3  # for each of two scales, two trainings and a test
+    assert calls.count("select") == 2 * 2 * 2  # for each training and start
     for number in (3, 10):
         alone = run(str(drawn), "tiles", options=plans[number].options, overlays=0,
                     output=tmp_path / "alone")

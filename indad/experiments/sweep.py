@@ -253,7 +253,8 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
            like: PatchFeatures | None = None) -> _Table:
     """Features of all images of some sets: from the sweep's folder, or extracted and left there."""
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
-    made_of = [_extraction(model), training, fingerprint(*sets),
+    views = {} if training else {"augmentation": "none"}  # which test images have not
+    made_of = [_extraction(model) | views, training, fingerprint(*sets),
                *([like.levels] if like and like.levels else ()),
                *([astuple(like.region)] if like and like.region else ()),
                *([like.reference.digest] if like and like.reference else ())]
