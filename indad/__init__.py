@@ -3,7 +3,8 @@
 __version__ = "0.1.0"
 
 _HOMES = {"PatchCore": "patchcore", "load_dataset": "data.datasets", "evaluate": "metrics",
-          "load_backbone": "backbones.loading", "PRESETS": "presets",
+          "measure": "evaluation.measures", "load_backbone": "backbones.loading",
+          "PRESETS": "presets",
           "BACKBONES": "backbones.registry", "CATALOG": "data.catalog",
           "download_dataset": "data.download.installing", "audit": "data.audit",
           "suspects": "deploy.suspects", "export_onnx": "deploy.export",

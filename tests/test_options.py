@@ -62,8 +62,8 @@ def made(drawn, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "make_model", stop)
 
     def model(command: str, *words: str) -> PatchCore:
-        where = [str(drawn / "tiles"), "--output", "new"] if command == "fit" else [
-            "--dataset", str(drawn), "--category", "tiles"]
+        where = {"fit": [str(drawn / "tiles"), "--output", "new"], "submit": ["sub"]}.get(
+            command, ["--dataset", str(drawn), "--category", "tiles"])
         with pytest.raises(Made) as caught:
             assert commands.main([command, *where, *words, "--debug"]) == 0
         return caught.value.args[0]

@@ -13,6 +13,7 @@ from ..data.files import in_units
 from ..errors import InputError
 from .checking import check
 from .lists import show_installed, show_list
+from .submitting import submit
 from .terminal import Bars, choose, warned_in_a_line
 from .words import parser
 
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
-    rows, warnings, decisions, model = [], [], [], None
+    rows, warnings, decisions, more, model = [], [], [], [], None
     with Bars() as bars:
         for category in categories:
             result = run(
@@ -76,22 +77,24 @@ def _run(options: argparse.Namespace) -> int:
                 false_alarm_rate=false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
-                progress=bars.of(category), shared=model,
+                measures=options.metrics, progress=bars.of(category), shared=model,
                 on_plan=partial(_note_plan, bars, category))
             bars.close()
             _note_levels(bars, category, result.record.get("levels"))
             model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
             decisions.append(result.record["decision"])
+            more += results.in_words(category, result.record)
             warnings += [f"{category}: {warning}" for warning in result.warnings]
             if len(rows) == 1:
                 print(results.text_table_header())
             print(results.text_table_row(rows[-1]), flush=True)
     if len(rows) > 1:
-        print(results.text_table_row(results.mean_row(rows)))
+        for by_images in (False, True)[:1 + bool(options.metrics)]:
+            print(results.text_table_row(results.mean_row(rows, by_images=by_images)))
     results.write_summary(Path(options.output))
-    for reason in results.reasons(rows):
-        print(reason)
+    for line in [*more, *results.reasons(rows)]:
+        print(line)
     print(f"\n{_how_decided(decisions, false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     return _warn(warnings, most=len(warnings))
@@ -334,4 +337,4 @@ def _ask() -> list[str]:
 
 COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
             "update": _update, "predict": _predict, "serve": _serve, "export": _export,
-            "list": show_list, "download": _download, "check": check}
+            "list": show_list, "download": _download, "check": check, "submit": submit}

@@ -14,10 +14,13 @@ def show_list(options: argparse.Namespace) -> int:
     if options.installed:
         return show_installed(options)
     for number, name in enumerate([options.what] if options.what else PARTS):
-        print("\n" * (number > 0) + name + (" (or give a folder)" if name == "datasets" else ""))
+        print("\n" * (number > 0) + name + NOTES.get(name, ""))
         for title, text in PARTS[name]():
             print(f"  {title:<20}{text}")
     return 0
+
+
+NOTES = {"datasets": " (or give a folder)", "metrics": ", besides those of every run"}
 
 
 def _datasets() -> Iterator[tuple[str, str]]:
@@ -34,6 +37,13 @@ def _backbones() -> Iterator[tuple[str, str]]:
     for row in BACKBONES.values():
         where = "installed" if row.package else "downloaded on first use"
         yield row.name, f"{row.family}, {row.weights_mb} MB, {row.licence}, {where}"
+
+
+def _metrics() -> Iterator[tuple[str, str]]:
+    from ..evaluation.measures import MEASURES
+
+    for row in MEASURES.values():
+        yield row.name, f"{row.gives} [{row.source}]"
 
 
 def _experiments() -> Iterator[tuple[str, str]]:
@@ -55,8 +65,8 @@ def _presets() -> Iterator[tuple[str, str]]:
 
 
 PARTS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
-    "datasets": _datasets, "backbones": _backbones, "experiments": _experiments,
-    "presets": _presets}
+    "datasets": _datasets, "backbones": _backbones, "metrics": _metrics,
+    "experiments": _experiments, "presets": _presets}
 
 
 def show_installed(options: argparse.Namespace, only: str | None = None) -> int:

@@ -76,6 +76,9 @@ def _run(commands: Commands) -> None:
     add("--category", default="all", help="one category, or all")
     add("--shots", type=int, help="train on so many good images only")
     add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
+    add("--metrics", nargs="+", default=[], metavar="NAME", help="besides AUROC, AP, F1 and AUPRO "
+        "(results/README.md, how metrics are taken): pimo, segmentation, defects, intervals, and "
+        "spro, which MVTec LOCO AD has without asking")
     _of_one_model(run)
     _of_runs(run)
 
@@ -189,7 +192,8 @@ def _serve(commands: Commands) -> None:
 def _list(commands: Commands) -> None:
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command="list")
-    show.add_argument("what", nargs="?", help="only datasets, backbones, experiments or presets")
+    show.add_argument("what", nargs="?",
+                      help="only datasets, backbones, metrics, experiments or presets")
     show.add_argument("--installed", action="store_true",
                       help="only the datasets on this machine, with their counts")
     _shared(show)
@@ -226,6 +230,23 @@ def _check(commands: Commands) -> None:
     _shared(check)
 
 
+def _submit(commands: Commands) -> None:
+    submit = commands.add_parser("submit", formatter_class=Defaults,
+                                 usage="%(prog)s [OPTIONS] FOLDER",
+                                 help="maps of MVTec AD 2's private photos, for its server",
+                                 description="Fits each object, and checks all by the rules; needs "
+                                 "tifffile. Exit status 0: as the server wants it; 1: not; 2: bad "
+                                 "input.")
+    submit.set_defaults(command="submit")
+    add = submit.add_argument
+    add("folder", help="of the submission; objects that are there already are replaced")
+    add("--check", action="store_true", help="only say what is wrong with a folder, one by one")
+    add("--dataset", default="mvtec_ad_2", help="mvtec_ad_2, or its folder")
+    add("--category", default="all", help="one object, or all")
+    _of_one_model(submit)
+    _shared(submit)
+
+
 def _of_one_model(parser: argparse.ArgumentParser) -> None:
     """What `run` and `fit` take besides a model's options."""
     add = parser.add_argument
@@ -238,7 +259,8 @@ def _of_runs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
     add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
-    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or module")
+    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or "
+        "module; for VisA paper, 2cls_fewshot or 2cls_highshot")
     add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")
@@ -264,11 +286,11 @@ def _shared(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[[Commands], None]] = {
     "run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit, "update": _update,
     "predict": _predict, "export": _export, "serve": _serve, "list": _list,
-    "download": _download, "check": _check}
+    "download": _download, "check": _check, "submit": _submit}
 
 # What each of those that fit takes of a model's options, see `add_options`.
 OF_A_MODEL: dict[str, dict[str, Any]] = {
-    "run": {"without": ("reserve",)},
+    "run": {"without": ("reserve",)}, "submit": {"without": ("reserve", "false_alarm_rate")},
     "benchmark": {"without": ("reserve", "seed"), "several": True,
                   "single": ("device", "batch_size", "false_alarm_rate")},
     "fit": {"defaults": {"reserve": 0.05}}}

@@ -24,8 +24,8 @@ from ..presets import OPTIONS, PRESETS
 from .missing import why_missing
 from .valid import METRICS, VARIANT, WITHOUT_EFFECT, check_record
 
-COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run",
-           "missing")
+COLUMNS = (*VARIANT, "category", "seed", *METRICS, "images", "seconds", "ms_per_image", "bank_mb",
+           "run", "missing")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # What runs did before there was an option for it.
 AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0],
@@ -139,11 +139,12 @@ def summary_row(record: dict, run: str) -> dict:
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
-    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
+    counts = record.get("counts", {})
+    return row | {"images": counts["test_good"] + counts["test_defective"] if counts else None,
+                  "seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),
                   "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run,
-                  "missing": "; ".join(why_missing(record.get("counts", {}),
-                                                   record.get("decision", {})))}
+                  "missing": "; ".join(why_missing(counts, record.get("decision", {})))}
 
 
 def _plain(value: object) -> object:
@@ -238,10 +239,24 @@ def text_table_row(row: dict) -> str:
                                                for _, key in SHOWN) + f"{row['seconds']:>10.1f}")
 
 
-def mean_row(rows: list[dict]) -> dict:
-    """The mean over categories; a metric that some category lacks has none."""
-    mean = {"category": "mean", "seconds": sum(row["seconds"] for row in rows)}
+def in_words(category: str, record: dict) -> list[str]:
+    """A line with the metrics that were asked for, or none; with their intervals, if taken."""
+    ends = record["intervals"]["ends"] if "intervals" in record else {}
+    named = dict(SHOWN) | {name: name for name in record["metrics"] if name not in METRICS}
+    values = [f"{title} {format_metric(record['metrics'][name])}" + (
+        " ({:.4f} to {:.4f})".format(*ends[name]) if ends.get(name) else "")
+        for title, name in named.items() if title == name or ends]
+    return [f"{category}: {', '.join(values)}"] if values else []
+
+
+def mean_row(rows: list[dict], *, by_images: bool = False) -> dict:
+    """The mean over categories, all alike or each weighted by its test images; a metric that some
+    category lacks has none."""
+    weights = [row["images"] if by_images else 1 for row in rows]
+    mean = {"category": "weighted by images" if by_images else "mean",
+            "seconds": sum(row["seconds"] for row in rows)}
     for _, key in SHOWN:
         values = [row[key] for row in rows]
-        mean[key] = None if None in values else sum(values) / len(values)
+        mean[key] = None if None in values else sum(
+            value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
     return mean

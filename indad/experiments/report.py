@@ -23,6 +23,7 @@ from ..deploy.html import fill, packed
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
 from .published import compare_with_published, published_for
+from .records import METRICS
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
 from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
 from .tables import aggregate, cell, overall, varied
@@ -67,6 +68,7 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
         variants=list(overall(table)), names=varied(table),
         published=_published(table), charts={run.anchor: _charts(run) for run in runs},
         kinds={run.anchor: _by_defect_type(run) for run in runs},
+        measures={run.anchor: _measures(run.record) for run in runs},
         mistakes={run.anchor: _mistakes(run) for run in runs}, most=MOST_MISTAKES,
         regions={run.anchor: _region(run) for run in runs},
         pictures=pictures, unseen=unseen, credits=_credits(pictures), **_configurations(runs))
@@ -104,6 +106,13 @@ def _mistakes(run: Run) -> list[dict]:
     wrong = [row | {"outcome": outcome(row, run.threshold)} for row in run.rows]
     wrong = [row for row in wrong if row["outcome"] in ("missed", "false alarm")]
     return sorted(wrong, key=lambda row: -abs(row["score"] - run.threshold))
+
+
+def _measures(record: dict) -> list[tuple[str, float | None, Sequence[float | None]]]:
+    """Metrics that were asked for, and all if they have intervals: name, value, its two ends."""
+    ends = record["intervals"]["ends"] if "intervals" in record else {}
+    return [(name, value, ends.get(name) or (None, None))
+            for name, value in record["metrics"].items() if ends or name not in METRICS]
 
 
 def _by_defect_type(run: Run) -> list[dict]:
