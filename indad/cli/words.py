@@ -98,7 +98,8 @@ def _benchmark(commands: Commands) -> None:
     seeds.add_argument("--seed", type=int, nargs="+", dest="these", metavar="SEED",
                        help="or these")
     add("--experiment", help="a published table, by the name that `list` shows; its own choices "
-        "take the place of these")
+        "take the place of these, and of a model's options only --device and --batch-size go with "
+        "it")
     add("--quick", action="store_true", help="of an experiment: a minute on synthetic parts")
     add("--parallel", default="1", help="processes here, or a cluster: ray, ray://HOST:PORT, "
         "dask, tcp://HOST:PORT")
