@@ -16,7 +16,7 @@ from scipy import stats
 from indad.cli import main
 from indad.errors import InputError
 from indad.evaluation.delong import delong_covariance, delong_test
-from indad.experiments import tables
+from indad.experiments import published
 from indad.experiments.pairs import compare, comparisons, over_images
 from indad.experiments.records import METRICS, SCORES, VARIANT, mean_row
 from indad.experiments.tables import aggregate, spread, write_tables
@@ -183,7 +183,7 @@ def test_what_is_written(tmp_path):
 
 def test_a_published_table_that_is_not_there():
     with pytest.raises(InputError, match="did you mean paper-10"):
-        tables.published_table("paper10")
+        published.published_table("paper10")
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_the_wheel_holds_what_commands_read(tmp_path):
     for file in (REPOSITORY / "indad").rglob("*"):
         if file.is_file() and "__pycache__" not in file.parts:
             assert file.relative_to(REPOSITORY).as_posix() in installed
-    code = ("import indad; from indad.experiments.tables import published_table; "
+    code = ("import indad; from indad.experiments.published import published_table; "
             "print(indad.__file__); published_table('paper-25')")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                            check=True, env=os.environ | {"PYTHONPATH": ""},
@@ -214,7 +214,7 @@ def test_the_wheel_holds_what_commands_read(tmp_path):
 
 def test_what_a_benchmark_lays_beside_is_looked_for_before_it_computes(monkeypatch, tmp_path,
                                                                        capsys):
-    monkeypatch.setattr(tables, "PUBLISHED", tmp_path / "gone.json")
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "gone.json")
     monkeypatch.setattr("indad.experiments.sweep.run_sweep", None)
     assert main(["benchmark", "--experiment", "paper", "--quick"]) == 2
     assert "gone.json" in capsys.readouterr().err

@@ -6,7 +6,10 @@ every argument of the functions that people call does. What is taken, of all the
 
 import argparse
 import inspect
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -61,6 +64,8 @@ NAMES = {word for word in WORDS if word.strip() and "\0" not in word}
 TAKEN = {
     "--shots": set(), "--overlays": {"0", NINES, HUGE}, "--seed": {"0", HUGE}, "--seeds": set(),
     "--batch-size": {NINES, HUGE}, "--layers": {"0", NINES, HUGE}, "--reserve": {"0"},
+    "--num-neighbors": {NINES, HUGE}, "--reweight-neighbors": {NINES, HUGE},
+    "--map-sigma": {"0", "1.5", HUGE}, "--map-kernel-size": {NINES, HUGE}, "--scales": {"1.5"},
     "--threshold": {"-1", "0", "1.5", NINES, HUGE}, "--port": {"0"}, "--resize": set(),
     "--memory-budget": {"1.5", NINES, HUGE}, "--datasets": NAMES, "--output": NAMES,
     "--archives": NAMES, ("submit", "folder"): NAMES, ("predict", "--overlays"): set(),
@@ -207,6 +212,8 @@ def test_every_option_of_every_command_with_words_of_every_kind(command, at_work
 @pytest.mark.slow
 def test_a_planted_option_that_takes_anything_is_seen(at_work, capsys, monkeypatch):
     monkeypatch.setitem(TAKEN, "--seed", set())
+    seed = [one for one in actions() if one[1].option_strings[:1] == ["--seed"]]
+    monkeypatch.setitem(globals(), "actions", lambda: seed)  # the others are tried above
     with pytest.raises(AssertionError, match="--seed=0"):
         test_every_option_of_every_command_with_words_of_every_kind("run", at_work, capsys)
 
@@ -364,3 +371,15 @@ def test_the_rules_are_those_of_a_signature():
         search([], n=0)
     with pytest.raises(AssertionError, match="'kk'"):
         takes(kk=whole(1))(search)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+@pytest.mark.parametrize("words", [["list"], ["list", "presets"], ["--version"]])
+def test_who_stops_reading_is_told_nothing(words):
+    """As `| head` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "indad", *words], stdout=writer,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.stderr == ""
