@@ -215,20 +215,6 @@ def test_accelerators_by_any_name(monkeypatch, kind):
             machine.pick_device(name)
 
 
-def test_an_accelerator_as_torch_had_it_before_2_6(monkeypatch):
-    """`torch.mps` of 2.2 says neither whether it is there nor how many there are."""
-    monkeypatch.delattr(torch, "accelerator", raising=False)
-    for kind in ("cuda", "xpu"):
-        if hasattr(torch, kind):
-            monkeypatch.setattr(getattr(torch, kind), "is_available", lambda: False)
-    for name in ("is_available", "device_count"):
-        monkeypatch.delattr(torch.mps, name, raising=False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert machine.pick_device("auto") == machine.pick_device("mps:0") == torch.device("mps", 0)
-    with pytest.raises(InputError, match="choose auto, cpu or mps:0$"):
-        machine.pick_device("mps:1")
-
-
 def settings() -> list:
     backends = torch.backends
     return [place.fp32_precision for place in (

@@ -369,9 +369,6 @@ def test_what_cannot_be_exported_is_said_in_one_line(model, tmp_path, monkeypatc
         refused("cannot express this model in ONNX: Unsupported operator aten::magic", model, file)
         refused("in ONNX with dynamic_size, but may without it: Unsupp", model, file,
                 dynamic_size=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.onnx, "export", lambda model, arguments, file: None)  # torch 2.2
-        refused("needs torch 2.5 or newer", model, file)
     find = export.importlib.util.find_spec
     for missing in ("onnx", "onnxruntime", "onnxscript"):
         monkeypatch.setattr(export.importlib.util, "find_spec",

@@ -34,38 +34,27 @@ def pick_device(device: str = "auto") -> torch.device:
     if wanted is not None and found is not None and wanted.type == found.type:
         if wanted.index is None:
             return found
-        if wanted.index < _count(found):
+        if wanted.index < _backend(found).device_count():
             return wanted
     there = ["auto", "cpu"]
     if found is not None:
-        there += [f"{found.type}:{i}" for i in range(_count(found))]
+        there += [f"{found.type}:{i}" for i in range(_backend(found).device_count())]
     raise InputError(f"device is {device!r}, which is not on this machine; choose "
                      f"{', '.join(there[:-1])} or {there[-1]}")
 
 
 def accelerator() -> torch.device | None:
     """The GPU, or whatever else torch computes on here; None if there is only a CPU."""
-    if hasattr(torch, "accelerator"):  # torch 2.6 and later
-        if not torch.accelerator.is_available():
-            return None
-        current = torch.accelerator.current_accelerator()
-        assert current is not None  # as one is available
-        return torch.device(current.type, torch.accelerator.current_device_index())
-    for kind in ("cuda", "xpu", "mps"):
-        backend = getattr(torch.backends if kind == "mps" else torch, kind, None)
-        if backend is not None and backend.is_available():
-            return torch.device(kind, 0 if kind == "mps" else backend.current_device())
-    return None
+    if not torch.accelerator.is_available():
+        return None
+    current = torch.accelerator.current_accelerator()
+    assert current is not None  # as one is available
+    return torch.device(current.type, torch.accelerator.current_device_index())
 
 
 def _backend(device: torch.device) -> Any:
     """`torch.cuda` of a cuda device, and so on."""
     return getattr(torch, device.type)
-
-
-def _count(device: torch.device) -> int:
-    """How many of its kind there are; older torch does not tell for mps, of which there is one."""
-    return getattr(_backend(device), "device_count", lambda: 1)()
 
 
 def free_memory(device: torch.device) -> int:

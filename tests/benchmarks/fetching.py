@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/reference/benchmarks"))
     options = parser.parse_args()
     pooch.get_logger().setLevel("CRITICAL")
-    wait, time.sleep = time.sleep, lambda seconds: wait(min(seconds, 0.01))  # pauses between tries
+    wait, time.sleep = time.sleep, lambda seconds: wait(0.01)  # pauses between tries
     transfers = {what: {name: kept(one) for name, one in FETCHERS.items()}
                  for what, kept in TRANSFERS.items()}
     archives = {what: {name: kept(one) for name, one in UNPACKERS.items()}
