@@ -266,7 +266,7 @@ def test_text_of_polygons_is_read_as_it_is_written(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, dict(tiles=48, resize=None), dict(resize=112, crop=96)])
+@pytest.mark.parametrize("options", [dict(tiles=48, resize=None), dict(resize=112, crop=96)])
 def test_an_exported_file_gives_the_same_verdicts(tmp_path, options, small_network):
     pytest.importorskip("onnxruntime")
     from indad.deploy.export import export_onnx

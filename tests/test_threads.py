@@ -110,7 +110,7 @@ def test_each_image_has_its_own_maps_however_a_network_hands_them_out(two_thread
     assert any(part._forward_hooks for part in network.modules()) == (kind == "hook")
     extractor = FeatureExtractor(network, "test")
     describe = PatchNetwork(extractor, extractor.channels, ImageTransform(), torch.device("cpu"))
-    pixels = torch.randint(0, 256, (32, 96, 96, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (32, 48, 48, 3), dtype=torch.uint8)
     one_by_one = torch.cat([describe(part) for part in pixels.split(1)])
     for _ in range(8):
         torch.testing.assert_close(describe(pixels), one_by_one, rtol=1e-4, atol=1e-4)
