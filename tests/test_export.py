@@ -273,7 +273,8 @@ def test_the_example_reads_every_mode_that_pillow_writes_as_the_package_does(
             found = prepare(open_photo(file), about)
         except Exception as error:
             assert isinstance(wanted, str) and str(error) in wanted, (mode, turn)
-            assert mode == "LAB"  # Pillow has no way from there to RGB
+            # Pillow has no way from LAB to RGB, and before 12 not back from its own YCbCr in TIFF.
+            assert mode == "LAB" or (mode, format) == ("YCbCr", "TIFF")
             continue
         assert np.array_equal(found, wanted), (mode, turn)
     assert written >= 6
