@@ -3,10 +3,12 @@
 __version__ = "0.1.0"
 
 _HOMES = {"PatchCore": "patchcore", "load_dataset": "data.datasets", "evaluate": "metrics",
-          "load_backbone": "backbones.loading", "PRESETS": "presets",
+          "measure": "evaluation.measures", "load_backbone": "backbones.loading",
+          "PRESETS": "presets",
           "BACKBONES": "backbones.registry", "CATALOG": "data.catalog",
           "download_dataset": "data.download.installing", "audit": "data.audit",
-          "suspects": "deploy.suspects", "export_onnx": "deploy.export"}
+          "suspects": "deploy.suspects", "export_onnx": "deploy.export",
+          "to_frame": "experiments.frames"}
 __all__ = ["__version__", *_HOMES]
 
 

@@ -7,6 +7,8 @@ from .data.datasets import load_dataset as load_dataset
 from .data.download.installing import download_dataset as download_dataset
 from .deploy.export import export_onnx as export_onnx
 from .deploy.suspects import suspects as suspects
+from .evaluation.measures import measure as measure
+from .experiments.frames import to_frame as to_frame
 from .metrics import evaluate as evaluate
 from .patchcore import PatchCore as PatchCore
 from .presets import PRESETS as PRESETS

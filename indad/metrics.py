@@ -37,7 +37,7 @@ def evaluate(prediction: Prediction, images: ImageSet, *,
     maps, masks, inside = [], [], []
     all_maps = prediction.model_maps if frame == "model" else prediction.maps
     for index, item in enumerate(items):
-        mask = _mask_in_frame(item, prediction, index, frame)
+        mask = mask_in_frame(item, prediction, index, frame)
         if mask is not None:
             maps.append(all_maps[index])
             masks.append(mask)
@@ -45,8 +45,8 @@ def evaluate(prediction: Prediction, images: ImageSet, *,
     return metrics | pixel_metrics(maps, masks, [one for one in inside if one is not None] or None)
 
 
-def _mask_in_frame(item: Item, prediction: Prediction, index: int,
-                   frame: str) -> np.ndarray | None:
+def mask_in_frame(item: Item, prediction: Prediction, index: int,
+                  frame: str) -> np.ndarray | None:
     where = prediction.placements[index]
     if item.label == 0:
         return np.zeros(where.size if frame == "model" else where.original, dtype=bool)

@@ -14,24 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from .coreset import CoresetInterrupted, CoresetSelection
 from .data.arguments import FLAG, as_path, kind
 from .data.levels import Levels
 from .data.region import Region
 from .data.sources import as_list, training_set
-from .engine.extraction import PatchFeatures
+from .engine.extraction import PatchFeatures, features_in
 from .engine.memory import memory_budget
 from .engine.prediction import Prediction, joined
-from .engine.search import Index
 from .engine.upsampling import check_blur
-from .errors import InputError, Progress
+from .errors import Progress
 from .features import PatchNetwork, load_network
 from .learned import storage
 from .learned.copies import each_once, learned_digests
+from .learned.estimator import Estimator, NotFitted
 from .learned.fitted import Fitted
 from .learned.growth import grow
 from .learned.learning import learn
@@ -51,10 +49,11 @@ def _of_network(name: str) -> Any:
     return property(lambda model: getattr(model.prepare(), name), doc=f"`PatchNetwork.{name}`")
 
 
-class PatchCore(Parameters):
+class PatchCore(Estimator, Parameters):
     """Anomaly detection from good images only, as a scikit-learn estimator.
 
-    What the constructor takes is in `presets.Parameters`.
+    What the constructor takes is in `presets.Parameters`; what scikit-learn asks besides, like
+    `score_samples`, in `learned.estimator.Estimator`.
 
     Learned: `fitted_`, one record, see `learned.fitted.Fitted`; its fields are also attributes that
     end in "_": `memory_bank_` (m, d), `coreset_indices_` (m,), `calibration_scores_` (k,), ...
@@ -86,7 +85,7 @@ class PatchCore(Parameters):
 
         Args:
             X: a folder, a dataset, or a list of paths, PIL images, arrays or tensors; for all that
-                is taken see `data.sources.as_list`.
+                is taken see `data.sources.as_list`. Or a list of their features, see `extract`.
             y: labels `(n,)`; images that are not 0 (good) are left out. All are good if None.
             groups: a label for each image; images of one label show the same part and are
                 calibrated as one, see calibration.py. What the dataset knows (`.groups`) if None.
@@ -102,6 +101,8 @@ class PatchCore(Parameters):
         began = time.perf_counter()
         network = self.prepare()
         training = training_set(X, y, groups)
+        if (known := features_in(training.sources, self.memory_budget)) is not None:
+            return self.fit_features(known, groups=training.groups, copy=False, progress=progress)
         features = each_once(training, partial(self.extract, training=True, strict=strict,
                                                progress=progress))
         self._assign(features, network, training=training, progress=progress, copy=False,
@@ -160,7 +161,8 @@ class PatchCore(Parameters):
     def extract(self, X: object, *, training: bool = False, levels: Levels | None = None,
                 region: Region | None = None, strict: bool = True,
                 progress: Progress | None = None) -> PatchFeatures:
-        """Patch features of images, as `fit_features` and `predict_features` take them.
+        """Patch features of images, as `fit_features` and `predict_features` take them; the list of
+        their `photos` is what `fit` and `predict` take, also in scikit-learn's searches.
 
         They depend on `presets.EXTRACTION_OPTIONS`, and on `levels` and `region` (the model's, or
         of these images if they train). `training` adds views by `augmentation`. Raises as `fit`.
@@ -186,10 +188,6 @@ class PatchCore(Parameters):
         """
         return joined(self.stream(X, strict=strict, progress=progress))
 
-    def score_samples(self, X: object) -> np.ndarray:
-        """`(n,)` scores of images; higher is *more* anomalous, contrary to scikit-learn's habit."""
-        return self.predict(X).scores
-
     @torch.inference_mode()
     def stream(self, X: object, *, strict: bool = True,
                progress: Progress | None = None) -> Iterator[Prediction]:
@@ -198,8 +196,11 @@ class PatchCore(Parameters):
         `indices` and `skipped` count from the first of all images; a batch of unreadable ones has
         no scores.
         """
-        fitted, network = self.check_fitted(), self.prepare()
-        parts = network.describe(as_list(X), batch_size=self.batch_size, strict=strict,
+        fitted, network, sources = self.check_fitted(), self.prepare(), as_list(X)
+        if (known := features_in(sources, self.memory_budget)) is not None:
+            yield self.predict_features(known)
+            return
+        parts = network.describe(sources, batch_size=self.batch_size, strict=strict,
                                  what="scoring", levels=fitted.levels, region=fitted.region,
                                  progress=progress)
         yield from scored(fitted, parts, self.transform_, self.options)
@@ -212,11 +213,6 @@ class PatchCore(Parameters):
         prediction = joined(scored(fitted, features.split(self.batch_size), self.transform_,
                                    self.options))
         return replace(prediction, skipped=features.skipped)
-
-    def score(self, rows: Tensor, index: Index, grid: tuple[int, int],
-              size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Scaled patches `(n * p, d)` and a bank -> scores `(n,)` and maps `(n, h, w)`."""
-        return score_images(rows, index, grid, size, self.options)
 
     def module(self, *, bank_precision: torch.dtype = torch.float32) -> DetectorModule:
         """The fitted detector as a `torch.nn.Module`: pixels in, scores and maps out.
@@ -289,7 +285,7 @@ class PatchCore(Parameters):
     def check_fitted(self) -> Fitted:
         """What was learned, on the device that is wanted; raises `InputError` if it is stale."""
         if not self.__sklearn_is_fitted__():
-            raise InputError("this PatchCore has no memory bank yet; call fit(images) first")
+            raise NotFitted("this PatchCore has no memory bank yet; call fit(images) first")
         self.fitted_.check_unchanged(self.options)
         self.fitted_ = self.fitted_.to(self.prepare().device)
         return self.fitted_

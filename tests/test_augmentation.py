@@ -12,6 +12,7 @@ from indad.data.images import as_rgb
 from indad.engine.search import MemoryIndex
 from indad.errors import InputError
 from indad.patchcore import PatchCore
+from indad.scores import score_images
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +86,8 @@ def test_views_fill_the_bank_and_none_of_them_judges_its_own_image(drawn):
     assert len(model.memory_bank_) == 2 * 4 * 1024
     # Leave-one-out: an image against the views of the other one, and none of its own.
     rows = (features.rows * model.feature_scale_).view(2, 4 * 1024, -1)
-    expected = [float(model.score(rows[image][:1024], MemoryIndex(rows[1 - image]), model.grid_,
-                                  model.size_)[0]) for image in (0, 1)]
+    expected = [float(score_images(rows[image][:1024], MemoryIndex(rows[1 - image]), model.grid_,
+                                   model.size_, model.options)[0]) for image in (0, 1)]
     assert sorted(model.calibration_scores_) == pytest.approx(sorted(expected), rel=1e-4)
     # A training image, and each of its views, lies in the bank.
     for view in augmented([train[0]], "flips"):

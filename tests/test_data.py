@@ -104,6 +104,33 @@ def test_visa_layout(tmp_path):
     assert [i.mask().sum() for i in test if i.label] == [4]
 
 
+def test_visa_s_other_splits(tmp_path):
+    """Of those that train, only the good ones do; and each split is a file."""
+    rows = {"1cls": "", "2cls_fewshot": ""}
+    for n in range(6):
+        kind = "Normal" if n < 4 else "Anomaly"
+        picture(tmp_path / f"pcb1/Data/Images/{kind}/{n}.JPG")
+        label = "normal" if n < 4 else "anomaly"
+        rows["1cls"] += f"pcb1,{'train' if n < 3 else 'test'},{label},"
+        rows["2cls_fewshot"] += f"pcb1,{'train' if n in (0, 4) else 'test'},{label},"
+        for name in rows:
+            rows[name] += f"pcb1/Data/Images/{kind}/{n}.JPG,\n"
+    (tmp_path / "split_csv").mkdir()
+    for name, lines in rows.items():
+        (tmp_path / f"split_csv/{name}.csv").write_text("object,split,label,image,mask\n" + lines)
+    train, test = load_dataset(tmp_path, "pcb1", split="2cls_fewshot")
+    assert [number_of(item) for item in train] == [0]
+    assert [number_of(item) for item in test] == [1, 2, 3, 5]
+    assert len(load_dataset(tmp_path, "pcb1")[0]) == 3
+    with pytest.raises(InputError, match="2cls_highshot.csv: the split 2cls_highshot needs this"):
+        load_dataset(tmp_path, "pcb1", split="2cls_highshot")
+
+
+def test_visa_s_splits_are_no_other_s(drawn):
+    with pytest.raises(InputError, match="split is 2cls_fewshot, which only VisA has"):
+        load_dataset(drawn, "tiles", split="2cls_fewshot")
+
+
 @pytest.mark.parametrize("content, words", [
     (b"object,split,label,image,mask\ncandle,test,normal\n", "line 2: the columns image, mask are"),
     (b"object;split\n", "line 2: the columns object, split, label, image, mask are"),

@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "indad"
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = ("features", "coreset", "neighbors", "scores", "calibration", "metrics", "presets")
 # The lowest first. Of one floor, core files may import each other, but not in a circle.
-FLOORS = (("errors",), ("data",), ("engine",), ("backbones",), CORE, ("learned",), ("patchcore",),
-          ("deploy",), ("experiments",), ("cli",), ("notebook", "__main__"))
+FLOORS = (("errors",), ("data",), ("engine",), ("backbones",), CORE, ("evaluation",), ("learned",),
+          ("patchcore",), ("deploy",), ("experiments",), ("cli",), ("notebook", "__main__"))
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 

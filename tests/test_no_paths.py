@@ -54,8 +54,8 @@ def test_a_run_its_report_a_model_and_predictions_hold_no_path(drawn, tmp_path, 
     assert paths_in(tmp_path / "model") == []
     (tmp_path / "broken.png").write_bytes(b"no picture")
     assert main(["predict", str(tmp_path / "model"), str(drawn / "tiles" / "test"),
-                 str(tmp_path / "broken.png"),
-                 "--output", str(tmp_path / "found")]) == 0
+                 str(tmp_path / "broken.png"), "--regions-as", "coco", "labelme", "cvat", "--maps",
+                 "tiff", "--masks", "--output", str(tmp_path / "found")]) == 0
     assert paths_in(tmp_path / "found") == []
 
 

@@ -9,9 +9,11 @@ from scipy import stats
 
 from indad.cli import main
 from indad.errors import InputError
+from indad.evaluation.delong import delong_covariance, delong_test
 from indad.experiments import tables
-from indad.experiments.records import METRICS, VARIANT
-from indad.experiments.tables import aggregate, compare, comparisons, spread, write_tables
+from indad.experiments.pairs import compare, comparisons, over_images
+from indad.experiments.records import METRICS, SCORES, VARIANT, mean_row
+from indad.experiments.tables import aggregate, spread, write_tables
 
 
 def row(category="screw", seed=0, image_auroc=0.9, **more):
@@ -81,6 +83,70 @@ def test_runs_that_differ_in_more_than_one_thing_are_no_pair():
     assert comparisons(rows) == []
     (one,) = comparisons([row(backbone="a"), row(backbone="b", image_auroc=0.95)])
     assert (one.mean, one.low, one.n) == (pytest.approx(0.05), None, 1)
+
+
+def test_the_mean_weighted_by_test_images():
+    rows = [row("screw", 0, 0.8, images=30), row("pill", 0, 0.9, images=10)]
+    (mean,) = (one for one in aggregate(rows, by_images=True) if one["category"] == "mean")
+    assert mean["image_auroc"].mean == pytest.approx((30 * 0.8 + 10 * 0.9) / 40)
+    assert mean_row(rows, by_images=True)["image_auroc"] == pytest.approx(0.825)
+    assert mean_row(rows)["image_auroc"] == pytest.approx(0.85)
+    (mean,) = (one for one in aggregate([*rows, row("nut")], by_images=True)
+               if one["category"] == "mean")
+    assert mean["image_auroc"] is None  # nobody knows of how many
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Runs of backbones a and b on two categories and two seeds, with their scores on disk."""
+    rng, rows, tables = np.random.default_rng(0), [], {}
+    labels = np.r_[np.ones(20), np.zeros(15)].astype(int)
+    for category in ("screw", "pill"):
+        parts = rng.normal(size=35) + labels
+        for backbone, seed in (("a", 0), ("a", 1), ("b", 0), ("b", 1)):
+            name = f"{category}-{backbone}-{seed}"
+            scores = parts + rng.normal(size=35) + (backbone == "b") * labels / 2
+            (tmp_path / name).mkdir()
+            with open(tmp_path / name / "scores.csv", "w", newline="") as lines:
+                writer = csv.DictWriter(lines, SCORES)
+                writer.writeheader()
+                for k in rng.permutation(35):
+                    writer.writerow({"image": f"{k:03}.png", "label": labels[k], "defect_type": "x",
+                                     "score": scores[k], "verdict": "good", "threshold": ""})
+            tables[category, backbone, seed] = scores
+            rows.append(row(category, seed, delong_covariance(scores[None], labels)[0][0],
+                            backbone=backbone, run=name, images=35))
+    return rows, labels, tables
+
+
+def test_a_pair_s_interval_over_images_is_delong_s(scored, tmp_path):
+    rows, labels, tables = scored
+    one = [r for r in rows if r["category"] == "screw" and r["seed"] == 0]
+    found = over_images(one, tmp_path, "backbone", "a", "b")
+    wanted = delong_test(tables["screw", "a", 0], tables["screw", "b", 0], labels)
+    assert (found.difference, found.low, found.high, found.p) == pytest.approx(
+        (wanted.difference, wanted.low, wanted.high, wanted.p))
+    whole = over_images(rows, tmp_path, "backbone", "a", "b")
+    assert whole.difference == pytest.approx(compare(rows, "backbone", "a", "b").mean)
+    # Categories are independent: the interval of two is that of their mean.
+    halves = [over_images([r for r in rows if r["category"] == name], tmp_path, "backbone", "a",
+                          "b") for name in ("screw", "pill")]
+    width = sum((half.high - half.low) ** 2 for half in halves) ** 0.5 / 2
+    assert whole.high - whole.low == pytest.approx(width)
+    text = write_tables(tmp_path, rows).read_text()
+    assert f"| {whole.low:+.4f} to {whole.high:+.4f} | {whole.p:.2g} |" in text
+    assert "weighted by their test images" in text
+
+
+def test_without_scores_or_with_those_of_other_images_there_is_no_such_interval(scored, tmp_path):
+    rows, _, _ = scored
+    file = tmp_path / rows[0]["run"] / "scores.csv"
+    file.write_text(file.read_text().replace("003.png", "other.png"))
+    assert over_images(rows, tmp_path, "backbone", "a", "b") is None
+    assert "| n/a | n/a |" in write_tables(tmp_path, rows).read_text()
+    file.unlink()
+    assert over_images(rows, tmp_path, "backbone", "a", "b") is None
+    assert over_images([row()], tmp_path, "backbone", "a", "b") is None
 
 
 def test_what_is_written(tmp_path):

@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from indad import PatchCore, audit, download_dataset, evaluate, export_onnx, load_dataset
+from indad import (
+    PatchCore,
+    audit,
+    download_dataset,
+    evaluate,
+    export_onnx,
+    load_dataset,
+    measure,
+)
 from indad.backbones.loading import load_backbone
 from indad.backbones.registry import find_backbone
 from indad.calibration import conformal_rank, conformal_threshold, decide
@@ -25,12 +33,16 @@ from indad.cli.words import parser
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time, random_coreset
 from indad.data.arguments import TEXT, takes, whole
 from indad.data.synthetic.categories import write_category
-from indad.deploy import export, serve
+from indad.deploy import export, serve, submission
 from indad.deploy.explanation import explain
 from indad.deploy.inspection import inspect_images
 from indad.engine.machine import pick_device
 from indad.errors import InputError
+from indad.evaluation.delong import delong_test
+from indad.evaluation.pimo import pimo
+from indad.evaluation.segmentation import threshold_of
 from indad.experiments import sweep
+from indad.experiments.frames import to_frame
 from indad.experiments.plans import expand
 from indad.experiments.report import write_report
 from indad.experiments.report_runs import read_runs
@@ -51,7 +63,7 @@ TAKEN = {
     "--batch-size": {NINES, HUGE}, "--layers": {"0", NINES, HUGE}, "--reserve": {"0"},
     "--threshold": {"-1", "0", "1.5", NINES, HUGE}, "--port": {"0"}, "--resize": set(),
     "--memory-budget": {"1.5", NINES, HUGE}, "--datasets": NAMES, "--output": NAMES,
-    "--archives": NAMES, ("predict", "--overlays"): set(),
+    "--archives": NAMES, ("submit", "folder"): NAMES, ("predict", "--overlays"): set(),
     ("benchmark", "--device"): NAMES,  # of the machines of a cluster, which may have it
 }
 BASE = {
@@ -59,7 +71,7 @@ BASE = {
     "benchmark": ["--dataset", "tiles", "--output", "out"], "fit": ["tiles", "--output", "new"],
     "update": ["model", "tiles"], "predict": ["model", "tiles", "--output", "found"],
     "export": ["model", "x.onnx"], "serve": ["model", "--port", "0"], "list": [],
-    "download": ["mvtec_ad", "screw"], "check": ["tiles"]}
+    "download": ["mvtec_ad", "screw"], "check": ["tiles"], "submit": ["sub", "--dataset", "ad2"]}
 
 
 class Reached(Exception):
@@ -74,6 +86,12 @@ def reached(*arguments, **options):
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("words")
     write_category(folder / "tiles", "tiles", train=3, good=1, per_defect=1)
+    home = shutil.copytree(folder / "tiles", folder / "ad2" / "can")  # as MVTec AD 2 has it
+    (home / "test").rename(home / "test_public")
+    shutil.copytree(home / "train", home / "validation")
+    for split, kind in submission.SPLITS.items():
+        (home / split).mkdir()
+        shutil.copy(home / "train/good/000.png", home / split / f"000_{kind}.png")
     return folder
 
 
@@ -89,6 +107,7 @@ def here(place, model, tmp_path, monkeypatch):
     """What takes long, or leaves this machine, raises `Reached`."""
     monkeypatch.chdir(shutil.copytree(place, tmp_path / "here"))
     monkeypatch.setattr(export, "_write", reached)
+    monkeypatch.setattr(submission, "OBJECTS", {"can": 1})
     monkeypatch.setattr("indad.data.audit._Examined", reached)
     monkeypatch.setattr("indad.data.download.installing.install", reached)
     monkeypatch.setattr("indad.data.download.installing.fetch", reached)
@@ -161,7 +180,10 @@ def actions():
 @pytest.mark.parametrize("command", BASE)
 def test_every_option_of_every_command_with_words_of_every_kind(command, at_work, capsys):
     tried = 0
-    for action in (action for name, action in actions() if name == command):
+    # What submit shares with fit it takes as fit does.
+    others = {action.dest for name, action in actions() if name == "fit" and command == "submit"}
+    for action in (action for name, action in actions()
+                   if name == command and action.dest not in others - {"folder"}):
         name = action.option_strings[0] if action.option_strings else action.dest
         takes_it = TAKEN.get((command, name), TAKEN.get(name, set()))
         for word in WORDS:
@@ -231,6 +253,11 @@ def calls(place, model):
         "load": (PatchCore.load, dict(folder="model", weights=None, device="cpu",
                                       precision="float32")),
         "evaluate": (evaluate, dict(prediction=prediction, images=test, frame="model")),
+        "measure": (measure, dict(prediction=prediction, images=test, names=["segmentation"],
+                                  frame="model", threshold=1.0, level=0.9, replicates=5, seed=0)),
+        "pimo": (pimo, dict(good=MAPS[1:], defects=[MAPS[0][MASKS[0]]], bounds=(0.1, 0.2))),
+        "threshold_of": (threshold_of, dict(maps=MAPS, sigmas=3.0)),
+        "delong_test": (delong_test, dict(a=SCORES, b=SCORES, labels=LABELS, level=0.95)),
         "image_metrics": (image_metrics, dict(scores=SCORES, labels=LABELS)),
         "pixel_metrics": (pixel_metrics, dict(maps=MAPS, masks=MASKS)),
         "aupro": (aupro, dict(maps=MAPS, masks=MASKS, limit=0.3)),
@@ -262,10 +289,14 @@ def calls(place, model):
         "explain": (explain, dict(model=model, image=test[0], place=None)),
         "inspect_images": (inspect_images, dict(
             model=model, images=["tiles/test"], output="found", false_alarm_rate=None,
-            threshold=None, overlays="none", strict=False)),
+            threshold=None, overlays="none", regions_as=["coco"], maps="npz", masks=True,
+            strict=False)),
+        "score": (model.score, dict(X=test, y=test.labels)),
+        "to_frame": (to_frame, dict(results=prediction, images=test)),
         "run": (run, dict(dataset="tiles", category=None, preset="default", options=None,
                           split="paper", shots=2, protocol="random", frame="model",
-                          false_alarm_rate=0.3, overlays=0, datasets=None, output="out")),
+                          false_alarm_rate=0.3, overlays=0, datasets=None, output="out",
+                          measures=["pimo"])),
         "expand": (expand, dict(dataset="tiles", categories=["tiles"], presets=["default"],
                                 seeds=[0], shots=[None], choices={}, options={})),
         "write_report": (write_report, dict(folder="out", output="r.html")),
@@ -274,17 +305,18 @@ def calls(place, model):
 
 NAMES_OF_CALLS = [
     "fit", "update", "predict", "extract", "fit_features", "predict_features", "plan", "save",
-    "module", "load", "evaluate", "image_metrics", "pixel_metrics", "aupro", "greedy_coreset",
+    "module", "load", "evaluate", "measure", "pimo", "threshold_of", "delong_test",
+    "image_metrics", "pixel_metrics", "aupro", "greedy_coreset",
     "one_at_a_time", "random_coreset", "nearest", "nearest_by_product", "anomaly_maps",
     "conformal_threshold", "conformal_rank", "decide", "f1_max_threshold", "best_cost_threshold",
     "load_dataset", "audit", "load_backbone", "download_dataset", "export_onnx", "explain",
-    "inspect_images", "run", "expand", "write_report"]
+    "inspect_images", "score", "to_frame", "run", "expand", "write_report"]
 
 
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.slow) if name in (
         "fit", "update", "predict", "load_backbone", "download_dataset", "inspect_images", "run",
-        "export_onnx")
+        "score", "export_onnx")
     else name for name in NAMES_OF_CALLS])
 def test_every_argument_with_values_of_every_kind(name, calls, here, request):
     """Nothing but `InputError`, a `TypeError` with a sentence, or a result."""

@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
-    rows, warnings, decisions, model = [], [], [], None
+    rows, warnings, decisions, more, model = [], [], [], [], None
     with Bars() as bars:
         for category in categories:
             result = run(
@@ -87,22 +87,24 @@ def _run(options: argparse.Namespace) -> int:
                 false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
-                progress=bars.of(category), shared=model,
+                measures=options.metrics, progress=bars.of(category), shared=model,
                 on_plan=partial(_note_plan, bars, category))
             bars.close()
             _note_levels(bars, category, result.record.get("levels"))
             model = result.model or model
             rows.append(results.summary_row(result.record, str(result.folder)))
             decisions.append(result.record["decision"])
+            more += results.in_words(category, result.record)
             warnings += [f"{category}: {warning}" for warning in result.warnings]
             if len(rows) == 1:
                 print(results.text_table_header())
             print(results.text_table_row(rows[-1]), flush=True)
     if len(rows) > 1:
-        print(results.text_table_row(results.mean_row(rows)))
+        for by_images in (False, True)[:1 + bool(options.metrics)]:
+            print(results.text_table_row(results.mean_row(rows, by_images=by_images)))
     results.write_summary(Path(options.output))
-    for reason in results.reasons(rows):
-        print(reason)
+    for line in [*more, *results.reasons(rows)]:
+        print(line)
     print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     return _warn(warnings, most=len(warnings))
@@ -256,7 +258,8 @@ def _predict(options: argparse.Namespace) -> int:
         found = inspect_images(
             model, options.images, options.output, model_name=options.model,
             false_alarm_rate=options.false_alarm_rate, threshold=options.threshold,
-            overlays=options.overlays, strict=options.strict, progress=bars.of(options.model))
+            overlays=options.overlays, regions_as=options.regions_as, maps=options.maps,
+            masks=options.masks, strict=options.strict, progress=bars.of(options.model))
     print(found)
     return _warn(found.warnings)
 
@@ -304,6 +307,12 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _submit(options: argparse.Namespace) -> int:
+    from .submitting import submit
+
+    return submit(options, _one_model(options))
+
+
 def _shots(words: Sequence[str]) -> list[int | None]:
     """"1,2,4", "1 2 4" and "all" -> numbers, None for all."""
     counts = [word for given in words for word in given.replace(",", " ").split()]
@@ -338,4 +347,4 @@ def _ask() -> list[str]:
 
 COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
             "update": _update, "predict": _predict, "serve": _serve, "export": _export,
-            "list": show_list, "download": _download, "check": check}
+            "list": show_list, "download": _download, "check": check, "submit": _submit}

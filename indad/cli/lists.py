@@ -8,6 +8,7 @@ def show_list(options: argparse.Namespace) -> int:
         return show_installed(options)
     from ..backbones.registry import BACKBONES
     from ..data.catalog import CATALOG
+    from ..evaluation.measures import MEASURES
     from ..experiments.plans import EXPERIMENTS
     from ..presets import PRESETS
 
@@ -21,6 +22,9 @@ def show_list(options: argparse.Namespace) -> int:
         where = "installed" if backbone.package else "downloaded on first use"
         print(f"  {backbone.name:<20}{backbone.family}, {backbone.weights_mb} MB, "
               f"{backbone.licence}, {where}")
+    print("\nmetrics, besides those of every run")
+    for measure in MEASURES.values():
+        print(f"  {measure.name:<20}{measure.gives} [{measure.source}]")
     print("\nexperiments")
     for experiment in EXPERIMENTS.values():
         print(f"  {experiment.name:<20}  {experiment.title} ({experiment.dataset})")

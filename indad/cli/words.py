@@ -72,6 +72,9 @@ def _run(commands: Commands) -> None:
     add("--category", default="all", help="one category, or all")
     add("--shots", type=int, help="train on so many good images only")
     add("--overlays", type=int, default=12, help="pictures to draw per category, at most")
+    add("--metrics", nargs="+", default=[], metavar="NAME", help="besides AUROC, AP, F1 and AUPRO "
+        "(results/README.md, how metrics are taken): pimo, segmentation, defects, intervals, and "
+        "spro, which MVTec LOCO AD has without asking")
     _of_one_model(run)
     _of_runs(run)
 
@@ -145,6 +148,10 @@ def _predict(commands: Commands) -> None:
     add("--false-alarm-rate", type=float, help="wanted for the verdicts (that of fit if not given)")
     add("--threshold", type=float, help="flag scores above this, whatever good photos say")
     add("--overlays", default="flagged", help="photos to draw: all, flagged or none")
+    add("--regions-as", nargs="+", default=[], help="formats for the regions besides: coco, "
+        "labelme, cvat")
+    add("--maps", help="the map of every photo in its own pixels: tiff or npz")
+    add("--masks", action="store_true", help="where maps are above their threshold, as PNG")
     _of_saved(predict)
 
 
@@ -219,6 +226,22 @@ def _check(commands: Commands) -> None:
     _shared(check)
 
 
+def _submit(commands: Commands) -> None:
+    submit = commands.add_parser("submit", formatter_class=DEFAULTS,
+                                 help="maps of MVTec AD 2's private photos, for its server",
+                                 description="Fits each object, and checks all by the rules; needs "
+                                 "tifffile. Exit status 0: as the server wants it; 1: not; 2: bad "
+                                 "input.")
+    submit.set_defaults(command="submit")
+    add = submit.add_argument
+    add("folder", help="of the submission; objects that are there already are replaced")
+    add("--check", action="store_true", help="only say what is wrong with a folder, one by one")
+    add("--dataset", default="mvtec_ad_2", help="mvtec_ad_2, or its folder")
+    add("--category", default="all", help="one object, or all")
+    _of_one_model(submit)
+    _of_models(submit)
+
+
 def _of_one_model(parser: argparse.ArgumentParser) -> None:
     """What `run` and `fit` take, of which `benchmark` takes several."""
     add = parser.add_argument
@@ -240,7 +263,8 @@ def _of_runs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default="synthetic", help="a name that `list` shows, or a folder")
     add("--protocol", default="random", help="how shots are chosen: random or anomalydino")
-    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or module")
+    add("--split", default="paper", help="for MTD and ELPV: paper, or grouped by tile or "
+        "module; for VisA paper, 2cls_fewshot or 2cls_highshot")
     add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")
@@ -298,7 +322,7 @@ def _shared(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[[Commands], None]] = {
     "run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit, "update": _update,
     "predict": _predict, "export": _export, "serve": _serve, "list": _list,
-    "download": _download, "check": _check}
+    "download": _download, "check": _check, "submit": _submit}
 
 
 def given(options: argparse.Namespace, *names: str) -> dict:

@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -172,6 +172,9 @@ OPTIONS = Rule(lambda value: isinstance(value, Mapping) and all(map(TEXT.holds, 
 LIST = Rule(lambda value: not isinstance(value, (str, bytes, Mapping))
             and hasattr(value, "__getitem__") and hasattr(value, "__len__")
             and len(getattr(value, "shape", (0,))) == 1, "a list")
+
+MANY = Rule(lambda value: isinstance(value, Iterable) and not isinstance(
+    value, (str, bytes, Mapping, set)), "several arrays, one after the other")
 
 
 def as_path(name: str, value: str | os.PathLike) -> Path:

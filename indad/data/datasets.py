@@ -14,7 +14,7 @@ from typing import overload
 import numpy as np
 
 from ..errors import InputError, Progress, unknown
-from . import elpv
+from . import elpv, visa
 from .arguments import CALLED, PATH, TEXT, maybe, one_of, takes, whole
 from .catalog import CATALOG, Package
 from .files import in_units
@@ -24,7 +24,7 @@ from .left_out import Remark, tell
 from .orientation import turned_apart
 from .synthetic import categories as synthetic
 
-SPLITS = ("paper", "grouped")
+SPLITS = ("paper", "grouped", *(name for name in visa.SPLIT_FILES if name != "paper"))
 PROTOCOLS = ("random", "anomalydino")
 # `<category>_reduced` is a category small enough for a lesson: so many good training images, and
 # so many test images of each type, good among them.
@@ -130,8 +130,9 @@ def load_dataset(source: str | Path, category: str | None = None, *,
             layout, or to any folder with `good` in it.
         category: needed where there are several. `<category>_reduced`, where no folder has that
             name, is a fixed part of the category: see `reduced`.
-        split: for MTD and ELPV only: "paper" holds out 20 % of the good images at random,
-            "grouped" keeps all exposures of one tile, or all cells of one module, on the same side.
+        split: for MTD and ELPV: "paper" holds out 20 % of the good images at random, "grouped"
+            keeps all exposures of one tile, or all cells of one module, on the same side. For VisA
+            "2cls_fewshot" and "2cls_highshot" as well, see visa.py.
         seed: of the splits that are drawn (MTD, plain folders) and of `shots`; ELPV's is fixed.
         shots, protocol: train on so many images only, see `choose_shots`.
 
@@ -143,6 +144,8 @@ def load_dataset(source: str | Path, category: str | None = None, *,
     """
     folder, layout, name = _locate(source, datasets, category)
     category, base = _pick_category(source, category, folder, layout, datasets)
+    if split.startswith("2cls") and layout != "visa":
+        raise InputError(f"split is {split}, which only VisA has; {name} takes paper")
     if layout == "synthetic":
         folder.mkdir(parents=True, exist_ok=True)
         synthetic.write_category(folder / base, base, progress=partial(

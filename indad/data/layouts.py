@@ -4,7 +4,6 @@ Labels come from path parts *relative to the dataset's folder*, never from subst
 path: a parent folder called `goods` or `latest` changes nothing. What names say: folders.py.
 """
 
-import csv
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from . import elpv
+from . import elpv, visa
 from .folders import (
     SPLIT_WORDS,
     folders_in,
@@ -72,7 +71,7 @@ class Item:
 
 def layout_of(folder: Path) -> str:
     """How a folder is read: "visa", "mtd", "elpv", "one" (category), "mvtec" (several), "plain"."""
-    if (folder / "split_csv" / "1cls.csv").is_file():
+    if visa.is_visa(folder):
         return "visa"
     if (folder / "MT_Free").is_dir():
         return "mtd"
@@ -195,7 +194,7 @@ def good_below(folder: Path) -> list[Path]:
 def categories_in(folder: Path, layout: str) -> list[str]:
     """The categories whose images are there: of VisA and others one may unpack a part."""
     if layout == "visa":
-        return sorted({row["object"] for row in _visa_rows(folder)
+        return sorted({row["object"] for row in visa.read_rows(folder)
                        if (folder / row["object"]).is_dir()})
     if layout == "mvtec":
         return [sub.name for sub in folders_in(folder) if category_at(sub)]
@@ -211,7 +210,7 @@ def _read_one(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
 
     And its relatives: LOCO (a folder of masks for each image), AD 2 (test_public, with its masks
     inside; the private images have no labels and stay out), BTAD (ok and ko, masks without
-    `_mask`), MPDD. `validation` folders are left alone, as in every published number.
+    `_mask`), MPDD. `validation` folders neither train nor test, as in every published number.
 
     Without a `train`: `good` and, beside it, a folder for each defect; a fifth of the good images
     test.
@@ -233,31 +232,19 @@ def _read_one(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
 
 
 def _read_visa(folder: Path, category: str, split: str, seed: int) -> "TwoLists":
-    """VisA: split_csv/1cls.csv names split, label, image and mask; masks hold class numbers."""
+    """VisA: its split files name split, label, image and mask; masks hold class numbers."""
     train: list[Item] = []
     test: list[Item] = []
-    for row in _visa_rows(folder):
+    for row in visa.read_rows(folder, split):
         if row["object"] == category:
             kind = "good" if row["label"] == "normal" else row["label"]
             masks = (folder / row["mask"],) if row["mask"] and kind != "good" else ()
-            (train if row["split"] == "train" else test).append(
-                Item(folder / row["image"], kind, masks))
+            item = Item(folder / row["image"], kind, masks)
+            if row["split"] != "train":
+                test.append(item)
+            elif not item.label:  # of two-class setups, defects train too
+                train.append(item)
     return train, test
-
-
-def _visa_rows(folder: Path) -> list[dict[str, str]]:
-    file = folder / "split_csv" / "1cls.csv"
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as lines:  # Excel begins with a mark
-            rows = list(csv.DictReader(lines))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: is no table of commas in UTF-8 ({error}); get it anew, or save "
-                         "it as \"CSV UTF-8\"") from error
-    columns = ("object", "split", "label", "image", "mask")
-    for line, row in enumerate(rows or [{}], 2):
-        if missing := [name for name in columns if row.get(name) is None]:
-            raise InputError(f"{file}, line {line}: the columns {', '.join(missing)} are missing")
-    return rows
 
 
 def _read_mtd(folder: Path, category: str, split: str, seed: int) -> "TwoLists":

@@ -123,6 +123,10 @@ def as_list(images: object, *, only_good: bool = False) -> list:
         if only_good:
             _check_classes(images)
         return _of_dataset(images)
+    if hasattr(images, "photos"):
+        return list(images.photos)
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OU":  # of paths, of pictures
+        return images.ravel().tolist()
     if isinstance(images, (np.ndarray, Tensor)):
         return list(images) if images.ndim == 4 else [images]
     if isinstance(images, Image.Image) or hasattr(images, "path") or hasattr(images, "as_rgb"):

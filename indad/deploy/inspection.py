@@ -5,6 +5,8 @@
     overlays/         heat map, and worst patch beside the nearest remembered one
     prediction.json   thresholds and where they came from, model, configuration, versions
 
+and, if they are asked for, regions, maps and masks in the formats of other tools, see formats.py.
+
 Photos are read, scored, drawn and forgotten batch by batch; only their rows in the tables stay.
 """
 
@@ -12,7 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
@@ -50,6 +52,7 @@ from ..engine.prediction import Prediction
 from ..errors import InputError, Progress
 from ..patchcore import PatchCore
 from .explanation import explain, why_picture
+from .formats import MAP_WRITERS, REGION_WRITERS, Files, Marked, names_written
 from .pictures import ColourScale, overlay, save_picture
 from .regions import Region, regions_above
 from .verdicts import how_decided, title, verdict
@@ -83,11 +86,13 @@ class Inspection:
 
 @takes(model=kind(PatchCore, "a PatchCore"), images=several(PATH, least=1), output=PATH,
        false_alarm_rate=maybe(SHARE), threshold=maybe(number()), overlays=one_of(OVERLAYS),
+       regions_as=several(one_of(REGION_WRITERS)), maps=maybe(one_of(MAP_WRITERS)), masks=FLAG,
        strict=FLAG, progress=maybe(CALLED))
 def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str | Path, *,
                    false_alarm_rate: float | None = None, threshold: float | None = None,
-                   overlays: str = "flagged", strict: bool = False, model_name: str = "",
-                   progress: Progress | None = None) -> Inspection:
+                   overlays: str = "flagged", regions_as: Sequence[str] = (),
+                   maps: str | None = None, masks: bool = False, strict: bool = False,
+                   model_name: str = "", progress: Progress | None = None) -> Inspection:
     """Score photos and write what was found into a folder, wholly or not at all.
 
     Args:
@@ -97,6 +102,9 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
         threshold: flag scores above it instead; regions are found as before.
         overlays: "flagged": pictures of the photos that somebody will want to look at, which of
             thousands are few; "all" or "none".
+        regions_as: formats for the regions besides, "coco", "labelme", "cvat", see formats.py.
+        maps: also the map of every photo, as "tiff" or "npz".
+        masks: also where maps are above their threshold, as PNG.
         strict: stop at an unreadable photo instead of listing it.
         model_name: what the record calls the model.
 
@@ -113,6 +121,9 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
                 "threshold_from": "model"}
     if threshold is not None:
         decision |= {"threshold": threshold, "threshold_from": "given"}
+    if (regions_as or masks) and decision["map_threshold"] is None:
+        raise InputError("regions and masks need the map's threshold, and this model has none, as "
+                         "no good image was left to take one from")
     photos = find_photos(images)
     check_free(output, list(photos.values()))
     check_writable(output.parent, "--output")
@@ -121,7 +132,9 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
     with (explain_full_disk(str(output), "free some space, or draw fewer overlays"),
           complete_folder(output) as partial, warnings.catch_warnings()):
         warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file is in its row
-        notes = _Notes(model, photos, decision, overlays, partial / PICTURES)
+        files = Files(partial, regions_as=regions_as, maps=maps, masks=masks,
+                      level=decision["map_threshold"])
+        notes = _Notes(model, photos, decision, overlays, partial / PICTURES, files)
         for part in model.stream(list(photos.values()), strict=strict, progress=progress):
             notes.add(part)
         if len(notes.unreadable) == len(photos):
@@ -139,7 +152,9 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
                        for name, value in model.options.items()},
             "environment": environment(model.device_),
             "credit": credits_of(model.files_ or ())}  # of the remembered photos in the pictures
-        write_scores(partial / SCORES, notes.rows, COLUMNS + (POSE if model.align else ()))
+        write_scores(partial / SCORES, notes.rows,
+                     COLUMNS + files.columns + (POSE if model.align else ()))
+        files.finish()
         write_json(partial / REGIONS, notes.regions)
         write_json(partial / RECORD, record)
     return Inspection(output, record, tuple(leftovers + notes.unreadable + notes.undrawn))
@@ -175,8 +190,8 @@ def find_photos(images: Sequence[str | Path]) -> dict[str, Path]:
 
 def check_free(folder: Path, photos: Sequence[Path]) -> None:
     """Raise `InputError` if results there would replace anything but earlier results."""
-    check_replaceable(folder, {SCORES, REGIONS, PICTURES, RECORD}, "results of predict",
-                      "choose a new folder with --output", needs=RECORD)
+    check_replaceable(folder, {SCORES, REGIONS, PICTURES, RECORD} | names_written(),
+                      "results of predict", "choose a new folder with --output", needs=RECORD)
     if any(folder.resolve() in photo.resolve().parents for photo in photos):
         raise InputError(f"{folder}: holds images that are to be looked at, and would be replaced; "
                          "choose another folder with --output")
@@ -191,6 +206,7 @@ class _Notes:
     decision: dict
     overlays: str
     folder: Path
+    files: Files
     rows: list[dict] = field(default_factory=list)
     regions: dict[str, list | None] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
@@ -229,25 +245,27 @@ class _Notes:
             model_map = part.model_maps[position]
             high = level is not None and model_map.max() > level
             regions: list[Region] = []
-            if drawn or high:
-                photo_map = part.over_photo(position, model_map)
+            photo_map = stem = None
+            if drawn or high or self.files.columns:
+                photo_map, stem = part.over_photo(position, model_map), self._free(name)
                 if high:
                     regions = regions_above(photo_map, level)
                 if drawn:
-                    row["overlay"] = self._draw(name, score, photo_map, misplaced,
+                    row["overlay"] = self._draw(name, stem, score, photo_map, misplaced,
                                                 explained=found == "defective")
-            self.regions[name] = None if level is None else [asdict(one) for one in regions]
+            row |= self.files.add(Marked(name, stem or "", part.placements[position].original,
+                                         regions), photo_map)
+            self.regions[name] = None if level is None else [one.plain() for one in regions]
             row["regions"] = None if level is None else len(regions)
             self.rows.append(row)
 
-    def _draw(self, name: str, score: float, photo_map: np.ndarray, misplaced: str, *,
+    def _draw(self, name: str, stem: str, score: float, photo_map: np.ndarray, misplaced: str, *,
               explained: bool) -> str | None:
         """-> the file of the heat map, below the folder of the results."""
         limit, level = self.decision["threshold"], self.decision["map_threshold"]
         if self.scale is None:  # one for all; without a threshold, as hot as the first one drawn
             self.scale = ColourScale.of(self.model.calibration_peaks_,
                                         level or float(photo_map.max()))
-        stem = self._free(name)
         try:
             photo = read_image(self.photos[name], self.model.levels_)
             save_picture(overlay(photo, photo_map, scale=self.scale,
@@ -263,7 +281,7 @@ class _Notes:
         return f"{PICTURES}/{stem}.png"
 
     def _free(self, name: str) -> str:
-        """A name for pictures that no other photo's have: a/b.jpg -> a_b, if that is still free."""
+        """A name for files that no other photo's have: a/b.jpg -> a_b, if that is still free."""
         flat = name.replace("/", "_")
         short, whole = (stem.encode()[-LONGEST_NAME:].decode(errors="ignore")
                         for stem in (flat.rpartition(".")[0] or flat, flat))

@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 import torch
@@ -16,7 +16,7 @@ from ..data.region import Region
 from ..data.registration import Reference
 from ..errors import InputError, InputWarning, Progress, none_of
 from .batches import load_batches
-from .memory import feature_store
+from .memory import feature_store, memory_budget
 from .upsampling import touching
 
 
@@ -55,6 +55,12 @@ class PatchFeatures:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def way(self) -> tuple:
+        """What features have in common that can be put in one table."""
+        return (self.grid, self.size, self.rows.shape[1], self.rows.dtype, self.views, self.levels,
+                self.region, self.reference and self.reference.digest)
 
     @property
     def patches(self) -> int:
@@ -103,27 +109,29 @@ class PatchFeatures:
             yield part, self.inside(frame, count, rows.device)
             first += len(part)
 
+    @property
+    def photos(self) -> list["PatchFeatures"]:
+        """Of each image its own, without a copy: a list that splits as one of pictures does."""
+        ends = list(accumulate(count * self.views for count in self.tiles))
+        return [replace(self, rows=self.rows[first * self.patches:stop * self.patches],
+                        placements=self.placements[first:stop],
+                        indices=[i % self.views for i in self.indices[first:stop]],
+                        skipped=[], notes=[])
+                for first, stop in zip([0, *ends], ends)]  # noqa: B905
+
     def of(self, images: Sequence[int], budget: int) -> "PatchFeatures":
         """A copy with these images, all their views included, in this order, numbered from 0.
 
         It lies in memory within `budget` bytes, else in a float16 file.
         """
-        budget = budget if self.rows.dtype == torch.float32 else 0  # half stays half
-        tiles = self.tiles
-        starts = [0, *accumulate(count * self.views for count in tiles)]
-        frames = sum(tiles[image] for image in images) * self.views
-        rows = feature_store(frames * self.patches, self.rows.shape[1], budget, self.rows.device)
-        placements: list[Placement] = []
-        indices: list[int] = []
-        for place, image in enumerate(images):
-            first, stop = starts[image], starts[image + 1]
-            rows[len(indices) * self.patches:][:(stop - first) * self.patches] = self.rows[
-                first * self.patches:stop * self.patches]
-            placements += self.placements[first:stop]
-            indices += [place * self.views + view for view in range(self.views)
-                        for _ in range(tiles[image])]
-        return PatchFeatures(rows, self.grid, self.size, placements, indices, views=self.views,
-                             levels=self.levels, region=self.region, reference=self.reference)
+        photos = self.photos
+        return together([photos[image] for image in images], budget)
+
+    def __getstate__(self) -> dict:
+        """A photo's features leave for another process without those of all others."""
+        rows = self.rows
+        few = rows.untyped_storage().nbytes() > rows.nbytes
+        return vars(self) | {"rows": rows.clone() if few else rows}
 
     def pick(self, labels: Sequence | None) -> list | None:
         """Of labels for all images of the source, those of the images that could be read."""
@@ -138,6 +146,42 @@ class PatchFeatures:
             yield PatchFeatures(rows, self.grid, self.size, self.placements[first:first + count],
                                 self.indices[first:first + count], levels=self.levels,
                                 region=self.region, reference=self.reference)
+
+
+def together(photos: Sequence[PatchFeatures], budget: int) -> PatchFeatures:
+    """A copy of the features of several photos as one table, numbered from 0 in this order.
+
+    It lies in memory within `budget` bytes, else in a float16 file. Raises `InputError` for photos
+    that were described in different ways.
+    """
+    first = photos[0]
+    for one in photos:
+        if one is not first and one.way != first.way:
+            raise InputError("features of photos that were described in different ways; extract "
+                             "all of them at once, by one model")
+    budget = budget if first.rows.dtype == torch.float32 else 0  # half stays half
+    rows = feature_store(sum(len(one.rows) for one in photos), first.rows.shape[1], budget,
+                         first.rows.device)
+    placements: list[Placement] = []
+    indices: list[int] = []
+    for place, one in enumerate(photos):
+        rows[len(indices) * first.patches:][:len(one.rows)] = one.rows
+        placements += one.placements
+        indices += [place * first.views + view for view in one.indices]
+    return replace(first, rows=rows, placements=placements, indices=indices)
+
+
+def features_in(sources: Sequence, budget: int | str | None) -> PatchFeatures | None:
+    """The one table of what are features of photos, see `PatchFeatures.photos`; None of pictures.
+
+    Raises `InputError` if they are mixed.
+    """
+    known = [isinstance(one, PatchFeatures) for one in sources]
+    if not any(known):
+        return None
+    if not all(known):
+        raise InputError("features and pictures are mixed; give either")
+    return together([photo for one in sources for photo in one.photos], memory_budget(budget))
 
 
 @takes(strict=FLAG, progress=maybe(CALLED))

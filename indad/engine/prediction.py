@@ -11,11 +11,15 @@ import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
 
-from ..data.images import ImageTransform, Placement, to_photo
+from ..data.as_frame import as_frame
+from ..data.images import ImageTransform, Placement, path_of, to_photo
+from ..data.pose import COLUMNS as POSE
 from ..data.pose import Pose, laid_back
+from ..data.sources import as_list
 from ..errors import InputError, none_of
 
 T = TypeVar("T")
+LABELLED = ("label", "defect_type")
 Merge = Callable[[Tensor, Sequence[Placement]], Tensor]
 
 
@@ -74,6 +78,34 @@ class Prediction:
     def poses(self) -> list[Pose | None]:
         """How the part lies in each photo, see data/pose.py; None where photos are not aligned."""
         return [placement.pose for placement in self.placements]
+
+    def to_frame(self, images: object = None) -> Any:
+        """A `pandas.DataFrame`, a row an image in their order, the unreadable ones included.
+
+        Args:
+            images: what was predicted, for their names, and if they know them, labels and types of
+                defects; an image that has no name is its position.
+
+        Its columns are named as in scores.csv. Raises `InputError` if there is no pandas.
+        """
+        given = None if images is None else as_list(images)
+        name_of, notes = getattr(images, "name_of", path_of), dict(self.notes)
+        rows: dict[int, dict[str, Any]] = {
+            index: {"reason": reason} for index, reason in self.skipped}
+        for index, score, pose in zip(self.indices, self.scores.tolist(), self.poses, strict=True):
+            rows[index] = {"score": score, "reason": notes.get(index)} | (
+                pose.row() if pose else {})
+        if given is not None and rows and max(rows) >= len(given):
+            raise InputError(f"images are {len(given)}, fewer than were predicted; pass the same")
+        for index, row in rows.items():
+            row["image"] = index
+            if given is not None:
+                one = given[index]
+                row["image"] = name_of(one) or index
+                row |= {name: getattr(one, name) for name in LABELLED if hasattr(one, name)}
+        labelled = [name for name in LABELLED if any(name in row for row in rows.values())]
+        return as_frame([rows[index] for index in sorted(rows)], (
+            "image", *labelled, "score", *(POSE if any(self.poses) else ()), "reason"))
 
     @property
     def maps(self) -> "PhotoMaps":

@@ -74,13 +74,7 @@ def count_ranks(positives: np.ndarray, negative_chunks: Iterable[np.ndarray],
            weights: np.ndarray | None = None) -> tuple[RankCounts, np.ndarray]:
     """Count negatives against the distinct positive scores; also hits `(t,)` by `weights`."""
     levels, level_of, ties = np.unique(positives, return_inverse=True, return_counts=True)
-    above, at_least = np.zeros(len(levels), np.int64), np.zeros(len(levels), np.int64)
-    total = 0
-    for chunk in negative_chunks:
-        chunk = np.sort(chunk)
-        above += len(chunk) - np.searchsorted(chunk, levels, side="right")
-        at_least += len(chunk) - np.searchsorted(chunk, levels, side="left")
-        total += len(chunk)
+    above, at_least, total = alarms_at(levels, negative_chunks)
     true_positives = np.cumsum(ties[::-1])
     by_weight = true_positives / len(positives)
     if weights is not None:
@@ -90,11 +84,22 @@ def count_ranks(positives: np.ndarray, negative_chunks: Iterable[np.ndarray],
     return counts, by_weight
 
 
+def alarms_at(levels: np.ndarray,
+              negative_chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """How many negatives score above each level and at least it, `(t,)`; how many there are."""
+    above, at_least = np.zeros(len(levels), np.int64), np.zeros(len(levels), np.int64)
+    total = 0
+    for chunk in negative_chunks:
+        chunk = np.sort(chunk)
+        above += len(chunk) - np.searchsorted(chunk, levels, side="right")
+        at_least += len(chunk) - np.searchsorted(chunk, levels, side="left")
+        total += len(chunk)
+    return above, at_least, total
+
+
 def defect_pixels(maps: Sequence[np.ndarray],
                masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Scores of all defect pixels and their weights: 1 / (region's size x number of regions)."""
-    from scipy import ndimage
-
     for name, given in (("maps", maps), ("masks", masks)):
         either(LIST, numbers(3)).check(name, given)
     if len(maps) != len(masks):
@@ -109,24 +114,41 @@ def defect_pixels(maps: Sequence[np.ndarray],
                              f"{mask.shape}")
         if not mask.any():
             continue
-        labels, found = ndimage.label(mask, structure=np.ones((3, 3)))  # 8-connected
-        labels = labels[mask]
+        share, found = region_shares(mask)
         scores.append(maps[index][mask])
-        weights.append(1 / np.bincount(labels)[labels])
+        weights.append(share)
         regions += found
     if not scores:
         return np.empty(0), np.empty(0)
     return np.concatenate(scores), np.concatenate(weights) / regions
 
 
+def region_shares(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """1 / (its region's size) for each pixel of a mask, `(p,)`, and how many regions there are."""
+    from scipy import ndimage
+
+    labels, found = ndimage.label(mask, structure=np.ones((3, 3)))  # 8-connected
+    labels = labels[mask]
+    return 1 / np.bincount(labels)[labels], found
+
+
 def good_pixels(maps: Sequence[np.ndarray],
                      masks: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
     """The scores of all good pixels, in pieces of about `CHUNK_PIXELS`."""
+    def each() -> Iterable[np.ndarray]:
+        for index, mask in enumerate(masks):
+            check_finite(maps[index])
+            yield maps[index][~mask]
+
+    return in_chunks(each())
+
+
+def in_chunks(pieces: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+    """The same `(m,)` arrays, put together to about `CHUNK_PIXELS`."""
     held, size = [], 0
-    for index, mask in enumerate(masks):
-        check_finite(maps[index])
-        held.append(maps[index][~mask])
-        size += len(held[-1])
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
         if size >= CHUNK_PIXELS:
             yield np.concatenate(held)
             held, size = [], 0

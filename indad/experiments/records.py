@@ -8,6 +8,8 @@ import math
 import warnings
 from pathlib import Path
 
+import yaml
+
 from ..data.files import write_json, write_text
 from ..data.pose import COLUMNS as POSE
 from ..data.reading import read_json
@@ -15,8 +17,8 @@ from ..errors import InputError, InputWarning
 from .missing import why_missing
 from .valid import METRICS, VARIANT, check_record
 
-COLUMNS = (*VARIANT, "category", "seed", *METRICS, "seconds", "ms_per_image", "bank_mb", "run",
-           "missing")
+COLUMNS = (*VARIANT, "category", "seed", *METRICS, "images", "seconds", "ms_per_image", "bank_mb",
+           "run", "missing")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
 # No number depends on these, only how fast it comes: they are no part of a run's identity.
 WITHOUT_EFFECT = ("device", "batch_size", "reserve")
@@ -86,11 +88,12 @@ def summary_row(record: dict, run: str) -> dict:
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
-    return row | {"seconds": round(timings["fit_s"] + timings["predict_s"], 2),
+    counts = record.get("counts", {})
+    return row | {"images": counts["test_good"] + counts["test_defective"] if counts else None,
+                  "seconds": round(timings["fit_s"] + timings["predict_s"], 2),
                   "ms_per_image": round(1000 / timings["images_per_s"], 2),
                   "bank_mb": round(record["memory_bank"]["bytes"] / 1e6, 3), "run": run,
-                  "missing": "; ".join(why_missing(record.get("counts", {}),
-                                                   record.get("decision", {})))}
+                  "missing": "; ".join(why_missing(counts, record.get("decision", {})))}
 
 
 def _plain(value: object) -> object:
@@ -109,6 +112,25 @@ def write_summary(output: Path) -> list[dict]:
     write_text(output / "summary.csv", table.getvalue())
     write_text(output / "summary.md", markdown(rows))
     return rows
+
+
+def write_short(folder: Path, record: dict) -> None:
+    """results.yml and results.txt, for whoever reads those of other PatchCore projects.
+
+    The keys and columns are those of PalladinoAlessandro/Anomaly-Detection-with-PatchCore, which
+    are rvorias/ind_knn_ad's: image and pixel AUROC, null or n/a where one is missing.
+    """
+    config, metrics = record["config"], record["metrics"]
+    both = [metrics["image_auroc"], metrics["pixel_auroc"]]
+    write_text(folder / "results.yml", yaml.safe_dump({
+        "per_class_results": {config["category"]: both},
+        "average image rocauc": both[0], "average pixel rocauc": both[1],
+        "model parameters": {"backbone_name": config["backbone"],
+                             "f_coreset": config["coreset_ratio"],
+                             "n_reweight": config["reweight_neighbors"]}},
+        default_flow_style=False, allow_unicode=True))
+    cells = ["n/a" if value is None else f"{100 * value:.1f}" for value in both]
+    write_text(folder / "results.txt", f"{config['category']:<20}| {cells[0]}  | {cells[1]}  |")
 
 
 def read_scores(folder: Path) -> list[dict]:
@@ -166,10 +188,24 @@ def text_table_row(row: dict) -> str:
                                                for _, key in SHOWN) + f"{row['seconds']:>10.1f}")
 
 
-def mean_row(rows: list[dict]) -> dict:
-    """The mean over categories; a metric that some category lacks has none."""
-    mean = {"category": "mean", "seconds": sum(row["seconds"] for row in rows)}
+def in_words(category: str, record: dict) -> list[str]:
+    """A line with the metrics that were asked for, or none; with their intervals, if taken."""
+    ends = record["intervals"]["ends"] if "intervals" in record else {}
+    named = dict(SHOWN) | {name: name for name in record["metrics"] if name not in METRICS}
+    values = [f"{title} {format_metric(record['metrics'][name])}" + (
+        " ({:.4f} to {:.4f})".format(*ends[name]) if ends.get(name) else "")
+        for title, name in named.items() if title == name or ends]
+    return [f"{category}: {', '.join(values)}"] if values else []
+
+
+def mean_row(rows: list[dict], *, by_images: bool = False) -> dict:
+    """The mean over categories, all alike or each weighted by its test images; a metric that some
+    category lacks has none."""
+    weights = [row["images"] if by_images else 1 for row in rows]
+    mean = {"category": "weighted by images" if by_images else "mean",
+            "seconds": sum(row["seconds"] for row in rows)}
     for _, key in SHOWN:
         values = [row[key] for row in rows]
-        mean[key] = None if None in values else sum(values) / len(values)
+        mean[key] = None if None in values else sum(
+            value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
     return mean

@@ -22,6 +22,7 @@ from ..data.region import PICTURE
 from ..deploy.html import fill, packed
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
+from .records import METRICS
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
 from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
 from .tables import aggregate, compare_with_published, overall, published_for, varied
@@ -66,6 +67,7 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
         variants=list(overall(table)), names=varied(table),
         published=_published(table), charts={run.anchor: _charts(run) for run in runs},
         kinds={run.anchor: _by_defect_type(run) for run in runs},
+        measures={run.anchor: _measures(run.record) for run in runs},
         mistakes={run.anchor: _mistakes(run) for run in runs}, most=MOST_MISTAKES,
         regions={run.anchor: _region(run) for run in runs},
         pictures=pictures, unseen=unseen, credits=_credits(pictures), **_configurations(runs))
@@ -103,6 +105,13 @@ def _mistakes(run: Run) -> list[dict]:
     wrong = [row | {"outcome": outcome(row, run.threshold)} for row in run.rows]
     wrong = [row for row in wrong if row["outcome"] in ("missed", "false alarm")]
     return sorted(wrong, key=lambda row: -abs(row["score"] - run.threshold))
+
+
+def _measures(record: dict) -> list[tuple[str, float | None, Sequence[float | None]]]:
+    """Metrics that were asked for, and all if they have intervals: name, value, its two ends."""
+    ends = record["intervals"]["ends"] if "intervals" in record else {}
+    return [(name, value, ends.get(name) or (None, None))
+            for name, value in record["metrics"].items() if ends or name not in METRICS]
 
 
 def _by_defect_type(run: Run) -> list[dict]:

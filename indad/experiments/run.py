@@ -1,7 +1,7 @@
 """One run: load a category, fit, predict, evaluate, write everything down."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..data.arguments import (
     kind,
     maybe,
     one_of,
+    several,
     takes,
     whole,
 )
@@ -47,11 +48,13 @@ from ..deploy.verdicts import title, verdict
 from ..engine.machine import environment, peak_memory_mb
 from ..engine.prediction import Prediction
 from ..errors import InputError, Progress, unknown
+from ..evaluation.measures import MEASURES
 from ..learned.plan import FitPlan
 from ..metrics import FRAMES, evaluate
 from ..patchcore import PatchCore
 from ..presets import PRESETS, check_options
 from . import records as results
+from .measuring import check_measures, measured
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,15 @@ class RunResult:
 @takes(dataset=PATH, category=maybe(TEXT), preset=one_of(PRESETS), options=maybe(OPTIONS),
        split=one_of(SPLITS), shots=maybe(whole()), protocol=one_of(PROTOCOLS),
        frame=one_of(FRAMES), false_alarm_rate=SHARE, overlays=whole(0), datasets=maybe(PATH),
-       output=PATH, skip_existing=FLAG, strict=FLAG, progress=maybe(CALLED),
-       on_plan=maybe(CALLED), shared=maybe(kind(PatchCore, "a PatchCore")))
+       output=PATH, skip_existing=FLAG, strict=FLAG, measures=several(one_of(MEASURES)),
+       progress=maybe(CALLED), on_plan=maybe(CALLED), shared=maybe(kind(PatchCore, "a PatchCore")))
 def run(dataset: str, category: str | None = None, *, preset: str = "default",
         options: dict | None = None, split: str = "paper", shots: int | None = None,
         protocol: str = "random", frame: str = "model", false_alarm_rate: float = 0.05,
         overlays: int = 12, datasets: str | Path | None = None,
         output: str | Path = "results/runs", skip_existing: bool = False, strict: bool = False,
-        progress: Progress | None = None, on_plan: Callable[[FitPlan], None] | None = None,
+        measures: Sequence[str] = (), progress: Progress | None = None,
+        on_plan: Callable[[FitPlan], None] | None = None,
         shared: PatchCore | None = None) -> RunResult:
     """Run one category from photos to result files.
 
@@ -85,6 +89,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
         overlays: at most so many pictures: the mistakes first, then a spread over all images.
         skip_existing: keep a complete result of exactly this configuration and data.
         strict: stop at an unreadable image instead of going on without it.
+        measures: names of `evaluation.measures.MEASURES`, besides what `evaluate` takes.
         on_plan: called before fitting with what it will take.
         shared: a model of an earlier run, whose backbone is used again if it is the one wanted.
 
@@ -96,11 +101,12 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
                                protocol=protocol, seed=model.options["seed"], progress=progress)
     check_test(train, test)
     train, test = without_copies(train, test)
+    measures = check_measures(test, measures)
     config = make_config(train, model, preset=preset, split=split, shots=shots, protocol=protocol,
                          frame=frame, false_alarm_rate=false_alarm_rate)
     folder = results.run_folder(Path(output), config)
     data = fingerprint(train, test)
-    record = existing(folder, data) if skip_existing else None
+    record = existing(folder, data, measures) if skip_existing else None
     if record:
         return RunResult(folder, record)
     warnings = [f"{leftover.name}: left by an interrupted run; removed unread"
@@ -116,7 +122,7 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     timings = {**model.timings_, "predict_s": time.perf_counter() - began}
     warnings += [reason for _, reason in model.skipped_ + prediction.skipped]
     record = write_run(folder, config, data, model, prediction, train, test, timings=timings,
-                       overlays=overlays, progress=progress)
+                       overlays=overlays, measures=measures, progress=progress)
     if model.fitted_.suspects and model.fitted_.suspects.photos:
         warnings.append(record["suspects"])
     return RunResult(folder, record, tuple(warnings), model)
@@ -182,11 +188,12 @@ def mask_of(model: PatchCore) -> dict[str, str | None]:
     return {"region": Path(region).name, "region_sha256": sha256_of(Path(region))}
 
 
-def existing(folder: Path, data: str) -> dict | None:
+def existing(folder: Path, data: str, measures: Sequence[str] = ()) -> dict | None:
     """The record of a complete run of this version on exactly these data, or None."""
     record = results.read_record(folder)
     if record is None or record["data_fingerprint"] != data or not (
-            {"calibration", "calibrated_on"} <= record["decision"].keys()):
+            {"calibration", "calibrated_on"} <= record["decision"].keys()
+            and {*measures} <= {*record.get("measured", ())}):
         return None
     try:
         results.read_scores(folder)
@@ -197,7 +204,7 @@ def existing(folder: Path, data: str) -> dict | None:
 
 def write_run(folder: Path, config: dict, data: str, model: PatchCore, prediction: Prediction,
               train: ImageSet, test: ImageSet, *, timings: dict[str, float], overlays: int = 0,
-              progress: Progress | None = None) -> dict:
+              measures: Sequence[str] = (), progress: Progress | None = None) -> dict:
     """Evaluate a prediction and write metrics.json, scores.csv and pictures; -> the record."""
     decision = _decide(model, prediction, test, config["false_alarm_rate"])
     bank = model.memory_bank_
@@ -213,6 +220,10 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
         "config": config, "environment": environment(model.device_), "data_fingerprint": data,
         "credit": credit(train.dataset),  # of the photos in overlays and explanations
     }
+    if names := check_measures(test, measures):
+        more = measured(names, model, prediction, train, test, config=config, decision=decision,
+                        progress=progress)
+        record |= more | {"metrics": record["metrics"] | more["metrics"]}
     if model.levels_:
         record["levels"] = model.levels_  # of photos of more than 8 bits
     if model.fitted_.suspects:
@@ -221,6 +232,7 @@ def write_run(folder: Path, config: dict, data: str, model: PatchCore, predictio
     with (explain_full_disk(str(folder), "free some space, or draw fewer overlays"),
           complete_folder(folder) as partial):
         write_json(partial / "metrics.json", record)
+        results.write_short(partial, record)
         write_scores(partial / "scores.csv", _score_rows(prediction, test, decision),
                      results.SCORES + (POSE if model.align else ()))
         _write_pictures(partial, prediction, test, model, decision, overlays, progress)

@@ -6,7 +6,6 @@ Markdown and LaTeX.
 
 import csv
 import io
-import itertools
 import json
 import math
 from collections import defaultdict
@@ -17,10 +16,12 @@ from pathlib import Path
 from ..data.catalog import CATALOG
 from ..data.files import write_json, write_text
 from ..errors import unknown
+from ..evaluation.delong import DeLong
+from .pairs import Comparison, comparisons, over_images
+from .pairs import compare as compare  # lessons have it from here
 from .records import METRICS, SHOWN, VARIANT
 
 PUBLISHED = Path(__file__).with_name("published.json")
-COMPARED = ("backbone", "preset", "augmentation", "image_score")
 
 # Ours, published and the difference, in percent; None stands for what one side lacks.
 Compared = tuple[float | None, float | None, float | None]
@@ -40,25 +41,6 @@ class Spread:
         return f"{self.mean:.4f}" + (f" ± {self.std:.4f}" if self.std is not None else "")
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How much better b is than a: the mean difference of n pairs, and its 95 % interval.
-
-    Pairs are runs of the same category, seed and everything else. The interval is Student's, over
-    pairs; None for fewer than two. It says how sure the *mean over these categories and seeds* is,
-    not how the two would do on parts of another kind.
-    """
-
-    axis: str
-    a: object
-    b: object
-    metric: str
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
 def spread(values: Sequence[float]) -> Spread:
     mean = math.fsum(values) / len(values)
     std = (math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
@@ -66,11 +48,15 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, std, min(values), max(values), len(values))
 
 
-def aggregate(rows: Iterable[dict]) -> list[dict]:
+def aggregate(rows: Iterable[dict], *, by_images: bool = False) -> list[dict]:
     """Rows of single runs -> a row for each variant and category, and one for their "mean".
 
     The mean over categories is taken seed by seed, over the seeds that all categories have; its
     spread is over seeds. A metric that any of its runs lacks is None.
+
+    Args:
+        by_images: weigh each category by its test images, instead of all alike, as published
+            tables do.
     """
     variants: dict[tuple, dict[str, dict[int, dict]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
@@ -85,39 +71,12 @@ def aggregate(rows: Iterable[dict]) -> list[dict]:
         common = sorted(set.intersection(*(set(seeds) for seeds in categories.values())))
         if len(categories) > 1 and common:
             table.append({**named, "category": "mean"} | {
-                metric: _spread_of([_mean([seeds[seed][metric] for seeds in categories.values()])
-                                    for seed in common])
+                metric: _spread_of([_mean(
+                    [seeds[seed][metric] for seeds in categories.values()],
+                    [seeds[seed].get("images") if by_images else 1
+                     for seeds in categories.values()]) for seed in common])
                 for metric in (*METRICS, "ms_per_image", "bank_mb")})
     return table
-
-
-def compare(rows: Sequence[dict], axis: str, a: object, b: object,
-            metric: str = "image_auroc") -> Comparison | None:
-    """b against a on the same category, seed and everything else; None without a single pair."""
-    def partners(value: object) -> dict[tuple, float]:
-        return {tuple(row.get(name) for name in (*VARIANT, "category", "seed") if name != axis):
-                row[metric] for row in rows if row.get(axis) == value and row[metric] is not None}
-
-    first, second = partners(a), partners(b)
-    differences = [second[key] - first[key] for key in first if key in second]
-    if not differences:
-        return None
-    found, low, high = spread(differences), None, None
-    if found.std is not None:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, found.n - 1)) * found.std / math.sqrt(found.n)
-        low, high = found.mean - half, found.mean + half
-    return Comparison(axis, a, b, metric, found.mean, low, high, found.n)
-
-
-def comparisons(rows: Sequence[dict]) -> list[Comparison]:
-    """All pairs of values of whatever was varied, of what can be compared run by run."""
-    found = []
-    for axis in COMPARED:
-        values = list(dict.fromkeys(row.get(axis) for row in rows))
-        found += [compare(rows, axis, a, b) for a, b in itertools.combinations(values, 2)]
-    return [one for one in found if one is not None]
 
 
 def published_table(name: str) -> dict:
@@ -180,15 +139,25 @@ def compare_with_published(table: Sequence[dict], variant: dict,
 def write_tables(output: Path, rows: Sequence[dict], *, title: str = "Benchmark", note: str = "",
                  published: Sequence[str] = ()) -> Path:
     """Write benchmark.json, .csv, .md and .tex below `output`; -> the Markdown file."""
-    table, pairs = aggregate(rows), comparisons(rows)
+    table = aggregate(rows)
+    pairs = [(pair, over_images(rows, output, pair.axis, pair.a, pair.b))
+             for pair in comparisons(rows)]
+    weighted = [row for row in aggregate(rows, by_images=True) if row["category"] == "mean"]
     write_json(output / "benchmark.json", {
-        "rows": [{name: asdict(value) if isinstance(value, Spread) else value
-                  for name, value in row.items()} for row in table],
-        "comparisons": [asdict(pair) for pair in pairs]})
+        "rows": [_plain(row) for row in table],
+        "means_by_images": [_plain(row) for row in weighted],
+        "comparisons": [asdict(pair) | {"over_images": asdict(images) if images else None}
+                        for pair, images in pairs]})
     write_text(output / "benchmark.csv", _csv(table))
     write_text(output / "benchmark.tex", _latex(table))
-    write_text(output / "benchmark.md", _markdown(table, pairs, title, note, published))
+    write_text(output / "benchmark.md", _markdown(table, weighted, pairs, title, note,
+                                                     published))
     return output / "benchmark.md"
+
+
+def _plain(row: dict) -> dict:
+    return {name: asdict(value) if isinstance(value, Spread) else value
+            for name, value in row.items()}
 
 
 def _spread_of(values: Sequence[float | None]) -> Spread | None:
@@ -196,9 +165,14 @@ def _spread_of(values: Sequence[float | None]) -> Spread | None:
     return spread(known) if len(known) == len(values) else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if len(known) == len(values) else None
+def _mean(values: Sequence[float | None], weights: Sequence[float | None]) -> float | None:
+    """The weighted mean; None if there is a value or a weight that is not known."""
+    known = [(value, weight) for value, weight in zip(values, weights, strict=True)
+             if value is not None and weight is not None]
+    whole = math.fsum(weight for _, weight in known)
+    if len(known) < len(values) or not whole:
+        return None
+    return math.fsum(value * weight for value, weight in known) / whole
 
 
 def varied(table: Sequence[dict]) -> list[str]:
@@ -236,7 +210,8 @@ def _csv(table: Sequence[dict]) -> str:
     return text.getvalue()
 
 
-def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, note: str,
+def _markdown(table: Sequence[dict], weighted: Sequence[dict],
+              pairs: Sequence[tuple[Comparison, DeLong | None]], title: str, note: str,
               published: Sequence[str]) -> str:
     names, means = varied(table), overall(table)
     lines = [f"# {title}", "", *([note, ""] if note else []),
@@ -261,14 +236,23 @@ def _markdown(table: Sequence[dict], pairs: Sequence[Comparison], title: str, no
             lines.append(_row([*("all" if row[name] is None else row[name] for name in names),
                                *(_show(same[name]["image_auroc"]) if name in same else ""
                                  for name in categories)]))
+        if all(row["image_auroc"] for row in weighted):
+            lines += ["", "## Mean, categories weighted by their test images", "",
+                      _row([*names, *(title for title, _ in SHOWN)]),
+                      "|" + "---|" * (len(names) + len(SHOWN))]
+            lines += [_row([*("all" if row[name] is None else row[name] for name in names),
+                            *(_show(row[key]) for _, key in SHOWN)]) for row in weighted]
     if pairs:
         lines += ["", "## Pairs", "", "Difference in image AUROC on the same category, seed and "
-                  "everything else, with Student's 95 % interval over pairs.", "",
-                  _row(["what", "second minus first", "mean", "95 % interval", "pairs"]),
-                  "|---|---|---|---|---|"]
+                  "everything else, with Student's 95 % interval over pairs, and DeLong's over "
+                  "test images with the p-value of no difference.", "",
+                  _row(["what", "second minus first", "mean", "over pairs", "pairs",
+                        "over images", "p"]), "|" + "---|" * 7]
         lines += [_row([pair.axis, f"{pair.b} - {pair.a}", f"{pair.mean:+.4f}",
                         "n/a" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
-                        pair.n]) for pair in pairs]
+                        pair.n, *(["n/a", "n/a"] if images is None else [
+                            f"{images.low:+.4f} to {images.high:+.4f}", f"{images.p:.2g}"])])
+                  for pair, images in pairs]
     for name in published:
         theirs = published_table(name)
         against = _against_methods if "methods" in theirs else _against_published

@@ -23,7 +23,7 @@ def check_record(record: object) -> dict:
     metrics, counts, decision, timings, bank, config = (
         _part(record, name) for name in ("metrics", "counts", "decision", "timings", "memory_bank",
                                          "config"))
-    for name in METRICS:
+    for name in {*METRICS, *metrics}:
         _number(metrics, name, highest=1, none=True)
     for name in ("train", "test_good", "test_defective"):
         _count(counts, name)
@@ -67,6 +67,22 @@ def _optional(record: dict, counts: dict, decision: dict, config: dict) -> None:
             _number(part, name, highest=1, none=True)
     if "suspects" in record:
         _text(record, "suspects")
+    if "pixel_threshold" in record:
+        threshold = _part(record, "pixel_threshold")
+        _number(threshold, "value", lowest=-MOST)
+        _text(threshold, "from")
+    if "intervals" in record:
+        _number(_part(record, "intervals"), "level", highest=1)
+        for name, ends in _part(record["intervals"], "ends").items():
+            if ends is not None and not (isinstance(ends, list) and len(ends) == 2):
+                raise _wrong(name, ends, "two numbers")
+            for end in ends or ():
+                _number({name: end}, name, highest=1)
+    if "defects" in record:
+        for size, row in _part(_part(record, "defects"), "by_size").items():
+            _count(_part(record["defects"]["by_size"], size), "defects")
+            for name in row:
+                _number(row, name, none=True)
     if not isinstance(record.get("environment") or {}, dict):
         raise _wrong("environment", record["environment"], "an object")
 

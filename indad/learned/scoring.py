@@ -12,6 +12,7 @@ from ..data.region import check_alike
 from ..engine.extraction import PatchFeatures
 from ..engine.machine import as_array
 from ..engine.prediction import Prediction, of_photos, one_behind
+from ..errors import InputError
 from ..scores import score_images
 from .fitted import Fitted
 from .tiled import merged_map, score_tiles
@@ -39,5 +40,8 @@ def scored(fitted: Fitted, parts: Iterable[PatchFeatures], transform: ImageTrans
 
 def check_features(features: PatchFeatures, fitted: Fitted) -> None:
     """Raise `InputError` if they are of photos that were read in another way than the model's."""
+    if features.views > 1:
+        raise InputError(f"these features have {features.views} views of each photo, to learn "
+                         "from; extract those to score without training=True")
     check_same(features.levels, fitted.levels)
     check_alike(features.region, fitted.region)

@@ -252,11 +252,12 @@ show(figure, "latency of single photos, with median and 95th percentile for each
 # %%
 from indad.engine.machine import as_array
 from indad.engine.search import MemoryIndex
+from indad.scores import score_images
 
 rows = model.fitted_.scaled(model.extract(judged).rows)
 bank = model.memory_bank_
 index = MemoryIndex(bank.half().float())
-in_half, _ = model.score(rows, index, model.grid_, model.size_)
+in_half, _ = score_images(rows, index, model.grid_, model.size_, model.options)
 change = np.abs(as_array(in_half) - here.scores) / here.scores
 print(f"float32 {bank.nbytes / 1e6:.2f} MB, float16 {bank.half().nbytes / 1e6:.2f} MB")
 print(f"scores change by up to {change.max():.1e}; the two closest of these photos differ by "

@@ -34,6 +34,7 @@ from indad.deploy.export import BANK_PRECISIONS, export_onnx  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
 from indad.engine.search import MemoryIndex  # noqa: E402
 from indad.features import as_rows  # noqa: E402
+from indad.scores import score_images  # noqa: E402
 
 NOTE = "The machine is shared: compare columns, which were measured in turn."
 
@@ -76,7 +77,7 @@ def latency(model: PatchCore, files: dict[str, Path], image: np.ndarray, threads
     @torch.inference_mode()
     def predict_with_a_ready_index() -> None:
         rows = as_rows(network(torch.from_numpy(image)[None])) * model.feature_scale_
-        model.score(rows, index, model.grid_, model.size_)
+        score_images(rows, index, model.grid_, model.size_, model.options)
 
     functions = {"torch, predict": lambda: model.predict([image]),
                  "torch, bank prepared once": predict_with_a_ready_index}

@@ -9,8 +9,9 @@ judge. "cells": real photos that are hardly larger than what the network likes, 
 (ELPV, mono; `pip install elpv-dataset`), 60 to learn from and every fourth to judge; they have no
 masks. And "growth": bytes and seconds of `predict` for one photo of 512 to 8,192 pixels, each
 read from a PNG file by a process of its own, with a model of tiles of 512. Writes tiles.json,
-tiles.md and tiles.png; what is in tiles.json and not measured now stays. Seconds are the processor's,
-so that a busy machine changes them little; OMP_NUM_THREADS=1. Not part of the test run.
+tiles.md and tiles.png; what is in tiles.json and not measured now stays. Seconds are the
+processor's, so that a busy machine changes them little; OMP_NUM_THREADS=1. Not part of the test
+run.
 """
 
 import argparse
