@@ -14,6 +14,7 @@ import torch
 import indad
 from indad import PatchCore, load_dataset
 from indad.backbones.registry import BACKBONES
+from indad.cli import main
 from indad.data.layouts import READERS
 from indad.scores import IMAGE_SCORES
 
@@ -50,6 +51,8 @@ def world(tmp_path_factory, drawn, small_network):
     train, test = load_dataset(drawn, "tiles")
     model = PatchCore(resize=64, device="cpu", **small_network).fit(train)
     model.save(folder / "models/bolts")
+    assert main(["run", "--dataset", str(drawn), "--category", "tiles", "--resize", "64",
+                 "--output", str(folder / "results/runs")]) == 0
     return folder, dict(
         train=train, test=test, model=model, torch=torch, np=np, PatchCore=PatchCore,
         load_dataset=load_dataset, curve=np.linspace(1, 0, 20), figure_of=figure_of,
