@@ -16,7 +16,7 @@ class InputWarning(UserWarning):
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     """Build the error for a name that is not in a registry, with the nearest names first."""
-    names = [str(one) for one in known]
+    names = ["none" if one is None else str(one) for one in known]
     nearest = get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
     return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")

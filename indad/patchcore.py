@@ -52,8 +52,8 @@ def _of_network(name: str) -> Any:
 class PatchCore(Estimator, Parameters):
     """Anomaly detection from good images only, as a scikit-learn estimator.
 
-    What the constructor takes is in `presets.Parameters`; what scikit-learn asks besides, like
-    `score_samples`, in `learned.estimator.Estimator`.
+    What the constructor takes: see `__init__`, made from the table in `presets.Parameters`; what
+    scikit-learn asks besides, like `score_samples`, is in `learned.estimator.Estimator`.
 
     Learned: `fitted_`, one record, see `learned.fitted.Fitted`; its fields are also attributes that
     end in "_": `memory_bank_` (m, d), `coreset_indices_` (m,), `calibration_scores_` (k,), ...

@@ -25,6 +25,7 @@ from indad.notebook.choose import choose, form
 from indad.notebook.chosen import COMPARISONS, DATASETS, Choice, Chosen
 from indad.notebook.getting import Unavailable
 from indad.notebook.menus import menus
+from indad.presets import OPTIONS
 
 COUNTS = {"tiles": (8, 3, 5), "capsule": (8, 3, 6)}
 
@@ -318,6 +319,7 @@ def test_menus_offer_only_the_categories_that_a_data_set_has(drawn):
     boxes, words = clicks(chosen)
     assert boxes["category"].options == CATALOG["synthetic"].categories
     assert boxes["category"].value == "capsule"
+    assert boxes["device"].tooltip == str(OPTIONS["device"])
     boxes["dataset"].value = "visa"
     assert boxes["category"].options == CATALOG["visa"].categories
     assert (chosen.dataset, chosen.category) == ("visa", "candle")

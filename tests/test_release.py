@@ -125,7 +125,7 @@ def test_the_wheel_holds_what_commands_read(built, tmp_path):
     extras = set(re.findall("^Provides-Extra: (.*)$", metadata, re.M)) - {"all"}
     everything = re.search(r'^Requires-Dist: indad\[(.*)\]; extra == "all"$', metadata, re.M)[1]
     assert set(everything.split(",")) == extras >= {"export", "serve", "parallel", "course"}
-    code = ("import indad; from indad.experiments.tables import published_table; "
+    code = ("import indad; from indad.experiments.published import published_table; "
             "print(indad.__file__); published_table('paper-25')")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                            check=True, env=os.environ | {"PYTHONPATH": ""}, cwd=tmp_path)

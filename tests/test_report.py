@@ -17,8 +17,8 @@ from PIL import Image
 from indad.cli.commands import main
 from indad.data.files import write_json, write_scores
 from indad.errors import InputError
+from indad.experiments import published, report, tables
 from indad.experiments import records as results
-from indad.experiments import report, tables
 from indad.experiments import report_runs as runs
 from indad.experiments.report import write_report
 from indad.experiments.report_charts import histogram, precision_recall_points, roc_points, ticks
@@ -248,7 +248,7 @@ def test_what_a_screen_reader_needs(real_runs, tmp_path):
 @pytest.mark.slow
 def test_published_numbers_stand_beside_where_there_are_some(tmp_path):
     write_run(tmp_path, "screw", scores=[0.5, 0.7, 0.9, 3], labels=[0, 1, 0, 1])
-    table = tables.published_table("amazon-10")
+    table = published.published_table("amazon-10")
     page = read(tmp_path)
     theirs = table["categories"]["screw"]["image_auroc"]
     (section,) = [one["text"] for one in page.all("table") if table["title"] in one["text"]]
@@ -265,11 +265,11 @@ def test_a_mean_stands_beside_a_mean_of_the_same_categories():
                                  "metrics": dict.fromkeys(results.METRICS, 0.9),
                                  "timings": {"fit_s": 1, "predict_s": 1, "images_per_s": 1},
                                  "memory_bank": {"bytes": 1}}, "")
-            for category in tables.CATALOG["mvtec_ad"].categories]
-    theirs = tables.published_table("amazon-10")
+            for category in published.CATALOG["mvtec_ad"].categories]
+    theirs = published.published_table("amazon-10")
     for count, expected in ((15, theirs["mean"]["image_auroc"]), (14, None)):
         table = tables.aggregate(rows[:count])
-        found = tables.compare_with_published(table, tables.overall(table)[0], theirs)
+        found = published.compare_with_published(table, tables.overall(table)[0], theirs)
         ours, other, difference = found["mean"]["image_auroc"]
         assert (ours, other) == (pytest.approx(90), expected)
         assert difference == (None if expected is None else pytest.approx(90 - expected))
@@ -278,10 +278,10 @@ def test_a_mean_stands_beside_a_mean_of_the_same_categories():
 def test_the_nearest_published_tables_come_first():
     variant = {"dataset": "mvtec_ad", "split": "paper", "shots": None, "backbone": "resnet18",
                "coreset_ratio": 0.1}
-    assert tables.published_for(variant)[0]["backbone"] == "resnet18"
-    few = tables.published_for(variant | {"shots": 5, "backbone": "wide_resnet50_2"})
+    assert published.published_for(variant)[0]["backbone"] == "resnet18"
+    few = published.published_for(variant | {"shots": 5, "backbone": "wide_resnet50_2"})
     assert few and all("methods" in table for table in few)
-    assert tables.published_for(variant | {"shots": 7}) == []
+    assert published.published_for(variant | {"shots": 7}) == []
 
 
 def test_pictures_belong_to_their_images_or_are_left_out(tmp_path):

@@ -57,7 +57,7 @@ def test_run_writes_what_the_design_says(drawn, tmp_path, capsys):
                       "0.05; so few can promise 0.11 at best")
 
     folder = next((tmp_path / drawn.name / "tiles").iterdir())
-    assert folder.name == f"efficientnet_lite0-{folder.name[-8:]}"
+    assert folder.name == f"efficientnet_lite0-resize=128-{folder.name[-8:]}"
     record = json.loads((folder / "metrics.json").read_text())
     assert set(record) == {"metrics", "counts", "decision", "timings", "memory_bank",
                            "peak_memory_mb", "credit", "config", "environment", "data_fingerprint"}
@@ -262,7 +262,7 @@ def test_shots_and_one_training_image(drawn, tmp_path, capsys):
     (["--dataset", "DRAWN", "--preset", "amazone"], "did you mean amazon"),
     (["--dataset", "DRAWN", "--coreset-ratio", "0"], "in (0, 1]"),
     (["--dataset", "DRAWN", "--coreset-ratio", "1.1"], "in (0, 1]"),
-    (["--dataset", "DRAWN", "--coreset-ratio", "ten"], "invalid float value: 'ten'"),
+    (["--dataset", "DRAWN", "--coreset-ratio", "ten"], "coreset_ratio is 'ten'; it must"),
     (["--dataset", "DRAWN", "--false-alarm-rate", "2"], "false_alarm_rate is 2.0"),
     (["--dataset", "DRAWN", "--output", "BLOCKED"], "choose another folder with --output"),
     (["--dataset", "DRAWN", "--device", "tpu"], "device is 'tpu', which is not on"),
@@ -410,4 +410,5 @@ def test_the_plan_is_printed_and_a_budget_moves_features_to_a_file(drawn, tmp_pa
     assert record["memory_bank"]["selected_from"] == "float16"
     assert main([*arguments, "--memory-budget", "plenty"]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines == ["indad: error: memory_budget is 'plenty'; write bytes, or like 300MB or 2GB"]
+    assert lines == ["indad: error: memory_budget is 'plenty'; it must be "
+                     "bytes, or like 300MB or 2GB"]

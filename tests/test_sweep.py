@@ -19,9 +19,9 @@ from indad.errors import InputError
 from indad.experiments import records as results
 from indad.experiments import sweep
 from indad.experiments.plans import EXPERIMENTS, RunPlan, expand, expand_experiment
+from indad.experiments.published import published_table
 from indad.experiments.run import run
 from indad.experiments.sweep import run_sweep
-from indad.experiments.tables import published_table
 from indad.experiments.workers import workers
 from indad.learned import learning
 from indad.patchcore import PatchCore

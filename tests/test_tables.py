@@ -10,7 +10,7 @@ from scipy import stats
 from indad.cli import main
 from indad.errors import InputError
 from indad.evaluation.delong import delong_covariance, delong_test
-from indad.experiments import tables
+from indad.experiments import published
 from indad.experiments.pairs import compare, comparisons, over_images
 from indad.experiments.records import METRICS, SCORES, VARIANT, mean_row
 from indad.experiments.tables import aggregate, spread, write_tables
@@ -175,12 +175,12 @@ def test_what_is_written(tmp_path):
 
 def test_a_published_table_that_is_not_there():
     with pytest.raises(InputError, match="did you mean paper-10"):
-        tables.published_table("paper10")
+        published.published_table("paper10")
 
 
 def test_what_a_benchmark_lays_beside_is_looked_for_before_it_computes(monkeypatch, tmp_path,
                                                                        capsys):
-    monkeypatch.setattr(tables, "PUBLISHED", tmp_path / "gone.json")
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "gone.json")
     monkeypatch.setattr("indad.experiments.sweep.run_sweep", None)
     assert main(["benchmark", "--experiment", "paper", "--quick"]) == 2
     assert "gone.json" in capsys.readouterr().err

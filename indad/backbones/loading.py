@@ -39,10 +39,11 @@ SILENCE = logging.NullHandler()
 NORMALIZATIONS = ("backbone", "imagenet")
 SIZES = several(number(0.25, 4), least=1)
 PIXELS = whole(1, 8192)  # a side of what a network sees; more is a slip of the pen
+SIDES = maybe(either(PIXELS, several(PIXELS, 2)))
+LAYERS = maybe(several(whole(0), least=1))
 
 
-@takes(name=TEXT, layers=maybe(several(whole(0), least=1)),
-       resize=maybe(either(PIXELS, several(PIXELS, 2))), crop=maybe(PIXELS),
+@takes(name=TEXT, layers=LAYERS, resize=SIDES, crop=maybe(PIXELS),
        normalization=one_of(NORMALIZATIONS), pretrained=FLAG, weights=maybe(PATH), scales=SIZES)
 def load_backbone(name: str = OFFLINE, *, layers: tuple[int, ...] | None = None,
                   resize: int | tuple[int, int] | None = None, crop: int | None = None,

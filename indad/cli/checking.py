@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .terminal import Bars
-from .words import given, resize
+from .words import given
 
 SUSPECTS = ("output", "backbone", "resize", "tiles", "device")  # options of --suspects
 
@@ -45,9 +45,13 @@ def _looking_for_suspects(options: argparse.Namespace,
     from ..deploy.suspects import suspects
     from ..deploy.suspects_page import check_free, write_suspects
     from ..experiments.run import make_model
+    from ..presets import OPTIONS
 
     output = Path(options.output or "results/suspects")
-    model = make_model("default", given(options, "backbone", "tiles", "device") | resize(options))
+    chosen = given(options, "backbone", "tiles", "device", "resize")
+    if "resize" in chosen:
+        chosen["resize"] = OPTIONS["resize"].rule.from_word("resize", ",".join(options.resize))
+    model = make_model("default", chosen)
     model.prepare()
     check_free(output)
 

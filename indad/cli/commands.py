@@ -13,8 +13,9 @@ from ..data.files import in_units
 from ..errors import InputError
 from .checking import check
 from .lists import show_installed, show_list
+from .submitting import submit
 from .terminal import Bars, choose, warned_in_a_line
-from .words import given, parser, resize
+from .words import parser
 
 if TYPE_CHECKING:
     from ..learned.plan import FitPlan
@@ -28,18 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         arguments = _ask() if sys.stdin and sys.stdin.isatty() else ["run"]
-    options = parser().parse_args(arguments)
+    debug = "--debug" in arguments
     try:
+        options = parser(arguments[0]).parse_args(arguments)
         with warned_in_a_line():
             return COMMANDS[options.command](options)
     except (InputError, OSError) as error:
-        if options.debug:
+        if debug:
             raise
         message = getattr(error, "at_shell", str(error)).replace("\n", " ")
         print(f"indad: error: {message}", file=sys.stderr)
         return 2
     except MemoryError:
-        if options.debug:
+        if debug:
             raise
         print("indad: error: not enough memory; choose a smaller --resize or --batch-size",
               file=sys.stderr)
@@ -50,21 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _model_options(options: argparse.Namespace) -> dict:
-    chosen = given(options, "weights", "crop", "tiles", "overlap", "scale", "region", "foreground",
-                   "align", "robust", "precision", "memory_budget", "device", "batch_size")
-    chosen |= resize(options)
-    if options.align_tolerance is not None:
-        chosen["align_tolerance"] = tuple(options.align_tolerance)
-    return chosen | ({"layers": tuple(options.layers)} if options.layers else {})
-
-
-def _one_model(options: argparse.Namespace) -> dict:
-    return _model_options(options) | given(
-        options, "coreset_ratio", "image_score", "search", "calibration", "augmentation",
-        "backbone", "seed")
-
-
 def _run(options: argparse.Namespace) -> int:
     from functools import partial
     from pathlib import Path
@@ -72,8 +59,11 @@ def _run(options: argparse.Namespace) -> int:
     from ..data.datasets import list_categories
     from ..experiments import records as results
     from ..experiments.run import run
+    from ..presets import OPTIONS
+    from .model_words import model_options
 
-    chosen = _one_model(options)
+    chosen = model_options(options)
+    false_alarm_rate = chosen.pop("false_alarm_rate", OPTIONS["false_alarm_rate"].default)
     categories = [options.category]
     if options.category == "all":
         categories = list_categories(options.dataset, datasets=options.datasets)
@@ -84,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
                 options.dataset, category, preset=options.preset, options=chosen,
                 split=options.split, shots=options.shots, protocol=options.protocol,
                 frame=options.frame,
-                false_alarm_rate=options.false_alarm_rate, overlays=options.overlays,
+                false_alarm_rate=false_alarm_rate, overlays=options.overlays,
                 datasets=options.datasets, output=options.output,
                 skip_existing=options.skip_existing, strict=options.strict,
                 measures=options.metrics, progress=bars.of(category), shared=model,
@@ -105,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
     results.write_summary(Path(options.output))
     for line in [*more, *results.reasons(rows)]:
         print(line)
-    print(f"\n{_how_decided(decisions, options.false_alarm_rate)}")
+    print(f"\n{_how_decided(decisions, false_alarm_rate)}")
     print(f"results and overlays: {rows[-1]['run'] if len(rows) == 1 else options.output}")
     return _warn(warnings, most=len(warnings))
 
@@ -137,27 +127,34 @@ def _benchmark(options: argparse.Namespace) -> int:
     from ..experiments import figures, tables
     from ..experiments import records as results
     from ..experiments.plans import expand, expand_experiment, find_experiment
+    from ..experiments.published import published_table
     from ..experiments.sweep import run_sweep
+    from ..presets import OPTIONS
+    from .model_words import model_options
 
+    chosen = model_options(options)
+    of_machine = {name: chosen.pop(name) for name in ("device", "batch_size") if name in chosen}
+    false_alarm_rate = chosen.pop("false_alarm_rate", OPTIONS["false_alarm_rate"].default)
     row = find_experiment(options.experiment) if options.experiment else None
     if row is not None:
+        if chosen:
+            raise InputError(f"--{next(iter(chosen)).replace('_', '-')} does not go with "
+                             "--experiment, which has options of its own")
         for name in row.published:  # now, and not after hours
-            tables.published_table(name)
+            published_table(name)
         plans = expand_experiment(options.experiment, quick=options.quick,
                                   datasets=options.datasets)
-        plans = [replace(plan, options=plan.options | {"device": options.device})
-                 for plan in plans]
+        plans = [replace(plan, options=plan.options | of_machine) for plan in plans]
     else:
         whole(1, MOST_SEEDS).check("seeds", options.seeds)
         categories = options.category
         if categories == ["all"]:
             categories = list_categories(options.dataset, datasets=options.datasets)
         plans = expand(
-            options.dataset, categories, presets=options.preset, seeds=range(options.seeds),
-            shots=_shots(options.shots), options=_model_options(options),
-            choices=given(options, "backbone", "coreset_ratio", "image_score", "augmentation"),
-            split=options.split, protocol=options.protocol, frame=options.frame,
-            false_alarm_rate=options.false_alarm_rate)
+            options.dataset, categories, presets=options.preset,
+            seeds=options.these or range(options.seeds), shots=_shots(options.shots),
+            options=of_machine, choices=chosen, split=options.split, protocol=options.protocol,
+            frame=options.frame, false_alarm_rate=false_alarm_rate)
     with Bars() as bars:
         tell = bars.of("benchmark", unit="run")
         outcomes = run_sweep(
@@ -198,14 +195,13 @@ def _fit(options: argparse.Namespace) -> int:
     from ..data.copies import tell_near_copies
     from ..data.layouts import good_photos
     from ..deploy.explanation import write_region
-    from ..experiments.run import check_run, make_model
+    from ..experiments.run import make_model
     from ..learned.storage import check_free
+    from .model_words import model_options
 
     photos = good_photos(Path(options.folder))
-    model = make_model(options.preset, _one_model(options) | {"reserve": options.reserve})
-    check_run("model", options.false_alarm_rate)
+    model = make_model(options.preset, model_options(options))
     check_free(Path(options.output))
-    model.false_alarm_rate = options.false_alarm_rate
     with Bars() as bars:
         bars.note(f"{options.folder}: {model.plan(photos)}")
         tell_near_copies(photos)
@@ -307,12 +303,6 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _submit(options: argparse.Namespace) -> int:
-    from .submitting import submit
-
-    return submit(options, _one_model(options))
-
-
 def _shots(words: Sequence[str]) -> list[int | None]:
     """"1,2,4", "1 2 4" and "all" -> numbers, None for all."""
     counts = [word for given in words for word in given.replace(",", " ").split()]
@@ -347,4 +337,4 @@ def _ask() -> list[str]:
 
 COMMANDS = {"run": _run, "benchmark": _benchmark, "report": _report, "fit": _fit,
             "update": _update, "predict": _predict, "serve": _serve, "export": _export,
-            "list": show_list, "download": _download, "check": check, "submit": _submit}
+            "list": show_list, "download": _download, "check": check, "submit": submit}

@@ -1,38 +1,72 @@
 """What there is to choose from: datasets, backbones, experiments and presets; and what is here."""
 
 import argparse
+import re
+from collections.abc import Callable, Iterator
+from textwrap import wrap
+
+from ..data.arguments import one_of
 
 
 def show_list(options: argparse.Namespace) -> int:
+    if options.what:
+        one_of(PARTS).check("list", options.what)
     if options.installed:
         return show_installed(options)
-    from ..backbones.registry import BACKBONES
-    from ..data.catalog import CATALOG
-    from ..evaluation.measures import MEASURES
-    from ..experiments.plans import EXPERIMENTS
-    from ..presets import PRESETS
+    for number, name in enumerate([options.what] if options.what else PARTS):
+        print("\n" * (number > 0) + name + NOTES.get(name, ""))
+        for title, text in PARTS[name]():
+            print(f"  {title:<20}{text}")
+    return 0
 
-    print("datasets (or give a folder)")
+
+NOTES = {"datasets": " (or give a folder)", "metrics": ", besides those of every run"}
+
+
+def _datasets() -> Iterator[tuple[str, str]]:
+    from ..data.catalog import CATALOG
+
     for info in CATALOG.values():
         terms = "; ".join(part for part in (info.licence, info.citation) if part)
-        print(f"  {info.name:<20}{info.title} [{terms}]\n"
-              f"{'':22}{', '.join(info.categories)}")
-    print("\nbackbones")
-    for backbone in BACKBONES.values():
-        where = "installed" if backbone.package else "downloaded on first use"
-        print(f"  {backbone.name:<20}{backbone.family}, {backbone.weights_mb} MB, "
-              f"{backbone.licence}, {where}")
-    print("\nmetrics, besides those of every run")
-    for measure in MEASURES.values():
-        print(f"  {measure.name:<20}{measure.gives} [{measure.source}]")
-    print("\nexperiments")
-    for experiment in EXPERIMENTS.values():
-        print(f"  {experiment.name:<20}  {experiment.title} ({experiment.dataset})")
-    print("\npresets")
+        yield info.name, f"{info.title} [{terms}]\n{'':22}{', '.join(info.categories)}"
+
+
+def _backbones() -> Iterator[tuple[str, str]]:
+    from ..backbones.registry import BACKBONES
+
+    for row in BACKBONES.values():
+        where = "installed" if row.package else "downloaded on first use"
+        yield row.name, f"{row.family}, {row.weights_mb} MB, {row.licence}, {where}"
+
+
+def _metrics() -> Iterator[tuple[str, str]]:
+    from ..evaluation.measures import MEASURES
+
+    for row in MEASURES.values():
+        yield row.name, f"{row.gives} [{row.source}]"
+
+
+def _experiments() -> Iterator[tuple[str, str]]:
+    from ..experiments.plans import EXPERIMENTS
+
+    for row in EXPERIMENTS.values():
+        yield row.name, f"  {row.title} ({row.dataset})"
+
+
+def _presets() -> Iterator[tuple[str, str]]:
+    """The words that say the same."""
+    from ..presets import PRESETS
+    from .model_words import words_of
+
     for name, preset in PRESETS.items():
-        settings = ", ".join(f"{key}={value}" for key, value in preset.items())
-        print(f"  {name:<20}{settings or 'the defaults of PatchCore'}")
-    return 0
+        said = " ".join(words_of(preset)) or "what run --help calls the defaults"
+        pairs = re.sub(" (?!--)", "\xa0", said)  # an option and its value stay in one line
+        yield name, f"\n{'':22}".join(wrap(pairs, 78, break_on_hyphens=False)).replace("\xa0", " ")
+
+
+PARTS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
+    "datasets": _datasets, "backbones": _backbones, "metrics": _metrics,
+    "experiments": _experiments, "presets": _presets}
 
 
 def show_installed(options: argparse.Namespace, only: str | None = None) -> int:

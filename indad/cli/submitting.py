@@ -6,10 +6,11 @@ from pathlib import Path
 from .terminal import Bars
 
 
-def submit(options: argparse.Namespace, model_options: dict) -> int:
+def submit(options: argparse.Namespace) -> int:
     from ..data.datasets import folder_of
     from ..deploy.submission import OBJECTS, check_free, check_submission, find_object, write_object
-    from ..experiments.run import check_run, make_model
+    from ..experiments.run import make_model
+    from .model_words import model_options
 
     folder = Path(options.folder)
     if options.check:
@@ -17,8 +18,7 @@ def submit(options: argparse.Namespace, model_options: dict) -> int:
         dataset = source if source.is_dir() else folder_of("mvtec_ad_2", options.datasets)
         return _tell(folder, check_submission(folder, dataset if dataset.is_dir() else None))
     names = [*OBJECTS] if options.category == "all" else [options.category]
-    model = make_model(options.preset, model_options)
-    check_run("original", options.false_alarm_rate)
+    model = make_model(options.preset, model_options(options))
     found = [find_object(options.dataset, name, options.datasets) for name in names]
     model.prepare()
     check_free(folder)

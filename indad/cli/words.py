@@ -2,19 +2,28 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
-from ..data.arguments import PATH
-from ..errors import InputError
+from ..data.arguments import PATH, as_word
 
-DEFAULTS = argparse.ArgumentDefaultsHelpFormatter
+USAGE = "%(prog)s [OPTIONS]"
 # One rule for all commands, see data/folders.py.
 FOLDERS = ("Of folders, the photos in sub-folders count as well; hidden folders, folders of masks "
            "and earlier results do not, and what is left out is counted in a line. Good photos are "
            "in a folder called good, ok, normal or the like, in any case.")
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Defaults(argparse.HelpFormatter):
+    """With defaults, where there are any and the help does not say them itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default, text = action.default, action.help or ""
+        if not action.option_strings or "(default: " in text or any(
+                default is none for none in (None, False, argparse.SUPPRESS)):
+            return action.help
+        return f"{text} (default: {as_word(default)})"
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,32 +48,27 @@ def _word(text: str) -> str:
     return text
 
 
-def _region(text: str) -> Any:
-    """A mask's path, or polygons."""
-    from ..data.drawn import region_from
+def parser(command: str | None = None) -> Parser:
+    """Of all commands; each leaves its name in `command`.
 
-    try:
-        region = region_from(_word(text))
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if isinstance(region, str) and not Path(region).is_file():
-        raise argparse.ArgumentTypeError(f"{region}: no such mask; give a picture, or points")
-    return region
-
-
-def parser() -> Parser:
-    """Of all commands; each leaves its name in `command`."""
+    Options of a model, whose table takes seconds to import, only of one command, or of all if None.
+    """
     whole = Parser(prog="python -m indad", description="Anomaly detection from good images only.")
     whole.add_argument("--version", action="version", version=f"indad {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     for add_command in COMMANDS.values():
         add_command(commands)
+    for name, options in OF_A_MODEL.items():
+        if command in (name, None):
+            from .model_words import add_options
+
+            add_options(commands.choices[name], **options)
     return whole
 
 
 def _run(commands: Commands) -> None:
-    run = commands.add_parser("run", formatter_class=DEFAULTS,
+    run = commands.add_parser("run", formatter_class=Defaults, usage=USAGE,
                               help="fit on good images, score test images, keep results",
                               epilog=FOLDERS)
     run.set_defaults(command="run")
@@ -81,21 +85,21 @@ def _run(commands: Commands) -> None:
 
 def _benchmark(commands: Commands) -> None:
     sweep = commands.add_parser(
-        "benchmark", formatter_class=DEFAULTS,
-        help="many runs: categories x backbones x presets x ratios x shots x seeds",
+        "benchmark", formatter_class=Defaults, usage=USAGE,
+        help="many runs: categories x presets x options x shots x seeds",
         description="Killed and started again, it goes on where it was.", epilog=FOLDERS)
     sweep.set_defaults(command="benchmark")
     add = sweep.add_argument
     add("--category", nargs="+", default=["all"], help="categories, or all")
-    add("--backbone", nargs="+", default=["efficientnet_lite0"], help="as for run, several")
-    add("--preset", nargs="+", default=["default"], help="names that `list` shows")
-    add("--coreset-ratio", nargs="+", type=float, help="several; one selection serves all")
-    add("--image-score", nargs="+", help="max, reweighted, top, peak, ind_knn_ad")
+    add("--preset", nargs="+", default=["default"], help="named settings, see `list presets`")
     add("--shots", nargs="+", default=["all"], help="numbers of training images, and all")
-    add("--seeds", type=int, default=1, help="so many: 0, 1, 2, ...")
-    add("--augmentation", nargs="+", help="none, rotations, flips, santos, santos-visa")
+    seeds = sweep.add_mutually_exclusive_group()
+    seeds.add_argument("--seeds", type=int, default=1, help="so many: 0, 1, 2, ...")
+    seeds.add_argument("--seed", type=int, nargs="+", dest="these", metavar="SEED",
+                       help="or these")
     add("--experiment", help="a published table, by the name that `list` shows; its own choices "
-        "take the place of these")
+        "take the place of these, and of a model's options only --device and --batch-size go with "
+        "it")
     add("--quick", action="store_true", help="of an experiment: a minute on synthetic parts")
     add("--parallel", default="1", help="processes here, or a cluster: ray, ray://HOST:PORT, "
         "dask, tcp://HOST:PORT")
@@ -111,20 +115,19 @@ def _report(commands: Commands) -> None:
 
 
 def _fit(commands: Commands) -> None:
-    fit = commands.add_parser("fit", formatter_class=DEFAULTS,
+    fit = commands.add_parser("fit", formatter_class=Defaults,
+                              usage="%(prog)s [OPTIONS] FOLDER --output OUTPUT",
                               help="learn from a folder of good photos and save the model",
                               epilog=FOLDERS)
     fit.set_defaults(command="fit")
     fit.add_argument("folder", help="photos, or a folder with `good` or `train/good` in it")
     fit.add_argument("--output", required=True, help="folder for the model")
-    fit.add_argument("--reserve", type=float, default=0.05, help="share of patches to keep beside "
-                     "the remembered ones, for update; 0: none")
     _of_one_model(fit)
-    _of_models(fit)
+    _shared(fit)
 
 
 def _update(commands: Commands) -> None:
-    update = commands.add_parser("update", formatter_class=DEFAULTS,
+    update = commands.add_parser("update", formatter_class=Defaults,
                                  help="let a saved model learn more good photos",
                                  epilog=FOLDERS)
     update.set_defaults(command="update")
@@ -136,7 +139,7 @@ def _update(commands: Commands) -> None:
 
 
 def _predict(commands: Commands) -> None:
-    predict = commands.add_parser("predict", formatter_class=DEFAULTS,
+    predict = commands.add_parser("predict", formatter_class=Defaults,
                                   help="scores, regions and pictures of new photos",
                                   description="Exit status 0 also where photos are flagged.",
                                   epilog=FOLDERS)
@@ -156,7 +159,7 @@ def _predict(commands: Commands) -> None:
 
 
 def _export(commands: Commands) -> None:
-    export = commands.add_parser("export", formatter_class=DEFAULTS,
+    export = commands.add_parser("export", formatter_class=Defaults,
                                  help="a saved model as one ONNX file that needs no torch",
                                  epilog=FOLDERS)
     export.set_defaults(command="export")
@@ -176,20 +179,22 @@ def _export(commands: Commands) -> None:
 
 
 def _serve(commands: Commands) -> None:
-    bench = commands.add_parser("serve", formatter_class=DEFAULTS,
+    bench = commands.add_parser("serve", formatter_class=Defaults,
                                 help="a page on this machine that judges images dropped on it")
     bench.set_defaults(command="serve")
     bench.add_argument("model", help="the folder that fit wrote")
     bench.add_argument("--port", type=int, default=8000, help="0: any that is free")
     bench.add_argument("--weights", help="where the checkpoint of the backbone lies, if it had one "
                        "and that moved")
-    bench.add_argument("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
+    bench.add_argument("--device", default="auto", help="as for fit")
     _shared(bench)
 
 
 def _list(commands: Commands) -> None:
     show = commands.add_parser("list", help="datasets, categories, backbones and presets")
     show.set_defaults(command="list")
+    show.add_argument("what", nargs="?",
+                      help="only datasets, backbones, metrics, experiments or presets")
     show.add_argument("--installed", action="store_true",
                       help="only the datasets on this machine, with their counts")
     _shared(show)
@@ -220,14 +225,15 @@ def _check(commands: Commands) -> None:
         "their worst patch, in a page to click through; no faults for the exit status")
     add("--output", help="folder for the page and its table (results/suspects if not given)")
     add("--backbone", help="as for fit (efficientnet_lite0)")
-    add("--resize", type=int, nargs="+", help="as for fit")
+    add("--resize", nargs="+", help="as for fit")
     add("--tiles", type=int, help="as for fit, for large photos")
-    add("--device", help="auto, or a name such as cpu, cuda:1, mps")
+    add("--device", help="as for fit")
     _shared(check)
 
 
 def _submit(commands: Commands) -> None:
-    submit = commands.add_parser("submit", formatter_class=DEFAULTS,
+    submit = commands.add_parser("submit", formatter_class=Defaults,
+                                 usage="%(prog)s [OPTIONS] FOLDER",
                                  help="maps of MVTec AD 2's private photos, for its server",
                                  description="Fits each object, and checks all by the rules; needs "
                                  "tifffile. Exit status 0: as the server wants it; 1: not; 2: bad "
@@ -239,22 +245,13 @@ def _submit(commands: Commands) -> None:
     add("--dataset", default="mvtec_ad_2", help="mvtec_ad_2, or its folder")
     add("--category", default="all", help="one object, or all")
     _of_one_model(submit)
-    _of_models(submit)
+    _shared(submit)
 
 
 def _of_one_model(parser: argparse.ArgumentParser) -> None:
-    """What `run` and `fit` take, of which `benchmark` takes several."""
+    """What `run` and `fit` take besides a model's options."""
     add = parser.add_argument
-    add("--backbone", default="efficientnet_lite0",
-        help="a name that `list` shows, a tag of timm, or several joined by +")
-    add("--preset", default="default", help="a name that `list` shows")
-    add("--coreset-ratio", type=float, help="share of patches to remember, in (0, 1]")
-    add("--image-score", help="max, reweighted, top, peak or ind_knn_ad")
-    add("--search", help="exact; or, of very many patches: ivfpq or hnsw, which may miss some")
-    add("--calibration", help="how the verdict's threshold is found: leave-one-out, folds or "
-        "held-out")
-    add("--seed", type=int, default=0, help="of everything that is drawn at random")
-    add("--augmentation", help="of the training images: none, rotations, flips, santos...")
+    add("--preset", default="default", help="named settings, see `list presets`")
     add("--strict", action="store_true", help="stop at the first unreadable image")
 
 
@@ -268,38 +265,6 @@ def _of_runs(parser: argparse.ArgumentParser) -> None:
     add("--frame", default="model", help="pixels that metrics count: model or original")
     add("--output", default="results/runs", help="folder for the results")
     add("--skip-existing", action="store_true", help="keep complete results of the same run")
-    _of_models(parser)
-
-
-def _of_models(parser: argparse.ArgumentParser) -> None:
-    """What everything that fits takes, for all its models alike."""
-    add = parser.add_argument
-    add("--weights", help="a checkpoint of your own for the backbone")
-    add("--layers", type=int, nargs="+", help="feature maps, as timm's out_indices")
-    add("--resize", type=int, nargs="+", help="side of the square that images are resized to; or "
-        "height and width")
-    add("--crop", type=int, help="side of the square cut from the middle after that")
-    add("--tiles", type=int, help="instead: side of the squares that large photos are cut into, "
-        "the worst of which decides")
-    add("--overlap", type=int, help="pixels that neighbouring tiles share (an eighth of one)")
-    add("--scale", type=float, help="shrink photos by this before they are cut (1)")
-    add("--region", type=_region, help="where to look, and nowhere else: a mask image, white "
-        "there; or corners in fractions of width and height, like \"0.1,0.1 0.9,0.1 0.5,0.9\", "
-        "with ; between polygons; or the .json file of them that the page of serve gives")
-    add("--foreground", help="auto: find where to look, by what stands out from the photos' border")
-    add("--align", help="lay each photo's part where a reference has it, by a shift, rigid (with a "
-        "turn) or similarity (with a scale too); needs opencv-python-headless")
-    add("--align-tolerance", type=float, nargs="+", help="what is misplaced: farther off than this "
-        "share of the longer side, turned by more degrees, larger by more than this share (half "
-        "more than good photos have)")
-    add("--robust", action="store_true", default=None, help="not all training photos are good: "
-        "those that others do not know set no threshold, see check --suspects")
-    add("--false-alarm-rate", type=float, default=0.05, help="wanted for the verdicts")
-    add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
-    add("--precision", help="of the backbone: float32, tf32, float16 or bfloat16")
-    add("--batch-size", type=int, default=16, help="images at a time; changes no score")
-    add("--memory-budget", help="of training features, like 2GB; above it they go to a file "
-        "(half of the free memory if not given)")
     _shared(parser)
 
 
@@ -307,7 +272,7 @@ def _of_saved(parser: argparse.ArgumentParser) -> None:
     """What `update` and `predict` take for the model they load."""
     add = parser.add_argument
     add("--weights", help="where the checkpoint of the backbone lies, if it had one and that moved")
-    add("--device", default="auto", help="auto, or a name such as cpu, cuda:1, mps")
+    add("--device", default="auto", help="as for fit")
     add("--strict", action="store_true", help="stop at the first unreadable photo")
     _shared(parser)
 
@@ -324,14 +289,15 @@ COMMANDS: dict[str, Callable[[Commands], None]] = {
     "predict": _predict, "export": _export, "serve": _serve, "list": _list,
     "download": _download, "check": _check, "submit": _submit}
 
+# What each of those that fit takes of a model's options, see `add_options`.
+OF_A_MODEL: dict[str, dict[str, Any]] = {
+    "run": {"without": ("reserve",)}, "submit": {"without": ("reserve", "false_alarm_rate")},
+    "benchmark": {"without": ("reserve", "seed"), "several": True,
+                  "single": ("device", "batch_size", "false_alarm_rate")},
+    "fit": {"defaults": {"reserve": 0.05}}}
+
 
 def given(options: argparse.Namespace, *names: str) -> dict:
     """The options that were given, for a preset to be overridden by nothing else."""
     return {name: getattr(options, name) for name in names
             if getattr(options, name) is not None}
-
-
-def resize(options: argparse.Namespace) -> dict:
-    if options.resize is None:
-        return {}
-    return {"resize": options.resize[0] if len(options.resize) == 1 else tuple(options.resize)}

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import InputError
-from .arguments import PATH, one_of, shown
+from .arguments import PATH, Rule, maybe, one_of, shown
 from .images import read_image
 from .reading import read_json
 from .region import ASPECTS, MOST_SIDE
@@ -104,6 +104,19 @@ def region_from(text: str) -> Any:
                              '"0.1,0.1 0.9,0.1 0.5,0.9"') from None
     _check_polygons(polygons)
     return tuple(tuple(tuple(point) for point in polygon) for polygon in polygons)
+
+
+def _typed(text: str) -> Any:
+    """The same, of a mask that is there; raises `InputError`."""
+    PATH.check("region", text)
+    region = region_from(text)
+    if isinstance(region, str) and not Path(region).is_file():
+        raise InputError(f"{region}: no such mask; give a picture, or points")
+    return region
+
+
+# What is wrong with points, `check_region` says.
+REGION = maybe(Rule(lambda value: True, "a mask or polygons", read=_typed, written="REGION"))
 
 
 def in_text(region: Any) -> str | None:

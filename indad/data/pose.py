@@ -6,7 +6,7 @@ that of the photo. What OpenCV is needed for, `Reference` and warps, asks for it
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .arguments import Rule, maybe, number, several
+from .arguments import maybe, number, several
 
 ALIGNMENTS = ("shift", "rigid", "similarity")
 SIDE = 256  # longer side, in pixels, of the copies that are registered
 # Of an offset, a turn, a scale; fewer of them, but in this order.
-TOLERANCE = maybe(Rule(lambda value: several(number(0, 10 ** 6), least=1).holds(value)
-                       and len(value) <= 3,
-                       "one to three numbers from 0: share of the longer side, degrees, scale"))
+_AMOUNTS = several(number(0, 10 ** 6), least=1)
+TOLERANCE = maybe(replace(
+    _AMOUNTS, holds=lambda value: _AMOUNTS.holds(value) and len(value) <= 3,
+    wanted="one to three numbers from 0: share of the longer side, degrees, scale"))
 COLUMNS = ("offset_x", "offset_y", "angle", "size", "confidence", "pose")
 
 

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.arguments import Rule, maybe
 from ..data.files import check_space
-from ..errors import InputError
 from .machine import CPU, available_memory, home_of
 
 SAFE_SHARE = 0.5  # of the memory that is free
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+BUDGET: Rule = maybe(Rule(lambda value: _amount(value) > 0, "bytes, or like 300MB or 2GB",
+                          written="SIZE"))
 
 
 def fits(rows: int, dim: int, budget: int) -> bool:
@@ -45,8 +47,11 @@ def memory_budget(given: int | str | None) -> int:
     """Bytes: a number, a text such as "300MB" or "1.5G", or (None) half of what is free."""
     if given is None:
         return int(SAFE_SHARE * available_memory())
-    text = str(given).strip().upper()
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text)
-    if not match or float(match[1]) == 0:
-        raise InputError(f"memory_budget is {given!r}; write bytes, or like 300MB or 2GB")
-    return int(float(match[1]) * UNITS[match[2]])
+    BUDGET.check("memory_budget", given)
+    return int(_amount(given))
+
+
+def _amount(given: object) -> float:
+    """Bytes; 0 for what is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", str(given).strip().upper())
+    return float(match[1]) * UNITS[match[2]] if match else 0

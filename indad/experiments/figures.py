@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..data.files import complete_file
 from .records import read_scores
-from .tables import Spread, label, overall, varied
+from .tables import Spread, cell, label, overall, varied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,22 +61,22 @@ def tradeoff(table: Sequence[dict], metric: str = "image_auroc") -> "Figure | No
     if len(rows) < 2:
         return None
     names = varied(rows)
-    series = list(dict.fromkeys(row[names[0]] for row in rows))
+    series = list(dict.fromkeys(cell(row, names[0]) for row in rows))
     figure, (left, right) = _canvas(2)
     for axes, key, title in ((left, "ms_per_image", "milliseconds an image"),
                              (right, "bank_mb", "memory bank, MB")):
         for number, value in enumerate(series[:MOST]):
-            chosen = [row for row in rows if row[names[0]] == value]
+            chosen = [row for row in rows if cell(row, names[0]) == value]
             means, stds = ([row[metric].mean for row in chosen],
                            [row[metric].std or 0 for row in chosen])
             above = [min(s, 1 - m) for m, s in zip(means, stds, strict=True)]
             axes.errorbar([row[key].mean for row in chosen], means, (stds, above), linestyle="none",
                           color=COLOURS[number], marker=MARKERS[number], capsize=2,
-                          label=str(value))
+                          label=value)
         axes.set(xlabel=title, xscale="log")
         low, high = axes.get_xlim()
         decades = math.log10(high / low)  # or numbers would overlap
-        shown = "123456789" if decades < 1 else "125" if decades < 3 else "1"
+        shown = "123456789" if decades < 0.6 else "125" if decades < 3 else "1"
         for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             ticks(partial(_tick, shown))
     left.set_ylabel(metric.replace("_", " ").replace("auroc", "AUROC"))

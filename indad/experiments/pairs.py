@@ -16,9 +16,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation.delong import DeLong, delong_covariance, normal_interval
-from .records import VARIANT, read_scores
+from ..presets import OPTIONS
+from .records import VARIANT, but_usual, read_scores
 
-COMPARED = ("backbone", "preset", "augmentation", "image_score")
+# What is compared pair by pair; of numbers, there would be too many pairs of these.
+COMPARED = ("preset", *(name for name in OPTIONS if name in VARIANT and name != "coreset_ratio"))
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,24 @@ class Comparison:
 def partners(rows: Sequence[dict], axis: str, a: object, b: object,
              metric: str = "image_auroc") -> list[tuple[dict, dict]]:
     """Pairs of runs of the same category, seed and everything else, the first with a, the other
-    with b; of those that have the metric."""
-    def known(value: object) -> dict[tuple, dict]:
-        return {tuple(row.get(name) for name in (*VARIANT, "category", "seed") if name != axis):
-                row for row in rows if row.get(axis) == value and row[metric] is not None}
+    with b; of those that have the metric.
 
-    first, second = known(a), known(b)
-    return [(first[key], second[key]) for key in first if key in second]
+    What presets or backbones bring along (layers, a number of neighbours) is not something else.
+    """
+    def known(value: object) -> list[tuple[list[tuple], dict]]:
+        return [(_all_but(axis, row), row) for row in rows
+                if row.get(axis) == value and row[metric] is not None]
+
+    second = {key: row for keys, row in known(b) for key in keys}
+    return [(row, second[key]) for keys, row in known(a)
+            for key in [key for key in keys if key in second][:1]]
+
+
+def _all_but(axis: str, row: dict) -> list[tuple]:
+    """What two rows must share to be compared along an axis: one of these."""
+    told = [row] if axis not in ("preset", "backbone") else [but_usual(row), row]
+    return [(row["category"], row["seed"], *(one.get(name) for name in VARIANT if name != axis))
+            for one in told]
 
 
 def compare(rows: Sequence[dict], axis: str, a: object, b: object,

@@ -7,15 +7,29 @@ weights: not for its numbers, but to know that it works.
 """
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..data.arguments import OPTIONS, PATH, TEXT, Rule, kind, maybe, several, takes, whole
+from ..data.arguments import (
+    NAMED,
+    PATH,
+    TEXT,
+    Rule,
+    as_word,
+    kind,
+    maybe,
+    several,
+    takes,
+    whole,
+)
 from ..data.datasets import list_categories
-from ..errors import unknown
+from ..errors import InputError, unknown
 from ..patchcore import PatchCore
+from .records import written_out
 from .run import make_model
+from .valid import WITHOUT_EFFECT
 
 
 @dataclass(frozen=True)
@@ -104,13 +118,13 @@ class RunPlan:
     def model(self) -> PatchCore:
         return make_model(self.preset, self.options)
 
-CHOICES = Rule(lambda value: OPTIONS.holds(value) and all(
+CHOICES = Rule(lambda value: NAMED.holds(value) and all(
     several(kind(object, "any")).holds(one) for one in value.values()),
     "a dict with lists of values to try")
 
 
 @takes(dataset=PATH, categories=several(TEXT), presets=several(TEXT), seeds=several(whole(0)),
-       shots=several(maybe(whole(1))), choices=maybe(CHOICES), options=maybe(OPTIONS))
+       shots=several(maybe(whole(1))), choices=maybe(CHOICES), options=maybe(NAMED))
 def expand(dataset: str, categories: Sequence[str], *, presets: Sequence[str] = ("default",),
            seeds: Sequence[int] = (0,), shots: Sequence[int | None] = (None,),
            choices: Mapping[str, Sequence] | None = None, options: dict | None = None,
@@ -131,6 +145,20 @@ def expand(dataset: str, categories: Sequence[str], *, presets: Sequence[str] = 
                     false_alarm_rate=false_alarm_rate)
             for category, preset, *chosen, count, seed in itertools.product(
                 categories, presets, *values, shots, seeds)]
+
+
+def check_apart(plans: Sequence[RunPlan]) -> None:
+    """Raise `InputError` for two ways to say one run, which would be two runs into one folder."""
+    seen: dict[str, RunPlan] = {}
+    for plan in plans:
+        options = {name: value for name, value in written_out(plan.model().options).items()
+                   if name not in WITHOUT_EFFECT}
+        run = json.dumps(asdict(plan) | {"options": options}, sort_keys=True, default=str)
+        before = seen.setdefault(run, plan)
+        if before is not plan:
+            both = (", ".join(f"{name}={as_word(value)}" for name, value in one.options.items())
+                    for one in (before, plan))
+            raise InputError(f"two of these runs are the same ({' / '.join(both)}); leave one out")
 
 
 def find_experiment(name: str) -> Experiment:

@@ -5,27 +5,33 @@ import hashlib
 import io
 import json
 import math
+import re
 import warnings
+from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from ..backbones.registry import BACKBONES, default_size, find_backbone
+from ..data.arguments import as_word
 from ..data.files import write_json, write_text
 from ..data.pose import COLUMNS as POSE
 from ..data.reading import read_json
 from ..errors import InputError, InputWarning
+from ..presets import OPTIONS, PRESETS
 from .missing import why_missing
-from .valid import METRICS, VARIANT, check_record
+from .valid import METRICS, VARIANT, WITHOUT_EFFECT, check_record
 
 COLUMNS = (*VARIANT, "category", "seed", *METRICS, "images", "seconds", "ms_per_image", "bank_mb",
            "run", "missing")
 SCORES = ("image", "label", "defect_type", "score", "threshold", "verdict")
-# No number depends on these, only how fast it comes: they are no part of a run's identity.
-WITHOUT_EFFECT = ("device", "batch_size", "reserve")
 # What runs did before there was an option for it.
 AS_BEFORE = {"search": "exact", "balance_images": False, "scales": [1.0],
              "tiles": None, "overlap": None, "scale": None, "region": None, "foreground": None,
              "align": None, "align_tolerance": None, "robust": False}
+MOST_SAID = 80  # characters of a folder's name for what is a run's own; systems allow 255
 
 
 def config_hash(config: dict) -> str:
@@ -38,9 +44,51 @@ def config_hash(config: dict) -> str:
 
 
 def run_folder(output: Path, config: dict) -> Path:
-    """Where a run of `config` belongs: output/dataset/category/backbone-hash."""
-    return (output / config["dataset"] / config["category"]
-            / f"{config['backbone']}-{config_hash(config)}")
+    """Where a run of `config` belongs: output/dataset/category/backbone-what is its own-hash.
+
+    The hash alone tells runs apart, so a run that is there keeps its folder under any such name.
+    """
+    place, digest = output / config["dataset"] / config["category"], config_hash(config)
+    for found in sorted(place.glob(f"{escape(config['backbone'])}-*{digest}")):
+        if found.is_dir():
+            return found
+    said = [] if config["preset"] == "default" else [config["preset"]]
+    said += [f"{name}={as_word(value)}" for name, value in own_options(config).items()]
+    said += [f"shots={config['shots']}"] if config.get("shots") else []
+    words = re.sub(r"[^\w.,+=-]+", "_", "-".join(said))[:MOST_SAID]
+    return place / "-".join([config["backbone"], *([words] if words else []), digest])
+
+
+def written_out(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with what the registry of backbones chose, where that was left to it: a result is
+    not to be taken for one of another choice."""
+    rows = [find_backbone(part) for part in options["backbone"].split("+")]
+    chosen = {"resize": None if options["tiles"] else default_size(options["backbone"]),
+              "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
+    return {**options, **{name: value for name, value in chosen.items() if options[name] is None}}
+
+
+def usual_options(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options of a run would be with its preset and backbone, and nothing else given."""
+    usual = {name: option.default for name, option in OPTIONS.items()}
+    usual |= PRESETS.get(told["preset"], {}) | {"backbone": told["backbone"]}
+    if not BACKBONES.keys() >= {*str(told["backbone"]).split("+")}:  # timm takes seconds to ask
+        return usual
+    return written_out(usual | {"tiles": told.get("tiles")}) | {"tiles": usual["tiles"]}
+
+
+def own_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a run's options, those that are not as its preset and its backbone have them."""
+    usual = usual_options(config)
+    return {name: config[name] for name in OPTIONS if name in config
+            and name not in WITHOUT_EFFECT and as_word(config[name]) != as_word(usual[name])}
+
+
+def but_usual(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's variant, where an option is "usual" if its preset or backbone brings it along."""
+    usual = usual_options(row) | {"backbone": None}
+    return {name: "usual" if name in usual and as_word(usual[name]) == as_word(row.get(name))
+            else row.get(name) for name in VARIANT}
 
 
 def read_record(folder: Path) -> dict | None:
@@ -81,10 +129,13 @@ def read_all(output: Path) -> list[dict]:
 def summary_row(record: dict, run: str) -> dict:
     """One line of the summary, from a run's record."""
     config, timings = record["config"], record["timings"]
-    row = {name: _plain(config.get(name)) for name in (*VARIANT, "category", "seed")}
+    row = {name: _plain(config.get(name, AS_BEFORE.get(name)))
+           for name in (*VARIANT, "category", "seed")}
+    for name in ("weights", "region"):  # files of one name are two
+        if f"{name}_sha256" in config:
+            row[name] = f"{row[name]} {config[f'{name}_sha256'][:8]}"
     if "data_version" in config:  # of drawn parts; another version is another data set
         row["dataset"] = f"{config['dataset']} v{config['data_version']}"
-    row["robust"] = row["robust"] or None  # as in records of before there was an option for it
     if row["preset"] == "default" and "balance_images" not in config:
         row["preset"] = "indad-1"  # which is what `default` was
     row |= {name: record["metrics"][name] for name in METRICS}
@@ -97,8 +148,8 @@ def summary_row(record: dict, run: str) -> dict:
 
 
 def _plain(value: object) -> object:
-    """Sequences as text: (256, 256) -> "256x256"."""
-    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    """Sequences as text: (256, 224) -> "256,224"."""
+    return as_word(value) if isinstance(value, (list, tuple)) else value
 
 
 def write_summary(output: Path) -> list[dict]:

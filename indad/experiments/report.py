@@ -22,10 +22,11 @@ from ..data.region import PICTURE
 from ..deploy.html import fill, packed
 from ..deploy.pictures import TITLE_BAR
 from ..errors import InputError
+from .published import compare_with_published, published_for
 from .records import METRICS
 from .report_charts import histogram, precision_recall_points, roc_points, ticks
 from .report_runs import Run, check_own, outcome, overlays_of, read_runs, scores_of
-from .tables import aggregate, compare_with_published, overall, published_for, varied
+from .tables import aggregate, cell, overall, varied
 
 PAGES = Path(__file__).with_name("pages")
 PICTURE_BUDGET = 6_000_000  # bytes of JPEG in a page, a third more as text: below 10 MB in all
@@ -62,7 +63,7 @@ def page(runs: Sequence[Run], left_out: Sequence[str] = ()) -> str:
     pictures, unseen = _pictures(runs)
     return fill(
         "report.html", PAGES / "report.js", folder=PAGES,
-        filters=dict(fixed=_fixed, percent=_percent, line=_line),
+        filters=dict(fixed=_fixed, percent=_percent, line=_line, cell=cell),
         version=__version__, runs=runs, left_out=left_out, how=HOW, totals=_totals(runs),
         variants=list(overall(table)), names=varied(table),
         published=_published(table), charts={run.anchor: _charts(run) for run in runs},

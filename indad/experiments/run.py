@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..backbones.registry import default_size, find_backbone
+from ..backbones.registry import find_backbone
 from ..calibration import decide
 from ..data.arguments import (
     CALLED,
     FLAG,
-    OPTIONS,
+    NAMED,
     PATH,
     SHARE,
     TEXT,
@@ -52,7 +52,7 @@ from ..evaluation.measures import MEASURES
 from ..learned.plan import FitPlan
 from ..metrics import FRAMES, evaluate
 from ..patchcore import PatchCore
-from ..presets import PRESETS, check_options
+from ..presets import OPTIONS, PRESETS, check_options
 from . import records as results
 from .measuring import check_measures, measured
 
@@ -67,7 +67,7 @@ class RunResult:
     model: PatchCore | None = None  # none if an earlier result was kept
 
 
-@takes(dataset=PATH, category=maybe(TEXT), preset=one_of(PRESETS), options=maybe(OPTIONS),
+@takes(dataset=PATH, category=maybe(TEXT), preset=one_of(PRESETS), options=maybe(NAMED),
        split=one_of(SPLITS), shots=maybe(whole()), protocol=one_of(PROTOCOLS),
        frame=one_of(FRAMES), false_alarm_rate=SHARE, overlays=whole(0), datasets=maybe(PATH),
        output=PATH, skip_existing=FLAG, strict=FLAG, measures=several(one_of(MEASURES)),
@@ -128,13 +128,13 @@ def run(dataset: str, category: str | None = None, *, preset: str = "default",
     return RunResult(folder, record, tuple(warnings), model)
 
 
-@takes(preset=one_of(PRESETS), options=maybe(OPTIONS))
+@takes(preset=one_of(PRESETS), options=maybe(NAMED))
 def make_model(preset: str, options: dict | None) -> PatchCore:
     """An unfitted model with a preset's options, its own on top; raises `InputError`."""
     chosen = PRESETS[preset] | (options or {})
     for name in chosen:
-        if name not in PatchCore().get_params():
-            raise unknown("option of PatchCore", name, PatchCore().get_params())
+        if name not in OPTIONS:
+            raise unknown("option of PatchCore", name, OPTIONS)
     model = PatchCore(**chosen)
     check_options(model.get_params())
     for name in model.backbone.split("+"):
@@ -157,18 +157,10 @@ def check_test(train: ImageSet, test: ImageSet) -> None:
 
 
 def make_config(train: ImageSet, model: PatchCore, **choices: object) -> dict:
-    """All that a result depends on besides the data: what a run's folder is named after.
-
-    What the registry chose is written out, so that a result is not taken for one of another choice.
-    """
-    rows = [find_backbone(part) for part in model.options["backbone"].split("+")]
-    chosen = {"resize": None if model.tiles else default_size(model.options["backbone"]),
-              "layers": rows[0].layers if len(rows) == 1 else [row.layers for row in rows]}
+    """All that a result depends on besides the data: what a run's folder is named after."""
     drawn = {} if train.version is None else {"data_version": train.version}
     return {"dataset": train.dataset, "category": train.category, **drawn, **choices,
-            **model.options,
-            **{name: value for name, value in chosen.items() if model.options[name] is None},
-            **checkpoint_of(model), **mask_of(model)}
+            **results.written_out(model.options), **checkpoint_of(model), **mask_of(model)}
 
 
 def checkpoint_of(model: PatchCore) -> dict[str, str]:

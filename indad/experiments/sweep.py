@@ -37,7 +37,7 @@ from ..errors import InputError
 from ..patchcore import PatchCore
 from ..presets import EXTRACTION_OPTIONS
 from . import records as results
-from .plans import RunPlan
+from .plans import RunPlan, check_apart
 from .run import check_run, check_test, checkpoint_of, existing, make_config, mask_of, write_run
 from .workers import workers
 
@@ -81,6 +81,7 @@ def run_sweep(plans: Sequence[RunPlan], *, datasets: str | Path | None = None,
     for plan in plans:
         plan.model()
         check_run(plan.frame, plan.false_alarm_rate)
+    check_apart(plans)
     check_writable(output, "--output")
     _check_data(plans, datasets)
     state = output / f".sweep-{_hash([asdict(plan) for plan in plans])}"
@@ -252,7 +253,8 @@ def _table(model: PatchCore, sets: Sequence[ImageSet], state: Path, *, training:
            like: PatchFeatures | None = None) -> _Table:
     """Features of all images of some sets: from the sweep's folder, or extracted and left there."""
     items: dict[str, Item] = {str(item.path): item for images in sets for item in images}
-    made_of = [_extraction(model), training, fingerprint(*sets),
+    views = {} if training else {"augmentation": "none"}  # which test images have not
+    made_of = [_extraction(model) | views, training, fingerprint(*sets),
                *([like.levels] if like and like.levels else ()),
                *([astuple(like.region)] if like and like.region else ()),
                *([like.reference.digest] if like and like.reference else ())]

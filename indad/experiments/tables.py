@@ -6,25 +6,23 @@ Markdown and LaTeX.
 
 import csv
 import io
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..data.catalog import CATALOG
+from ..data.arguments import as_word
 from ..data.files import write_json, write_text
-from ..errors import unknown
 from ..evaluation.delong import DeLong
 from .pairs import Comparison, comparisons, over_images
 from .pairs import compare as compare  # lessons have it from here
-from .records import METRICS, SHOWN, VARIANT
+from .published import compare_with_published, published_table
+from .records import METRICS, SHOWN, VARIANT, but_usual
 
-PUBLISHED = Path(__file__).with_name("published.json")
-
-# Ours, published and the difference, in percent; None stands for what one side lacks.
-Compared = tuple[float | None, float | None, float | None]
+# What says by its value alone which column it is of.
+ALONE = ("dataset", "split", "backbone", "preset", "coreset_ratio", "image_score", "shots",
+         "protocol", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -79,61 +77,6 @@ def aggregate(rows: Iterable[dict], *, by_images: bool = False) -> list[dict]:
     return table
 
 
-def published_table(name: str) -> dict:
-    """A table of published.json by its id; raises `InputError` for unknown ones."""
-    tables = {table["id"]: table for table in json.loads(PUBLISHED.read_text())["tables"]}
-    if name not in tables:
-        raise unknown("published table", name, tables)
-    return tables[name]
-
-
-def published_for(row: dict, most: int = 3) -> list[dict]:
-    """The published tables of PatchCore that are nearest to a variant, the nearest first.
-
-    Of the same dataset and number of training images; nearest are those of its backbone, then those
-    that their authors measured, then those of its coreset ratio. None for reduced categories and
-    other splits, which nobody published.
-    """
-    if row["split"] not in (None, "paper"):
-        return []
-    found = []
-    for table in json.loads(PUBLISHED.read_text(encoding="utf-8"))["tables"]:
-        few = [{**one, "mean": one["shots"][str(row["shots"])]}
-               for one in table.get("methods", ()) if str(row["shots"]) in one["shots"]]
-        full = table.get("rows") or ([{}] if "methods" not in table else [])
-        found += [table | one | {"title": f"{table['title']}: {one['method']}" if one else
-                                 table["title"]}
-                  for one in (full if row["shots"] is None else few)]
-    found = [table for table in found
-             if table["dataset"] == row["dataset"] and "PatchCore" in table["method"]]
-    found.sort(key=lambda table: (
-        table["backbone"] != row["backbone"], table["source"]["quality"] != "first-hand",
-        abs((table["coreset_ratio"] or 1) - (row["coreset_ratio"] or 1))))
-    return found[:most]
-
-
-def compare_with_published(table: Sequence[dict], variant: dict,
-                           theirs: dict) -> dict[str, dict[str, Compared]]:
-    """A variant's categories, each with metric -> (ours, published, difference) in percent.
-
-    A mean is compared with a mean of the same categories only.
-    """
-    same = {row["category"]: row for row in table
-            if all(row[name] == variant[name] for name in VARIANT)}
-    known = dict(theirs.get("categories", {}))
-    if info := CATALOG.get(theirs["dataset"]):
-        whole = info.categories[0] if len(info.categories) == 1 else "mean"
-        if set(info.categories) <= set(same):
-            known[whole] = theirs.get("mean", {})
-    found: dict[str, dict[str, Compared]] = {}
-    for category, row in same.items():
-        found[category] = {}
-        for metric in ("image_auroc", "pixel_auroc"):
-            ours = 100 * row[metric].mean if row[metric] else None
-            other = known.get(category, {}).get(metric)
-            found[category][metric] = (
-                ours, other, None if ours is None or other is None else ours - other)
-    return found
 
 
 def write_tables(output: Path, rows: Sequence[dict], *, title: str = "Benchmark", note: str = "",
@@ -176,14 +119,21 @@ def _mean(values: Sequence[float | None], weights: Sequence[float | None]) -> fl
 
 
 def varied(table: Sequence[dict]) -> list[str]:
-    """The columns in which variants differ, or the backbone if there is one variant only."""
-    names = [name for name in VARIANT if len({str(row[name]) for row in table}) > 1]
+    """The columns in which variants differ by more than what their presets and backbones bring
+    along, or the backbone if there is one variant only."""
+    rows = [but_usual(row) for row in table]
+    names = [name for name in VARIANT if len({str(row[name]) for row in rows}) > 1]
     return names or ["backbone"]
 
 
+def cell(row: dict, name: str) -> str:
+    """A variant's value in a column, as one would type it."""
+    return "all" if name == "shots" and row[name] is None else as_word(row[name])
+
+
 def label(row: dict, names: Sequence[str]) -> str:
-    """A variant's name: its values in the columns that vary."""
-    return ", ".join("all" if row[name] is None else str(row[name]) for name in names)
+    """A variant's name: its values in the columns that vary, such as "amazon, num_neighbors=3"."""
+    return ", ".join(("" if name in ALONE else f"{name}=") + cell(row, name) for name in names)
 
 
 def overall(table: Sequence[dict]) -> list[dict]:
@@ -221,7 +171,7 @@ def _markdown(table: Sequence[dict], weighted: Sequence[dict],
     for row in means:
         image = row["image_auroc"]
         lines.append(_row([
-            *("all" if row[name] is None else row[name] for name in names),
+            *(cell(row, name) for name in names),
             image.n if image else "n/a", *(_show(row[key]) for _, key in SHOWN),
             f"{image.min:.4f} to {image.max:.4f}" if image else "n/a",
             f"{row['ms_per_image'].mean:.1f}", f"{row['bank_mb'].mean:.2f}"]))
@@ -233,14 +183,14 @@ def _markdown(table: Sequence[dict], weighted: Sequence[dict],
         for row in means:
             same = {one["category"]: one for one in table
                     if all(one[name] == row[name] for name in VARIANT)}
-            lines.append(_row([*("all" if row[name] is None else row[name] for name in names),
+            lines.append(_row([*(cell(row, name) for name in names),
                                *(_show(same[name]["image_auroc"]) if name in same else ""
                                  for name in categories)]))
         if all(row["image_auroc"] for row in weighted):
             lines += ["", "## Mean, categories weighted by their test images", "",
                       _row([*names, *(title for title, _ in SHOWN)]),
                       "|" + "---|" * (len(names) + len(SHOWN))]
-            lines += [_row([*("all" if row[name] is None else row[name] for name in names),
+            lines += [_row([*(cell(row, name) for name in names),
                             *(_show(row[key]) for _, key in SHOWN)]) for row in weighted]
     if pairs:
         lines += ["", "## Pairs", "", "Difference in image AUROC on the same category, seed and "
@@ -248,7 +198,7 @@ def _markdown(table: Sequence[dict], weighted: Sequence[dict],
                   "test images with the p-value of no difference.", "",
                   _row(["what", "second minus first", "mean", "over pairs", "pairs",
                         "over images", "p"]), "|" + "---|" * 7]
-        lines += [_row([pair.axis, f"{pair.b} - {pair.a}", f"{pair.mean:+.4f}",
+        lines += [_row([pair.axis, f"{as_word(pair.b)} - {as_word(pair.a)}", f"{pair.mean:+.4f}",
                         "n/a" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
                         pair.n, *(["n/a", "n/a"] if images is None else [
                             f"{images.low:+.4f} to {images.high:+.4f}", f"{images.p:.2g}"])])
@@ -308,7 +258,7 @@ def _latex(table: Sequence[dict]) -> str:
              " & ".join([*(_tex(name) for name in names), *(title for title, _ in SHOWN)])
              + r" \\", r"\midrule"]
     for row in overall(table):
-        cells = [_tex("all" if row[name] is None else row[name]) for name in names]
+        cells = [_tex(cell(row, name)) for name in names]
         for _, key in SHOWN:
             one = row[key]
             cells.append("--" if one is None else f"${100 * one.mean:.2f}" + (

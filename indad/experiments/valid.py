@@ -3,13 +3,17 @@
 from typing import Any
 
 from ..errors import InputError
+from ..presets import OPTIONS
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
            "aupro_30", "aupro_5")
 # What tells one variant of a method from another; category and seed only repeat it.
-VARIANT = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "tiles",
-           "overlap", "scale", "region", "foreground", "align", "robust", "preset", "coreset_ratio",
-           "image_score", "shots", "protocol", "augmentation", "frame")
+FIRST = ("dataset", "split", "backbone", "weights", "layers", "resize", "crop", "tiles",
+         "overlap", "scale", "region", "foreground", "align", "robust", "preset", "coreset_ratio",
+         "image_score", "shots", "protocol", "augmentation", "frame")
+# No number depends on these, only how fast it comes: they are no part of a run's identity.
+WITHOUT_EFFECT = ("device", "batch_size", "reserve")
+VARIANT = (*FIRST, *(name for name in OPTIONS if name not in (*FIRST, *WITHOUT_EFFECT, "seed")))
 MOST = 2 ** 53  # a count beyond it is none
 
 
@@ -42,8 +46,7 @@ def check_record(record: object) -> dict:
     _text(record, "data_fingerprint")
     for name in VARIANT:
         value = config.get(name)
-        if isinstance(value, dict) or (isinstance(value, list)
-                                       and any(isinstance(one, (dict, list)) for one in value)):
+        if not _is_plain(value):
             raise _wrong(name, value, "one value, or a list of them")
     if config.get("shots") is not None:
         _count(config, "shots")
@@ -51,6 +54,13 @@ def check_record(record: object) -> dict:
         _number(config, "coreset_ratio", highest=1)
     _optional(record, counts, decision, config)
     return record
+
+
+def _is_plain(value: object, depth: int = 2) -> bool:
+    """One value, a list of them, or (layers of several backbones) a list of lists."""
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(one, depth - 1) for one in value)
+    return not isinstance(value, dict)
 
 
 def _optional(record: dict, counts: dict, decision: dict, config: dict) -> None:

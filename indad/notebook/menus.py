@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..data.catalog import CATALOG
 from ..engine.machine import accelerator
 from ..errors import InputError
+from ..presets import OPTIONS
 from .chosen import DATASETS, IMAGES, Choice, Chosen, offered
 from .getting import AUTO, FOLDERS, Unavailable, categories_of
 
@@ -34,15 +35,18 @@ def menus(chosen: Chosen) -> "VBox":
         "backbone": offered(choice.backbone),
         "device": [AUTO, "cpu"] + ([str(here)] if here else [])}
     boxes = {}
+    tooltip = ("tooltip" if "tooltip" in ipywidgets.Text.class_trait_names()
+               else "description_tooltip")  # before ipywidgets 8
     for name, value in vars(choice).items():
         style = {"description_width": "initial"}
+        tip = {tooltip: str(OPTIONS[name])} if name in OPTIONS else {}
         if name in options:
             listed = list(dict.fromkeys([*options[name], value]))  # what was typed is among them
             boxes[name] = ipywidgets.Dropdown(options=listed, value=value, description=name,
-                                              style=style)
+                                              style=style, **tip)
         else:
             boxes[name] = ipywidgets.Text(value=value, description=name, style=style,
-                                          continuous_update=False)
+                                          continuous_update=False, **tip)
     words = ipywidgets.HTML("Menus change what the cells below read; run those again after a click")
     filling: list[bool] = []  # while the categories are exchanged, their menu clicks by itself
 

@@ -384,7 +384,7 @@ for c in sweep["comparisons"] if stored.exists() else ():
 # caveats is `indad/experiments/published.json`.
 
 # %%
-from indad.experiments.tables import PUBLISHED
+from indad.experiments.published import PUBLISHED
 
 tables = {entry["id"]: entry for entry in json.loads(PUBLISHED.read_text())["tables"]}
 figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
