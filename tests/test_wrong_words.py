@@ -6,7 +6,10 @@ every argument of the functions that people call does. What is taken, of all the
 
 import argparse
 import inspect
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -368,3 +371,15 @@ def test_the_rules_are_those_of_a_signature():
         search([], n=0)
     with pytest.raises(AssertionError, match="'kk'"):
         takes(kk=whole(1))(search)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+@pytest.mark.parametrize("words", [["list"], ["list", "presets"], ["--version"]])
+def test_who_stops_reading_is_told_nothing(words):
+    """As `| head` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "indad", *words], stdout=writer,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.stderr == ""

@@ -14,7 +14,7 @@ from ..errors import InputError
 from .checking import check
 from .lists import show_installed, show_list
 from .submitting import submit
-from .terminal import Bars, choose, warned_in_a_line
+from .terminal import Bars, choose, still_read, warned_in_a_line
 from .words import parser
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser(arguments[0]).parse_args(arguments)
         with warned_in_a_line():
-            return COMMANDS[options.command](options)
+            status = COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return status
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and not still_read():
+            return 128 + 13  # as shells say it of SIGPIPE
         if debug:
             raise
         message = getattr(error, "at_shell", str(error)).replace("\n", " ")

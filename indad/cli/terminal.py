@@ -1,5 +1,7 @@
 """What a person at a terminal sees and answers: progress bars and menus."""
 
+import os
+import select
 import sys
 import warnings
 from collections.abc import Iterator
@@ -85,3 +87,17 @@ def choose(what: str, names: list[str]) -> str:
         if answer.isdecimal() and 1 <= int(answer) <= len(names):
             return names[int(answer) - 1]
         print(f"  type a number from 1 to {len(names)}, or a name")
+
+
+def still_read() -> bool:
+    """Whether anybody reads what is printed: not after `| head`. If not, nothing more is printed,
+    so that nothing is said at exit either."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError):  # on Windows; or no file at all
+        return True
+    if not poll.poll(0):
+        return True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return False

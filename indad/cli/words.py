@@ -20,7 +20,7 @@ class Defaults(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         default, text = action.default, action.help or ""
-        if not action.option_strings or "(default: " in text or any(
+        if not action.option_strings or "(default: " in text or default == [] or any(
                 default is none for none in (None, False, argparse.SUPPRESS)):
             return action.help
         return f"{text} (default: {as_word(default)})"
