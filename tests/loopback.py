@@ -37,7 +37,9 @@ class Loopback:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.server.handle_error = lambda request, address: None  # lines are dropped on purpose
+        # Lines are dropped on purpose.
+        self.server.handle_error = (  # type: ignore[method-assign]
+            lambda request, client_address: None)
         self.thread = threading.Thread(target=self.server.serve_forever,
                                        kwargs={"poll_interval": 0.02}, daemon=True)
 

@@ -215,6 +215,10 @@ def test_accelerators_by_any_name(monkeypatch, kind):
             machine.pick_device(name)
 
 
+before_2_9 = pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"),
+                                reason="torch before 2.9")
+
+
 def settings() -> list:
     backends = torch.backends
     return [place.fp32_precision for place in (
@@ -222,7 +226,7 @@ def settings() -> list:
         backends.mkldnn.matmul)]
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9")
+@before_2_9
 @pytest.mark.parametrize("before", ["highest", "high", "medium"])
 def test_float32_is_float32_whatever_torch_is_set_to(before):
     torch.set_float32_matmul_precision(before)
@@ -249,6 +253,7 @@ def test_one_precision_inside_of_another_is_refused_and_of_itself_is_not():
         pass
 
 
+@before_2_9
 def test_threads_of_another_precision_wait():
     entered, done = [], threading.Event()
 
@@ -275,6 +280,7 @@ def test_precisions_change_scores_a_little(images, precision):
     assert (first != second).any() or precision == "tf32"  # which few CPUs have
 
 
+@before_2_9
 def test_what_multiplies_does_so_in_float32(images, monkeypatch):
     """Selection, search, maps, projection and network are all inside, by whatever door."""
     torch.set_float32_matmul_precision("high")

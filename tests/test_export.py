@@ -273,7 +273,8 @@ def test_the_example_reads_every_mode_that_pillow_writes_as_the_package_does(
             found = prepare(open_photo(file), about)
         except Exception as error:
             assert isinstance(wanted, str) and str(error) in wanted, (mode, turn)
-            assert mode == "LAB"  # Pillow has no way from there to RGB
+            # Pillow has no way from LAB to RGB, and before 12 not back from its own YCbCr in TIFF.
+            assert mode == "LAB" or (mode, format) == ("YCbCr", "TIFF")
             continue
         assert np.array_equal(found, wanted), (mode, turn)
     assert written >= 6
@@ -369,9 +370,6 @@ def test_what_cannot_be_exported_is_said_in_one_line(model, tmp_path, monkeypatc
         refused("cannot express this model in ONNX: Unsupported operator aten::magic", model, file)
         refused("in ONNX with dynamic_size, but may without it: Unsupp", model, file,
                 dynamic_size=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.onnx, "export", lambda model, arguments, file: None)  # torch 2.2
-        refused("needs torch 2.5 or newer", model, file)
     find = export.importlib.util.find_spec
     for missing in ("onnx", "onnxruntime", "onnxscript"):
         monkeypatch.setattr(export.importlib.util, "find_spec",

@@ -250,7 +250,7 @@ def test_an_address_that_is_none(copied, monkeypatch, capsys, name):
     assert f"--repository is {name!r}; give it as OWNER/NAME" in capsys.readouterr().err
 
 
-def setup_in(folder, *, colab=True, path=None):
+def setup_in(folder, *, colab=True, path=None, **variables):
     """Run the setup cell as Colab would, with a git of the test's own; -> what it said."""
     lines = ["import sys, types", "sys.path[:] = [p for p in sys.path if p]"]
     if colab:
@@ -258,7 +258,7 @@ def setup_in(folder, *, colab=True, path=None):
     file = folder / "cell.py"
     file.write_text("\n".join([*lines, tagged(build.assemble(LESSONS[0], {}), "setup")[0].source]))
     environment = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                                "PYTHONPATH": str(path or "")}
+                                "PYTHONPATH": str(path or "")} | variables
     return subprocess.run([sys.executable, file.name], cwd=folder, env=environment, text=True,
                           capture_output=True)
 
@@ -280,6 +280,8 @@ def test_an_address_that_does_not_answer_is_one_line(no_address):
         f"Stopped: https://github.com/{course.REPOSITORY} was not reached (fatal: repository not "
         "found): run pip install indad, then this cell again; or open this notebook inside a copy "
         "of the repository")
+    kaggle = setup_in(no_address, colab=False, KAGGLE_KERNEL_RUN_TYPE="Interactive").stderr
+    assert kaggle.splitlines()[-1] == last
     outside = setup_in(no_address, colab=False).stderr.splitlines()[-1]
     assert "was not reached (this notebook lies outside a copy of it): run pip install" in outside
 

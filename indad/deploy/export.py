@@ -6,7 +6,6 @@ not seen to say what the model says. See onnx_predict.py for how to use one.
 """
 
 import importlib.util
-import inspect
 import json
 import logging
 import warnings
@@ -339,6 +338,3 @@ def _check_packages() -> None:
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise InputError(f"export needs the package {missing[0]}, which is not installed; run: "
                          f"pip install {' '.join(PACKAGES)}")
-    if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
-        raise InputError(f"export needs torch 2.5 or newer, and this is {torch.__version__}; "
-                         "upgrade torch")

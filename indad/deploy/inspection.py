@@ -113,7 +113,7 @@ def inspect_images(model: PatchCore, images: Sequence[str | Path], output: str |
 
     Example:
         >>> print(inspect_images(PatchCore.load("models/bolts"), ["new"], "found"))
-        120 images: 7 flagged, 0 unreadable; threshold 14.2: leave-one-out on 32 good images, ...
+        8 images: ... flagged, 0 unreadable; threshold ...: leave-one-out on 8 good images, ...
     """
     output = Path(output)
     rate = model.false_alarm_rate if false_alarm_rate is None else false_alarm_rate

@@ -45,17 +45,11 @@ def pick_device(device: str = "auto") -> torch.device:
 
 def accelerator() -> torch.device | None:
     """The GPU, or whatever else torch computes on here; None if there is only a CPU."""
-    if hasattr(torch, "accelerator"):  # torch 2.6 and later
-        if not torch.accelerator.is_available():
-            return None
-        current = torch.accelerator.current_accelerator()
-        assert current is not None  # as one is available
-        return torch.device(current.type, torch.accelerator.current_device_index())
-    for kind in ("cuda", "xpu", "mps"):
-        backend = getattr(torch, kind, None)
-        if backend is not None and backend.is_available():
-            return torch.device(kind, 0 if kind == "mps" else backend.current_device())
-    return None
+    if not torch.accelerator.is_available():
+        return None
+    current = torch.accelerator.current_accelerator()
+    assert current is not None  # as one is available
+    return torch.device(current.type, torch.accelerator.current_device_index())
 
 
 def _backend(device: torch.device) -> Any:

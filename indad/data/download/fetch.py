@@ -2,6 +2,8 @@
 
 What arrives lies in `<file>.part` until it is whole and its checksum is right; only then does it
 get its name. A transfer that was killed goes on where it stopped.
+
+By hand, on requests: pooch begins again at the first byte, and httpx leaves all of this to us.
 """
 
 import json
