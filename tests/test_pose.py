@@ -116,6 +116,7 @@ def test_what_has_no_pose_is_refused_in_a_sentence(name, align, why):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_tolerances_are_learned_or_given(capsules):
     learned = learn_reference(capsules, {}, Reference("rigid"))
     found = [learned.register(photo) for photo in capsules]
@@ -177,6 +178,7 @@ def test_an_uncertain_pose_is_said_and_not_used(model, capsules):
     assert found.maps[0].shape == (120, 90)
 
 
+@pytest.mark.slow
 def test_views_are_made_of_the_aligned_photo(model, capsules):
     photo = moved(capsules[6], Pose(0.1, 0, 20.0))
     batches = load_batches([View(photo, "flips", number) for number in range(3)],
@@ -186,6 +188,7 @@ def test_views_are_made_of_the_aligned_photo(model, capsules):
     assert abs(flipped[:, ::-1].astype(int) - first).mean() < 2
 
 
+@pytest.mark.slow
 def test_a_saved_model_aligns_as_before_and_a_changed_one_is_refused(model, capsules, tmp_path):
     model.save(tmp_path / "m")
     again = PatchCore.load(tmp_path / "m")
@@ -275,6 +278,7 @@ def test_options_that_mean_nothing_are_refused(options, why):
         PatchCore(**options).prepare()
 
 
+@pytest.mark.slow
 def test_at_the_command_line(drawn, tmp_path, capsys):
     assert main(["fit", str(drawn / "tiles"), "--align", "rigid", "--output",
                  str(tmp_path / "m")]) == 2

@@ -164,6 +164,7 @@ def left_halves(photos):
     return [image.crop((0, 0, image.width // 2, image.height)) for image in images]
 
 
+@pytest.mark.slow
 def test_a_search_with_one_extraction(model, capsules, seen):
     photos, labels = capsules
     choices = {"coreset_ratio": [0.05, 0.5], "num_neighbors": [1, 3]}

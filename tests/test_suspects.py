@@ -126,6 +126,7 @@ def test_three_photos_with_one_defect_are_found_among_thirty_one_but_not_among_t
     assert found(fooled) == []
 
 
+@pytest.mark.slow
 def test_photos_that_judge_oddly_set_no_threshold_though_none_is_suspect(fooled):
     plain = PatchCore(**OPTIONS).fit([*SAME, *map(good, range(17))])
     limit = robust_limit(plain.calibration_scores_)[0]
@@ -213,6 +214,7 @@ def test_a_record_that_was_changed_is_refused(models, tmp_path, change, said):
         PatchCore.load(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_selection_can_be_shared_with_a_model_that_doubts_nothing(models):
     whole = PatchCore(**OPTIONS | dict(coreset_ratio=0.4)).fit(photos()).fitted_
     from indad.coreset import CoresetSelection
@@ -264,6 +266,7 @@ def test_fit_robust_says_what_it_did(folder, tmp_path, capsys):
     assert "robust: 2 of 21 photos suspect" in said and "03.png" in said and "07.png" in said
 
 
+@pytest.mark.slow
 def test_check_writes_a_page_with_the_suspects_first(folder, tmp_path, capsys):
     from indad.cli.commands import main
 

@@ -144,6 +144,7 @@ def fitted(drawn):
     return model, train, test, model.predict(test)
 
 
+@pytest.mark.slow
 def test_the_explanation_is_the_nearest_patch_of_all(fitted):
     model, train, test, _ = fitted
     match = explain(model, test[4])
