@@ -85,6 +85,28 @@ def test_an_answer_that_raises_is_wrong_and_stops_nothing(number, capsys):
     assert find(number).hint
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray])
+def test_positions_may_be_numpys(kind):
+    def take(count, k, seed):
+        return kind(list(np.random.default_rng(seed).permutation(count)[:k]))
+
+    outcome = judge("07.1", take)
+    assert outcome.passed, outcome.message
+
+
+@pytest.mark.parametrize("number", ["7.1", " 07.1", "07.1"])
+def test_a_number_may_lack_its_zero(number):
+    assert find(number) is find("07.1")
+
+
+@pytest.mark.parametrize("number, said", [
+    ("07.9", r"no exercise '07.9'; this lesson has 07.1, 07.2"), ("99.1", "no lesson '99'"),
+    ("", "no exercise ''")])
+def test_a_number_that_is_not_there_is_said_and_stops_nothing(number, said, capsys):
+    check(number, lambda **_: 1)
+    assert re.search(said, capsys.readouterr().out)
+
+
 def test_a_strict_check_raises(monkeypatch):
     monkeypatch.setenv("INDAD_STRICT", "1")
     with pytest.raises(AssertionError, match="00.2"):
@@ -121,6 +143,8 @@ def test_an_answer_cannot_spoil_its_arguments_for_the_next_case(monkeypatch):
     ({1, 2}, {1}, "expected {1}"),
     ([1], {1}, "expected {1}"),
     (1, True, "expected True"),
+    (np.bool_(True), True, None),
+    ({np.int64(1)}, {1}, None),
     ((1, 3), (1, 2), "value 1: it returned 3, expected 2"),
     ((1,), (1, 2), "expected 2 values"),
     ("text", 1.0, "returned 'text', expected 1"),

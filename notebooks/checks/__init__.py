@@ -13,6 +13,8 @@ from importlib import import_module
 
 import numpy as np
 
+from indad.errors import InputError
+
 STRICT = "INDAD_STRICT"  # set it to have a failed check raise, as the tests of the solutions do
 
 
@@ -57,7 +59,10 @@ def check(number: str, answer: object) -> None:
         number: of the exercise, such as "03.1".
         answer: the reader's function (or value, where the exercise asks for one).
     """
-    outcome = judge(number, answer)
+    try:
+        outcome = judge(number, answer)
+    except InputError as error:  # no such exercise
+        outcome = Outcome(False, f"✗ {error}")
     print(outcome.message)
     if outcome.passed is not True and os.environ.get(STRICT):
         raise AssertionError(outcome.message)
@@ -85,8 +90,16 @@ def judge(number: str, answer: object) -> Outcome:
 
 
 def find(number: str) -> Exercise:
-    lesson = import_module(f".lesson_{number.split('.')[0]}", __name__)
-    return lesson.EXERCISES[number]
+    """The exercise of this number; "9.2" is "09.2". Raises `InputError` if there is none."""
+    lesson, _, place = str(number).strip().partition(".")
+    try:
+        known = import_module(f".lesson_{lesson.zfill(2)}", __name__).EXERCISES
+    except ModuleNotFoundError:
+        raise InputError(f"there is no lesson {lesson!r}; exercises are called like "
+                         '"03.1"') from None
+    if f"{lesson.zfill(2)}.{place}" not in known:
+        raise InputError(f"there is no exercise {number!r}; this lesson has {', '.join(known)}")
+    return known[f"{lesson.zfill(2)}.{place}"]
 
 
 def difference(returned: object, expected: object, tolerance: float) -> str | None:
@@ -102,6 +115,8 @@ def difference(returned: object, expected: object, tolerance: float) -> str | No
             if problem:
                 return f"at {key!r}: {problem}"
         return None
+    if isinstance(returned, np.bool_):  # as comparisons of arrays give it
+        returned = bool(returned)
     if isinstance(expected, (set, str, bool)) or expected is None:
         return (None if type(returned) is type(expected) and returned == expected
                 else f"it returned {brief(returned)}, expected {brief(expected)}")

@@ -1,6 +1,7 @@
 """Exercises of lesson 07: shots that can be compared, and an interval of a paired difference."""
 
 from collections.abc import Callable, Iterator
+from operator import index
 
 import numpy as np
 
@@ -15,8 +16,10 @@ class _Asked:
 
     def judge(self, count: int, k: int, seed: int) -> Callable[[object], str | None]:
         def find(returned: object) -> str | None:
-            if not isinstance(returned, list) or not all(type(i) is int for i in returned):
-                return f"it returned {brief(returned)}, expected a list of plain int"
+            try:
+                returned = [index(i) for i in returned]  # type: ignore[attr-defined]
+            except TypeError:
+                return f"it returned {brief(returned)}, expected a list of int"
             if len(returned) != k:
                 return f"it returned {len(returned)} positions, expected {k}"
             if len(set(returned)) < k:

@@ -34,9 +34,9 @@ def never_the_last(count, k, seed):
     return (order + [count - 1])[:k]
 
 
-def numpy_integers(count, k, seed):
-    """Positions that are no plain int."""
-    return list(np.random.default_rng(seed).permutation(count)[:k])
+def floats(count, k, seed):
+    """Positions that are no int."""
+    return np.random.default_rng(seed).permutation(count)[:k].astype(float).tolist()
 
 
 def _table(scores, labels):
@@ -94,6 +94,6 @@ def ties_ignored(a, b, labels, draws=2000):
 
 MUTANTS = {
     "07.1": [drawn_for_each_k, with_replacement, first_ones, no_seed, slices, never_the_last,
-             numpy_integers],
+             floats],
     "07.2": [unpaired, wrong_sign, only_defective, pairs_drawn, ninety_percent, ties_ignored],
 }
