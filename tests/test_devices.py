@@ -18,6 +18,7 @@ from indad.deploy.export import export_onnx, run_onnx
 from indad.deploy.inspection import inspect_images
 from indad.engine import machine
 from indad.engine.precision import in_float32, products
+from indad.engine.provenance import kept
 from indad.errors import InputError
 from indad.features import PatchNetwork, patch_features
 from indad.learned import learning, scoring
@@ -41,7 +42,7 @@ def networks_loaded_once():
     def load_network(options):
         how = dict(precision=options["precision"], describe_maps=partial(
             patch_features, how=options["patch_features"],
-            balance_images=options["balance_images"]))
+            balance_images=options["balance_images"]), options=kept(options))
         wanted = machine.pick_device(options["device"])
         key = str({name: options[name] for name in NETWORK_OPTIONS
                    if name not in ("patch_features", "balance_images", "precision")}

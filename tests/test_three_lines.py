@@ -21,6 +21,7 @@ SECTION = README.read_text(encoding="utf-8").split("## In three lines")[1].split
 ROWS = {asked: re.findall("`([^`]+)`", lines.split(" (or ")[0])
         for asked, lines in re.findall(r"^\| \.\.\. (.+?)\? \| (.+) \|$", SECTION, re.M)}
 FROM_A_SERVER = "submit"  # tests/test_submission.py runs it
+SMALLER = {"run": ["--resize", "48"], "benchmark": ["--resize", "48"]}  # for time
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,6 @@ def test_each_line_runs(names, asked, monkeypatch, capsys):
         if words[1:2] == [FROM_A_SERVER]:
             parser().parse_args(words[1:])
         elif words:
-            assert main(words[1:]) == 0, capsys.readouterr().err
+            assert main([*words[1:], *SMALLER.get(words[1], ())]) == 0, capsys.readouterr().err
         else:
             exec(line, known)
