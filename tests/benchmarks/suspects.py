@@ -1,6 +1,6 @@
 """Defective photos among the good ones: are they found, and what becomes of the verdicts?
 
-    python tests/benchmarks/suspects.py --data DATA [--seeds 2] [--only NAME ...] [--output DIR]
+    python tests/benchmarks/suspects.py --data DATA [--seeds 3] [--only NAME ...] [--output DIR]
 
 DATA holds `mvtec_ad/hazelnut_reduced` and `mtd`. Every drawn category; hazelnut; magnetic tiles,
 split by tile, and solar cells (ELPV), mono- and polycrystalline, 40 to learn. 0, 2, 5 and 10 % of
@@ -378,7 +378,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[2]
                         / "results" / "reference" / "benchmarks")
