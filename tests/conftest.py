@@ -115,6 +115,21 @@ def small_network(tmp_path_factory) -> dict:
 
 
 @pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """"extract" and "select", each time that a model does it from now on."""
+    from indad import PatchCore
+    from indad.learned import learning
+
+    seen: list[str] = []
+    extract, select = PatchCore.extract, learning.select_coreset
+    monkeypatch.setattr(PatchCore, "extract", lambda self, *arguments, **options: seen.append(
+        "extract") or extract(self, *arguments, **options))
+    monkeypatch.setattr(learning, "select_coreset", lambda *arguments, **options: seen.append(
+        "select") or select(*arguments, **options))
+    return seen
+
+
+@pytest.fixture
 def hazelnut() -> Path:
     folder = REAL_DATA / "mvtec_ad"
     if not (folder / "hazelnut_reduced").is_dir():

@@ -23,7 +23,6 @@ from indad.experiments.plans import RunPlan, check_apart, expand
 from indad.experiments.run import make_config, make_model, run
 from indad.experiments.sweep import run_sweep
 from indad.experiments.valid import WITHOUT_EFFECT
-from indad.learned import learning
 from indad.presets import OPTIONS, PRESETS, Parameters
 
 # Of each option a value that is not the default, and what it needs beside it.
@@ -285,13 +284,7 @@ def test_plans_that_differ_in_speed_only_are_the_same():
 
 
 @pytest.mark.slow
-def test_what_options_share_is_computed_once_and_right(drawn, tmp_path, monkeypatch):
-    calls = []
-    extract, select = PatchCore.extract, learning.select_coreset
-    monkeypatch.setattr(PatchCore, "extract", lambda self, *arguments, **options: calls.append(
-        "extract") or extract(self, *arguments, **options))
-    monkeypatch.setattr(learning, "select_coreset", lambda *arguments, **options: calls.append(
-        "select") or select(*arguments, **options))
+def test_what_options_share_is_computed_once_and_right(drawn, tmp_path, calls):
     plans = expand(str(drawn), ["tiles"], options={"resize": 64}, choices={
         "scales": [(1.0,), (1.0, 1.5)], "coreset_start": ["random", "first"],
         "num_neighbors": [1, 3], "augmentation": ["none", "flips"]})

@@ -58,13 +58,7 @@ def test_a_run_of_a_sweep_is_the_run_alone(drawn, tmp_path, options):
 
 
 @pytest.mark.slow
-def test_what_runs_share_is_computed_once(drawn, tmp_path, monkeypatch):
-    calls = []
-    extract, select = PatchCore.extract, learning.select_coreset
-    monkeypatch.setattr(PatchCore, "extract", lambda self, *arguments, **options: calls.append(
-        "extract") or extract(self, *arguments, **options))
-    monkeypatch.setattr(learning, "select_coreset", lambda *arguments, **options: calls.append(
-        "select") or select(*arguments, **options))
+def test_what_runs_share_is_computed_once(drawn, tmp_path, calls):
     plans = expand(str(drawn), ["tiles"], seeds=(0, 1), shots=(2, None), options=SMALL,
                    choices={"coreset_ratio": [0.01, 0.02, 0.1], "image_score": ["max", "top"]})
     assert len(plans) == 24
