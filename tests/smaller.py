@@ -3,9 +3,12 @@
 In a module of its own, because a notebook's kernel takes it too, and nothing else of the tests.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from indad.notebook import chosen as choosing
+from indad.notebook import getting
 from indad.notebook.chosen import Chosen
 
 CELL = """import sys
@@ -19,15 +22,21 @@ PATCH = 16  # pixels, of the transformers in the lessons: what sizes are multipl
 def make_smaller(patch: pytest.MonkeyPatch) -> None:
     """What `chosen` says of images and sizes from now on."""
     get_images, size, options = choosing.get_images, Chosen.size, Chosen.options
+    solar_cells = getting.solar_cells
 
     def fewer(*key):
         train, test = get_images(*key)
         return train.replaced(train[:FEW]), test
 
+    def fewer_cells():
+        cells = solar_cells()
+        return replace(cells, train=cells.train.replaced(cells.train[:FEW]))
+
     def smaller(chosen, resize, backbone=None):
         return size(chosen, max(resize // 3 // PATCH, 2) * PATCH, backbone)
 
     patch.setattr(choosing, "get_images", fewer)
+    patch.setattr(getting, "solar_cells", fewer_cells)
     patch.setattr(Chosen, "size", smaller)
     patch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
                   options(chosen, resize=resize or (None if "tiles" in more else 256), **more))

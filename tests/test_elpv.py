@@ -25,6 +25,7 @@ from indad.deploy.inspection import inspect_images
 from indad.deploy.serve import about
 from indad.errors import InputError
 from indad.experiments.report import write_report
+from indad.notebook.getting import solar_cells
 
 # Numbers and probabilities of a small package: three modules of mono cells, and of poly cells one
 # that was photographed twice and another.
@@ -471,3 +472,17 @@ def test_real_photos_from_the_command_line(real, tmp_path, capsys):
     assert record["metrics"]["image_auroc"] > 0.9
     assert record["metrics"]["pixel_auroc"] is None
     assert record["credit"] == credit("elpv")
+
+
+def test_lessons_lay_real_cells_beside_drawn_parts(real, capsys):
+    cells = solar_cells()
+    assert cells.real and cells.name == "solar cells"
+    assert (len(cells.train), len(cells.test), cells.test.labels.sum()) == (50, 20, 10)
+    assert "CC BY-NC-SA 4.0" in capsys.readouterr().out
+
+
+def test_drawn_parts_stand_in_for_real_cells_and_it_is_said(missing, capsys):
+    cells = solar_cells()
+    assert not cells.real and cells.name == "drawn capsules"
+    assert cells.train.dataset == "synthetic" and cells.test.labels.any()
+    assert "pip install elpv-dataset, 91 MB" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def answers(number) -> tuple[object, object]:
     for kind, tags, source in cells_of(lesson_of(number)):
         if kind != "code":
             continue
-        checked = re.search(r'check\("([\d.]+)", (\w+)\)', source)
+        checked = re.search(r'^(?:\w+ = )?check\("([\d.]+)", (\w+)', source, re.M)
         if "exercise" in tags and checked:
             names.append((checked[1], checked[2]))
             if checked[1] == number:
@@ -111,6 +111,19 @@ def test_a_strict_check_raises(monkeypatch):
     monkeypatch.setenv("INDAD_STRICT", "1")
     with pytest.raises(AssertionError, match="00.2"):
         check("00.2", lambda scores, k: {0})
+
+
+def test_a_lesson_goes_on_with_what_is_right(capsys):
+    def right(scores, k):
+        return {int(i) for i in np.argsort(scores)[-k:]}
+
+    package, others = object(), (lambda scores, k: {0}, lambda scores, k: None)
+    assert check("00.2", right, otherwise=package) is right
+    assert "go on with yours" in capsys.readouterr().out
+    for answer in others:
+        assert check("00.2", answer, otherwise=package) is package
+        assert "the package's own" in capsys.readouterr().out
+    assert check("00.2", right) is None  # nothing to be printed below the cell
 
 
 def test_an_answer_cannot_spoil_its_arguments_for_the_next_case(monkeypatch):

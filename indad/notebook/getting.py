@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..cli.terminal import Bars
-from ..data.catalog import CATALOG
+from ..data.catalog import CATALOG, credit
 from ..data.datasets import ImageSet, NotHere, datasets_folder, list_categories, load_dataset
 from ..data.download.installing import download_dataset
 from ..data.download.unpack import SUFFIXES, unpack
@@ -89,6 +90,34 @@ def get_images(dataset: str, category: str, folder: str) -> tuple[ImageSet, Imag
         download_dataset(dataset, category, progress=bars.of(dataset), note=note,
                          archives=archives.parent if archives and archives.is_file() else archives)
         return load_dataset(dataset, category)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Photos to lay beside drawn parts: what to learn from, what to judge, and what they are."""
+
+    train: ImageSet
+    test: ImageSet
+    name: str
+    real: bool
+
+
+def solar_cells() -> Cells:
+    """A fixed part of ELPV's photos of solar cells; capsules that are drawn where they are not.
+
+    Says which of them they are, and whose. It downloads nothing: they come by pip.
+
+    Example:
+        >>> cells = solar_cells()
+        >>> prediction = PatchCore().fit(cells.train).predict(cells.test)
+    """
+    try:
+        train, test = load_dataset("elpv", "mono_reduced")
+    except NotHere:
+        print("no real photos here (pip install elpv-dataset, 91 MB): drawn capsules stand in")
+        return Cells(*load_dataset("synthetic", "capsule"), "drawn capsules", real=False)
+    print(f"{len(train)} good solar cells to learn from, {len(test)} to judge. {credit('elpv')}")
+    return Cells(train, test, "solar cells", real=True)
 
 
 def own_folder(dataset: str, folder: str) -> Path:

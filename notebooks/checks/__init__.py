@@ -2,7 +2,8 @@
 
 Each lesson has a file with its exercises: small cases first, an obvious and slow solution to
 compare with, and a word on the usual mistake. An unsolved exercise is said to be open, and that is
-all.
+all. Where the lesson goes on with what was written, `check` gives it back if it is right, and the
+package's own function until then.
 """
 
 import copy
@@ -10,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -52,12 +54,15 @@ class Outcome:
     message: str = field(repr=False)
 
 
-def check(number: str, answer: object) -> None:
+def check(number: str, answer: object, *, otherwise: Any = None) -> Any:
     """Print whether an answer is right, and if not, the smallest case that shows it.
 
     Args:
         number: of the exercise, such as "03.1".
         answer: the reader's function (or value, where the exercise asks for one).
+        otherwise: what the lesson goes on with until the answer is right.
+
+    Returns what to go on with, `answer` or `otherwise`, where there is an `otherwise`.
     """
     try:
         outcome = judge(number, answer)
@@ -66,6 +71,11 @@ def check(number: str, answer: object) -> None:
     print(outcome.message)
     if outcome.passed is not True and os.environ.get(STRICT):
         raise AssertionError(outcome.message)
+    if otherwise is None:
+        return None
+    print("  the cells below go on with " + (
+        "yours" if outcome.passed else "the package's own, until this is right"))
+    return answer if outcome.passed else otherwise
 
 
 def judge(number: str, answer: object) -> Outcome:
