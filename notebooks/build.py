@@ -5,7 +5,8 @@ what all notebooks share (badges, navigation, times, setup), folds hints and sol
 everything in a fresh kernel, offline, and writes `notebooks/03_coreset.ipynb` with its outputs.
 `--no-run` brings text and code up to date and keeps the outputs of cells that did not change;
 `--keep-times` runs, but keeps the times that were measured before. `--repository OWNER/NAME` writes
-another address of the repository wherever it stands.
+another address of the repository wherever it stands. `--student` and `--instructor` write other
+editions, elsewhere (`editions`).
 
 Tags: `# %% tags=["setup"]` is where the setup goes; `["choose"]`, a call of `choose`, becomes the
 form with all that may be chosen; `["solution"]` on a code cell folds it into a text cell that
@@ -95,9 +96,14 @@ def minutes_of(lesson: Lesson) -> reading.Minutes:
 
 def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
     """The notebook of a source, not yet run: a pure function of the source and the times."""
-    cells = [_header(lesson), *(_cell(cell) for cell in reading.cells_of(source_of(lesson))
-                                if "teacher" not in cell.metadata.get("tags", ())),
-             _footer(lesson)]
+    return put_together(lesson, times, [
+        _header(lesson), *(finished(cell) for cell in reading.cells_of(source_of(lesson))
+                           if "teacher" not in cell.metadata.get("tags", ())), footer(lesson)])
+
+
+def put_together(lesson: Lesson, times: dict[str, float], cells: list[NotebookNode],
+                 ) -> NotebookNode:
+    """A notebook of finished cells, with its times, its names for cells, and Colab's settings."""
     _insert_times(cells, lesson, times)
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -110,7 +116,8 @@ def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
     return notebook
 
 
-def _cell(cell: NotebookNode) -> NotebookNode:
+def finished(cell: NotebookNode) -> NotebookNode:
+    """A cell of a source as it stands in the notebook: filled in, or folded, as its tags say."""
     tags = cell.metadata.pop("tags", [])
     metadata = {}
     if "setup" in tags:
@@ -147,7 +154,8 @@ def _folded(summary: str, text: str, tag: str) -> NotebookNode:
                              metadata={"tags": [tag]})
 
 
-def _links(lesson: Lesson) -> str:
+def links(lesson: Lesson) -> str:
+    """To the lesson before, the map, and the lesson after."""
     place = LESSONS.index(lesson)
     parts = ["[Course map](README.md)"]
     if place:
@@ -158,11 +166,11 @@ def _links(lesson: Lesson) -> str:
 
 
 def _header(lesson: Lesson) -> NotebookNode:
-    return new_markdown_cell(f"{badges(lesson)}\n\n{_links(lesson)}")
+    return new_markdown_cell(f"{badges(lesson)}\n\n{links(lesson)}")
 
 
-def _footer(lesson: Lesson) -> NotebookNode:
-    return new_markdown_cell(f"---\n{_links(lesson)}")
+def footer(lesson: Lesson) -> NotebookNode:
+    return new_markdown_cell(f"---\n{links(lesson)}")
 
 
 def _insert_times(cells: list[NotebookNode], lesson: Lesson, times: dict[str, float]) -> None:
@@ -276,14 +284,37 @@ def main() -> None:
     parser.add_argument("--keep-times", action="store_true",
                         help="on a busy machine: do not replace the times that were measured")
     parser.add_argument("--repository", metavar="OWNER/NAME", help="where the course will be found")
+    edition = parser.add_mutually_exclusive_group()
+    edition.add_argument("--student", action="store_const", const="student", dest="edition",
+                         help="write an edition without solutions; nothing is run")
+    edition.add_argument("--instructor", action="store_const", const="instructor", dest="edition",
+                         help="write an edition with solutions and notes for teachers")
+    parser.add_argument("--output", type=Path, metavar="FOLDER",
+                        help="of an edition; notebooks/editions/student (instructor) if not given")
+    parser.add_argument("--no-outputs", action="store_true", help="an edition as if not yet run")
     options = parser.parse_args()
+    lessons = [lesson for lesson in LESSONS if lesson.number in (options.numbers or [
+        one.number for one in LESSONS])]
+    unknown = {*options.numbers} - {lesson.number for lesson in lessons}
+    if unknown:
+        parser.error(f"there is no lesson {', '.join(sorted(unknown))}; they are numbered "
+                     f"{', '.join(lesson.number for lesson in LESSONS)}")
+    if options.edition:
+        from . import editions
+
+        try:
+            print(editions.write(options.edition, lessons, options.output,
+                                 outputs=not options.no_outputs))
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        return
+    if options.output or options.no_outputs:
+        parser.error("--output and --no-outputs go with --student or --instructor")
     if options.repository is not None:
         if not re.fullmatch(r"[\w-]+/[\w.-]+", options.repository):
             parser.error(f"--repository is {options.repository!r}; give it as OWNER/NAME")
         set_repository(options.repository)
-    for lesson in LESSONS:
-        if options.numbers and lesson.number not in options.numbers:
-            continue
+    for lesson in lessons:
         if not (SOURCES / f"{lesson.name}.py").exists():
             continue
         file, times = HERE / f"{lesson.name}.ipynb", read_times()
