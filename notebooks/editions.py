@@ -61,7 +61,7 @@ def instructor(lesson: Lesson, cells: list[NotebookNode]) -> Iterator[NotebookNo
 
 def box(text: str) -> NotebookNode:
     """A text cell that nobody takes for the lesson, on any page that shows notebooks."""
-    text = f"\n\n{text.strip()}" if "\n" in text else text
+    text = f"\n\n{text}" if "\n" in text or text.startswith("-") else text
     quoted = "\n".join(f"> {line}".rstrip() for line in f"**For teachers:** {text}".splitlines())
     return new_markdown_cell(quoted, metadata={"tags": ["teacher"]})
 
