@@ -119,12 +119,12 @@ def test_pictures_only_where_asked_for(monkeypatch):
     assert not widgets.interactive()
 
 
-def test_the_banner_says_versions_mode_and_time(capsys, monkeypatch):
+def test_the_banner_says_versions_and_mode(capsys, monkeypatch):
     monkeypatch.setattr("indad.engine.machine.accelerator", lambda: None)
-    widgets.banner(seconds=12.3)
+    widgets.banner()
     told = capsys.readouterr().out
     for part in ("indad 0", "torch", "device: CPU", "Colab: Runtime, Change runtime type, T4 GPU",
-                 "mode: pictures only; no network is needed", "about 12 s"):
+                 "mode: pictures only; no network is needed"):
         assert part in told
     monkeypatch.setattr(widgets, "interactive", lambda: True)
     widgets.banner()
