@@ -74,30 +74,6 @@ for layer, one, stride in zip(layers, maps, extractor.strides):
 # channels. (A transformer keeps one grid from its first layer to its last.)
 
 # %% [markdown]
-# ### Exercise 01.1: how many patches?
-#
-# *Difficulty ●○○○○, 2 minutes.* A layer has a cell every `stride` pixels, in both directions. How many
-# cells does it have for an image of so many pixels? (The stride divides both sides.)
-
-# %% tags=["exercise"]
-def count_cells(height, width, stride):
-    """Sides of an image in pixels, and the stride -> how many cells the grid has."""
-    ...  # your code here
-
-
-from notebooks.checks import check
-
-check("01.1", count_cells)
-
-# %% [markdown] tags=["hint"]
-# 256 pixels with a cell every 8 make 32 cells in a row. And there are as many rows as the other side
-# holds. `//` divides whole numbers.
-
-# %% tags=["solution"]
-def count_cells(height, width, stride):
-    return (height // stride) * (width // stride)
-
-# %% [markdown]
 # ## Similar places get similar vectors
 #
 # Take what this notebook will have built by its end, one vector for each of 32 x 32 places. Choose a
@@ -151,6 +127,31 @@ explore(similar_figure, row=range(height), column=range(width),
 # In the drawn gears the frame begins on a hole. Nobody told the network about holes, and the gears are
 # turned differently. (With widgets, move the frame: onto a tooth, the keyway, the background.) A place
 # whose vector has no near neighbour in any good image must be something new. That sentence is PatchCore.
+
+# %% [markdown]
+# ### Exercise 01.1: how many patches?
+#
+# *Difficulty ●○○○○, 2 minutes.* Each frame is one cell, a *patch*. A layer has a cell every `stride`
+# pixels, in both directions. How many cells does it have for an image of so many pixels? (The stride
+# divides both sides.)
+
+# %% tags=["exercise"]
+def count_cells(height, width, stride):
+    """Sides of an image in pixels, and the stride -> how many cells the grid has."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("01.1", count_cells)
+
+# %% [markdown] tags=["hint"]
+# 256 pixels with a cell every 8 make 32 cells in a row. And there are as many rows as the other side
+# holds. `//` divides whole numbers.
+
+# %% tags=["solution"]
+def count_cells(height, width, stride):
+    return (height // stride) * (width // stride)
 
 # %% [markdown]
 # ### Real photos: what has a near neighbour, and what has none?
