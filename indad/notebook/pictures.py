@@ -53,7 +53,7 @@ def verdict_figure(item: Item, anomaly_map: np.ndarray, scale: ColourScale, *, s
     verdict = "" if threshold is None else (
         f", verdict {'defective' if score > threshold else 'good'} (limit {threshold:.2f})")
     figure.suptitle(f"{item.defect_type}/{item.path.stem}: score {score:.2f}{verdict}", fontsize=10)
-    panel(axes[0, 0], photo, "photo")
+    panel(axes[0, 0], photo, "image")
     panel(axes[0, 1], heated(photo, anomaly_map, scale), "anomaly map")
     if mask is not None:
         panel(axes[0, 2], photo, "true defect outlined")
@@ -76,7 +76,7 @@ def browse(images: ImageSet, prediction: Prediction, *, threshold: float | None 
 
     first = next(name for name, i in names.items() if start is None or i == start)
     explore(draw, image=list(names), start={"image": first},
-            alt=f"photo, anomaly map and true defect of {first}")
+            alt=f"image, anomaly map and true defect of {first}")
 
 
 def match_figure(match: Match, item: Item, train: ImageSet, model: PatchCore) -> "Figure":
