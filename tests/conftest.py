@@ -152,3 +152,15 @@ def pytest_xdist_auto_num_workers(config):
     from indad.data.images import cores
 
     return cores() + (not config.option.markexpr)
+
+
+@pytest.fixture
+def no_elpv(monkeypatch):
+    """No photos of solar cells on this machine."""
+    from dataclasses import replace
+
+    from indad.data.catalog import CATALOG
+
+    row = CATALOG["elpv"]
+    monkeypatch.setitem(CATALOG, "elpv", replace(
+        row, package=replace(row.package, folder="elpv_that_is_not_here/data")))

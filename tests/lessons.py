@@ -12,12 +12,22 @@ from smaller import make_smaller
 from notebooks import build
 
 
-def cells_of(lesson, **choice):
-    """Sources of all code cells but the setup, with these values typed into the form."""
-    for cell in build.assemble(lesson, {}).cells:
+def cells_of(lesson, solved=False, **choice):
+    """Sources of all code cells but the setup, with these values typed into the form.
+
+    If `solved`, as of a reader who has pasted each solution into its exercise, above the check.
+    """
+    cells = build.assemble(lesson, {}).cells
+    for place, cell in enumerate(cells):
         if cell.cell_type != "code" or "setup" in cell.metadata.get("tags", ()):
             continue
         source = cell.source
+        if solved and "exercise" in cell.metadata.get("tags", ()):
+            folded = next(one.source for one in cells[place:]
+                          if "solution" in one.metadata.get("tags", ()))
+            solution = re.search(r"```python\n(.*?)\n```", folded, re.S)[1]
+            above, checked, below = re.split(r"(?m)^(?=(?:\w+ = )?(check)\()", source)
+            source = f"{above}{solution}\n\n{below}"
         if "choose" in cell.metadata.get("tags", ()):
             for name, value in choice.items():
                 source, count = re.subn(rf'^{name} = ".*?"', lambda _, line=f'{name} = "{value}"':
@@ -26,7 +36,7 @@ def cells_of(lesson, **choice):
         yield source
 
 
-def run_lesson(lesson, monkeypatch, **choice):
+def run_lesson(lesson, monkeypatch, *, solved=False, **choice):
     """Run all; an error is raised as it is. -> the names that the cells left."""
     def made(figure, alt):
         pyplot.close(figure)
@@ -37,6 +47,6 @@ def run_lesson(lesson, monkeypatch, **choice):
     monkeypatch.setattr("IPython.display.display", lambda *things, **how: None)
     monkeypatch.chdir(build.HERE)
     names = {"__name__": "__main__"}
-    for number, source in enumerate(cells_of(lesson, **choice)):
+    for number, source in enumerate(cells_of(lesson, solved, **choice)):
         exec(compile(source, f"cell {number} of lesson {lesson.number}", "exec"), names)
     return names

@@ -64,14 +64,6 @@ def small(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def missing(monkeypatch):
-    """No such package on this machine."""
-    row = CATALOG["elpv"]
-    monkeypatch.setitem(CATALOG, "elpv", replace(
-        row, package=replace(row.package, folder="elpv_that_is_not_here/data")))
-
-
-@pytest.fixture
 def real():
     if importlib.util.find_spec("elpv_dataset") is None:
         pytest.skip("the real photos are not here: pip install elpv-dataset")
@@ -177,7 +169,7 @@ def test_categories_that_are_wrong(category, message, small):
 # Where it is, or is not
 
 
-def test_where_it_is_missing(missing, monkeypatch, capsys, tmp_path):
+def test_where_it_is_missing(no_elpv, monkeypatch, capsys, tmp_path):
     words = "pip install elpv-dataset (91 MB, CC BY-NC-SA 4.0)"
     with pytest.raises(data.NotHere) as caught:
         load_dataset("elpv", "mono_reduced")
@@ -326,7 +318,7 @@ def test_progress_of_pip(small, tmp_path, monkeypatch):
     assert seen == 2 * [("downloading", 10, 20), ("downloading", 20, 20)]
 
 
-def test_what_pip_says(missing, tmp_path, monkeypatch):
+def test_what_pip_says(no_elpv, tmp_path, monkeypatch):
     package = CATALOG["elpv"].package
     for lines, message in (
             (["echo 'No module named pip' >&2", "exit 1"], "installed .No module named pip.; by"),
@@ -481,7 +473,7 @@ def test_lessons_lay_real_cells_beside_drawn_parts(real, capsys):
     assert "CC BY-NC-SA 4.0" in capsys.readouterr().out
 
 
-def test_drawn_parts_stand_in_for_real_cells_and_it_is_said(missing, capsys):
+def test_drawn_parts_stand_in_for_real_cells_and_it_is_said(no_elpv, capsys):
     cells = solar_cells()
     assert not cells.real and cells.name == "drawn capsules"
     assert cells.train.dataset == "synthetic" and cells.test.labels.any()

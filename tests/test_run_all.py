@@ -1,12 +1,15 @@
 """Run all with anything: every lesson reaches its end whatever was chosen, on a GPU as well.
 
 Each lesson gets all data sets, all networks and both devices, and over the lessons these meet in
-all pairs. (With drawn parts, on the CPU, each runs in a kernel: test_notebooks.py.)
+all pairs. With photos of one's own, all exercises are solved. (With drawn parts, on the CPU, each
+runs in a kernel: test_notebooks.py.)
 """
 
 import os
+import re
 import shutil
 from contextlib import nullcontext
+from importlib import import_module
 
 import pytest
 import timm
@@ -94,14 +97,29 @@ def test_run_all(lesson, data, network, gpu, data_of, weights, monkeypatch, caps
     choice = data_of[data]() | dict(backbone=network)
     if network != NETWORKS[0]:
         choice |= dict(weights=(weights / f"{network}.pth").as_posix())
+    solved = data == "own"
     with pretend_gpu() if gpu else nullcontext():
-        names = run_lesson(lesson, monkeypatch, **choice)
+        names = run_lesson(lesson, monkeypatch, solved=solved, **choice)
     told = capsys.readouterr().out
+    exercises = import_module(f"notebooks.checks.lesson_{lesson.number}").EXERCISES
+    right = re.findall(r"^✓ ([\d.]+): ", told, re.M)
+    assert sorted(right) == (sorted(exercises) if solved else []) and "✗" not in told
     assert names["chosen"].device == ("cuda:0" if gpu else "cpu")
     assert names["chosen"].backbone == network
     assert f"{network} on {names['chosen'].device}" in told
     beside = any(isinstance(one, Cells) and one.real for one in names.values())
     assert ("Photos: ELPV" in told) == (data == "elpv" or beside)  # the credit, with the photos
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", LESSONS[:3:2], ids=lambda lesson: lesson.number)
+def test_run_all_where_no_real_cells_are(lesson, no_elpv, monkeypatch, capsys):
+    """As in tests/colab: capsules are drawn, and called so."""
+    names = run_lesson(lesson, monkeypatch)
+    told = capsys.readouterr().out
+    shown = [one for one in names.values() if isinstance(one, Cells)]
+    assert all(not one.real for one in shown) and "Photos: ELPV" not in told
+    assert ("drawn capsules stand in" in told) == bool(shown)
 
 
 @pytest.mark.slow
