@@ -2,6 +2,9 @@
 
 import base64
 import io
+import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -73,13 +76,31 @@ def test_a_click_exchanges_the_picture(shown, monkeypatch):
     widgets.explore(draw, alt="a line", k=range(2, 9), kind=["line", "dots"], start={"k": 4})
     picture, box = shown.calls
     assert drawn == [(4, "line")]  # the first picture is there before any click
-    slider, dropdown, words, _below = box.children
+    place, slider, dropdown, words = box.children
     slider.value = 7
     dropdown.value = "dots"
     assert drawn == [(4, "line"), (7, "line"), (7, "dots")]
     assert len(shown.updates) == 2
     assert shown.updates[0] != picture
-    assert words.value == "dots of 7"
+    assert words.value == "dots of 7" and place.value == ""
+
+
+def test_a_click_in_colab_puts_another_picture_in_the_place_of_the_first(shown, monkeypatch):
+    """An output of Colab cannot be exchanged from a click: a widget hides it."""
+    monkeypatch.setattr(widgets, "interactive", lambda: True)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    widgets.explore(curve, alt="a <line>", k=range(2, 9))
+    first, box = shown.calls
+    place, slider, words = box.children
+    assert place.value == ""  # the first picture is an output like any other, and is saved
+    slider.value = 7
+    [hidden] = re.findall(r'<style>img\[src\*="(.*?)"\]:not\(.indad-alive\)', place.value)
+    second, _ = widgets.picture(curve(7), "")
+    assert hidden in first["image/png"] and hidden not in second["image/png"]
+    assert second["image/png"] in place.value and 'class="indad-alive"' in place.value
+    assert 'alt="a &lt;line&gt;; line of 7"' in place.value and not shown.updates
+    slider.value = 2
+    assert place.value.count("<img") == 1 and first["image/png"] in place.value
 
 
 @pytest.mark.parametrize("static", few(["1", ""], [""]))

@@ -82,10 +82,30 @@ def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
 
 def show(figure: "Figure", alt: str) -> None:
     """Put a figure into the notebook, with `alt` saying what is to be seen in it."""
+    put(*picture(figure, alt))
+
+
+def put(data: dict, metadata: dict) -> None:
+    """Put what `picture` returned into the notebook."""
     from IPython.display import display
 
-    data, metadata = picture(figure, alt)
     display(data, metadata=metadata, raw=True)
+
+
+def instead_of(before: dict, source: str, words: str) -> str:
+    """For a widget below a picture: another one, in its place wherever the widget is alive.
+
+    The saved notebook keeps the picture that was `put`, as a page without widgets shows it: what
+    hides it is a rule of style in the widget.
+
+    Args:
+        before: the data of that picture, as `picture` returned them.
+        source, words: the address of the other one, and what is to be seen in it.
+    """
+    part = before["image/png"][-120:-20]  # the very end is the same in every PNG
+    return (f'<style>img[src*="{part}"]:not(.indad-alive) {{ display: none }}</style>'
+            f'<img class="indad-alive" style="max-width:100%" alt="{html.escape(words)}" '
+            f'src="{source}">')
 
 
 def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = None,
@@ -107,27 +127,26 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
     values = {name: options[0] for name, options in choices.items()} | (start or {})
     data, metadata = picture(draw(**values), alt)
     if not interactive():
-        display(data, metadata=metadata, raw=True)
+        put(data, metadata)
         return
     import ipywidgets
 
     shown = display(data, metadata=metadata, raw=True, display_id=True)
-    below, words = ipywidgets.Output(), ipywidgets.HTML(html.escape(_last_words(data)))
+    place, words = ipywidgets.HTML(), ipywidgets.HTML(html.escape(_last_words(data)))
     controls = {name: control(name, options, values[name]) for name, options in choices.items()}
 
     def redraw(_change: dict) -> None:
         new, metadata = picture(draw(**{name: box.value for name, box in controls.items()}), alt)
         words.value = html.escape(_last_words(new))
-        if "google.colab" in sys.modules:  # where a picture cannot be exchanged from a click
-            with below:
-                below.clear_output(wait=True)
-                display(new, raw=True)
+        if "google.colab" in sys.modules:  # where an output cannot be exchanged from a click
+            place.value = instead_of(data, "data:image/png;base64," + new["image/png"],
+                                     new["text/plain"])
         else:
             shown.update(new, metadata=metadata, raw=True)
 
     for box in controls.values():
         box.observe(redraw, "value")
-    display(ipywidgets.VBox([*controls.values(), words, below]))
+    display(ipywidgets.VBox([place, *controls.values(), words]))
 
 
 def _last_words(data: dict) -> str:
