@@ -31,6 +31,17 @@ from indad.notebook.painting import paint_defect
 photos = np.random.default_rng(0).integers(90, 130, (5, 64, 64, 3), np.uint8)
 model = PatchCore(resize=64, map_kernel_size=9, coreset_ratio=0.2).fit(list(photos[:4]))
 painting = paint_defect(model, photos[4], strokes=[])""", "painting.sheet.drawn"),
+    "colab": ("""import sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+from indad.notebook.pictures import canvas
+from indad.notebook.widgets import explore
+
+def draw(k):
+    figure, _ = canvas(4)
+    figure.suptitle(f"picture {k}")
+    return figure
+
+explore(draw, alt="a picture", k=["one", "two"])""", "'below'"),
 }
 pytestmark = pytest.mark.slow
 
@@ -224,4 +235,26 @@ def test_a_defect_is_painted_and_score_and_map_follow(browser, lab):
     page.set_viewport_size({"width": 390, "height": 900})
     page.keyboard.press("Control+b")
     keep_picture(page, "paint-narrow")
+    page.close()
+
+
+def test_in_colab_a_click_exchanges_the_picture_where_it_stands(browser, lab):
+    """As far as it can be imitated: the way through widgets, which Colab takes, in JupyterLab."""
+    page = opened(browser, lab, "colab", upto="explore(", width=480)
+    page.keyboard.press("Control+b")  # the list of files makes room
+    pictures = page.locator(".jp-CodeCell:has(select) img")
+    pictures.wait_for()
+
+    def seen():
+        return [(one["y"], one["x"] + one["width"] <= 480) for one in (
+            shown.bounding_box() for shown in pictures.all() if shown.is_visible())]
+
+    [(top, fits)] = seen()
+    assert fits
+    for choice in ("two", "one"):
+        page.select_option(".jp-CodeCell select", choice)
+        page.wait_for_selector(f"img.indad-alive[alt='a picture; picture {choice}']")
+        [(now, fits)] = seen()
+        assert abs(now - top) < 30 and fits
+    keep_picture(page, "colab-explore")
     page.close()

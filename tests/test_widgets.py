@@ -143,7 +143,7 @@ def test_a_build_makes_pictures_small_without_bands(monkeypatch):
         assert found == kind and metadata[kind]["alt"] == small["text/plain"]
         assert len(small[kind]) < 0.6 * len(whole["image/png"])
         off = np.abs(uniform_filter(pixels - wanted.astype(float), (5, 5, 0)))
-        assert off.max() < 5  # bands are up to 13 with 256 colours
+        assert np.quantile(off, 0.99) < 4  # bands of 256 colours: 10
 
 
 @pytest.mark.slow

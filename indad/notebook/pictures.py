@@ -176,7 +176,8 @@ def browse_thresholds(scores: np.ndarray, labels: np.ndarray, start: float,
 
 def levels_of(scores: np.ndarray, start: float, steps: int) -> list[float]:
     """Thresholds to choose from: short numbers over all scores, and `start` among them."""
-    return sorted({*np.round(np.linspace(scores.min(), scores.max(), steps), 3).tolist(), start})
+    lowest, highest = float(scores.min()), float(scores.max())
+    return sorted({*np.round(np.linspace(lowest, highest, steps), 3).tolist(), start})
 
 
 def coreset_figure(points: np.ndarray, picks: Sequence[int], radius: float | None = None,
