@@ -182,5 +182,5 @@ def control(name: str, options: Sequence, value: object) -> "Dropdown | Selectio
     if numbers:  # one that jumps from option to option, in equal steps or not
         return ipywidgets.SelectionSlider(options=list(options), value=value, description=title,
                                           continuous_update=False, style=style,
-                                          layout=ipywidgets.Layout(width="420px"))
+                                          layout=ipywidgets.Layout(width="420px", max_width="98%"))
     return ipywidgets.Dropdown(options=list(options), value=value, description=title, style=style)

@@ -269,6 +269,15 @@ show(figure, f"{chosen.category}: cost of a part over the threshold for three sh
 # Each small step is one image that changes sides.
 
 # %% [markdown]
+# Now choose prices, rarity and threshold, and read off what 1,000 parts cost. Where is the cheapest
+# threshold if an alarm stops the whole line, and costs as much as a miss?
+
+# %%
+from indad.notebook.costs import browse_costs
+
+browse_costs(both, both_labels, start=threshold)
+
+# %% [markdown]
 # ## Is a score a probability?
 #
 # No: it is a distance. It has no upper end, and another setting has another scale. Here are two scores of
