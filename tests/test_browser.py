@@ -21,6 +21,28 @@ SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewher
     "notebook-extension/tracker": '{"windowingMode": "none"}',
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
 }
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+CELLS = {  # notebooks of our own, each with what is drawn in its first cell
+    "region": ("import numpy as np\nfrom indad.notebook.region import draw_region\n"
+               "drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))", "drawing.region"),
+    "paint": ("""import numpy as np
+from indad import PatchCore
+from indad.notebook.painting import paint_defect
+photos = np.random.default_rng(0).integers(90, 130, (5, 64, 64, 3), np.uint8)
+model = PatchCore(resize=64, map_kernel_size=9, coreset_ratio=0.2).fit(list(photos[:4]))
+painting = paint_defect(model, photos[4], strokes=[])""", "painting.sheet.drawn"),
+    "colab": ("""import sys, types
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+from indad.notebook.pictures import canvas
+from indad.notebook.widgets import explore
+
+def draw(k):
+    figure, _ = canvas(4)
+    figure.suptitle(f"picture {k}")
+    return figure
+
+explore(draw, alt="a picture", k=["one", "two"])""", "'below'"),
+}
 pytestmark = pytest.mark.slow
 
 
@@ -38,12 +60,10 @@ def lab(tmp_path_factory):
                 cell.outputs, cell.execution_count = [], None
         notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    drawn = nbformat.v4.new_notebook(metadata={"kernelspec": kernel}, cells=[
-        nbformat.v4.new_code_cell(text) for text in (
-            "import numpy as np\nfrom indad.notebook.region import draw_region\n"
-            "drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))", "drawing.region")])
-    nbformat.write(drawn, folder / "notebooks" / "region.ipynb")
+    for name, cells in CELLS.items():
+        nbformat.write(nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL}, cells=[
+            nbformat.v4.new_code_cell(text) for text in cells]),
+            folder / "notebooks" / f"{name}.ipynb")
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -175,4 +195,66 @@ def test_a_region_is_drawn_on_a_photo(browser, lab):
     assert len(polygons) == 1 and len(polygons[0]) == 3
     for (x, y), wanted in zip(polygons[0], ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)), strict=True):
         assert abs(x - wanted[0]) < 0.03 and abs(y - wanted[1]) < 0.03
+    page.close()
+
+
+def test_a_defect_is_painted_and_score_and_map_follow(browser, lab):
+    page = opened(browser, lab, "paint", upto="paint_defect(")
+    answer = page.locator(".widget-html-content:has(img)")
+    answer.wait_for()
+    first, before = page.query_selector_all(".jp-OutputArea img")
+    assert not first.is_visible() and before.is_visible()  # the picture for the saved notebook
+    untouched, src = answer.inner_text(), before.get_attribute("src")
+    score = float(untouched.split()[1].rstrip(","))
+    assert untouched.startswith(f"score {score:.2f}, untouched {score:.2f}, limit ")
+    canvas = page.locator(".jp-OutputArea canvas")
+    page.wait_for_function("document.querySelector('.jp-OutputArea canvas').width === 400")
+    box, beside = canvas.bounding_box(), before.bounding_box()
+    assert beside["x"] > box["x"] + box["width"] - 1 and abs(beside["y"] - box["y"]) < 20
+    page.check("text=thick")
+    page.check("text=bright")
+    page.mouse.move(box["x"] + 100, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=3)
+    page.mouse.up()
+    page.wait_for_function("old => ![...document.images].some((image) => image.src === old)",
+                           arg=src)
+    page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
+    page.keyboard.press("Control+Enter")
+    shown = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
+    shown.wait_for()
+    keep_picture(page, "paint")
+    [stroke] = ast.literal_eval(shown.inner_text())
+    assert (stroke["paint"], stroke["brush"]) == ("bright", "thick")
+    assert stroke["points"][0] == pytest.approx([0.25, 0.5], abs=0.02)
+    assert stroke["points"][-1] == pytest.approx([0.75, 0.5], abs=0.02)
+    assert float(answer.inner_text().split()[1].rstrip(",")) > score
+    page.get_by_role("button", name="clear").click()
+    page.wait_for_function("text => document.querySelector('.widget-html-content:has(img)')"
+                           ".innerText === text", arg=untouched)
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.keyboard.press("Control+b")
+    keep_picture(page, "paint-narrow")
+    page.close()
+
+
+def test_in_colab_a_click_exchanges_the_picture_where_it_stands(browser, lab):
+    """As far as it can be imitated: the way through widgets, which Colab takes, in JupyterLab."""
+    page = opened(browser, lab, "colab", upto="explore(", width=480)
+    page.keyboard.press("Control+b")  # the list of files makes room
+    pictures = page.locator(".jp-CodeCell:has(select) img")
+    pictures.wait_for()
+
+    def seen():
+        return [(one["y"], one["x"] + one["width"] <= 480) for one in (
+            shown.bounding_box() for shown in pictures.all() if shown.is_visible())]
+
+    [(top, fits)] = seen()
+    assert fits
+    for choice in ("two", "one"):
+        page.select_option(".jp-CodeCell select", choice)
+        page.wait_for_selector(f"img.indad-alive[alt='a picture; picture {choice}']")
+        [(now, fits)] = seen()
+        assert abs(now - top) < 30 and fits
+    keep_picture(page, "colab-explore")
     page.close()

@@ -110,7 +110,8 @@ def _outside_code(source):
 
 
 def pictures(cell):
-    return [output for output in cell.outputs if "image/png" in output.get("data", {})]
+    return [output for output in cell.outputs
+            if {"image/png", "image/jpeg"} & set(output.get("data", {}))]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import re
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +13,7 @@ from cases import few
 from matplotlib import pyplot
 from PIL import Image
 from pretend_gpu import pretend_gpu
+from scipy.ndimage import uniform_filter
 
 from indad import PatchCore, load_dataset
 from indad.data.images import Placement
@@ -74,28 +78,73 @@ def test_a_click_exchanges_the_picture(shown, monkeypatch):
     widgets.explore(draw, alt="a line", k=range(2, 9), kind=["line", "dots"], start={"k": 4})
     picture, box = shown.calls
     assert drawn == [(4, "line")]  # the first picture is there before any click
-    slider, dropdown, words, _below = box.children
+    place, slider, dropdown, words = box.children
     slider.value = 7
     dropdown.value = "dots"
     assert drawn == [(4, "line"), (7, "line"), (7, "dots")]
     assert len(shown.updates) == 2
     assert shown.updates[0] != picture
-    assert words.value == "dots of 7"
+    assert words.value == "dots of 7" and place.value == ""
+
+
+def test_a_click_in_colab_puts_another_picture_in_the_place_of_the_first(shown, monkeypatch):
+    """An output of Colab cannot be exchanged from a click: a widget hides it."""
+    monkeypatch.setattr(widgets, "interactive", lambda: True)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    widgets.explore(curve, alt="a <line>", k=range(2, 9))
+    first, box = shown.calls
+    place, slider, words = box.children
+    assert place.value == ""  # the first picture is an output like any other, and is saved
+    slider.value = 7
+    [hidden] = re.findall(r'<style>img\[src\*="(.*?)"\]:not\(.indad-alive\)', place.value)
+    second, _ = widgets.picture(curve(7), "")
+    assert hidden in first["image/png"] and hidden not in second["image/png"]
+    assert second["image/png"] in place.value and 'class="indad-alive"' in place.value
+    assert 'alt="a &lt;line&gt;; line of 7"' in place.value and not shown.updates
+    slider.value = 2
+    assert place.value.count("<img") == 1 and first["image/png"] in place.value
+
+
+def pixels_of(data):
+    [kind] = set(data) - {"text/plain"}
+    return kind, np.asarray(Image.open(io.BytesIO(base64.b64decode(data[kind]))).convert("RGB"))
 
 
 @pytest.mark.parametrize("static", few(["1", ""], [""]))
 def test_small_spots_and_thin_lines_keep_their_colours(static, monkeypatch):
-    """Also with the few colours that make the pictures of a build small."""
+    """Also in what makes the pictures of a build small."""
     monkeypatch.setenv(widgets.STATIC, static)
     figure, axes = pyplot.subplots(figsize=(4, 3))
     axes.imshow(np.random.default_rng(0).integers(60, 180, (90, 120, 3), np.uint8))
     axes.plot([50, 54], [40, 40], color="#00FF00", linewidth=3)
-    data, _ = widgets.picture(figure, "a short green line on noise")
-    image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-    assert (image.mode == "P") == bool(static)
-    pixels = np.asarray(image.convert("RGB"))
+    kind, pixels = pixels_of(widgets.picture(figure, "a short green line on noise")[0])
+    assert kind == ("image/jpeg" if static else "image/png")
     red, green, blue = pixels.astype(int).transpose(2, 0, 1)
-    assert ((green > 220) & (red < 60) & (blue < 60)).sum() > 20
+    assert ((green > 200) & (red < 80) & (blue < 80)).sum() > 20
+
+
+def test_a_build_makes_pictures_small_without_bands(monkeypatch):
+    """A heat map over a colour gradient, and a plot, against what they are elsewhere."""
+    def heat_map():
+        figure, axes = pyplot.subplots(figsize=(3, 3))
+        y, x = np.mgrid[:200, :200] / 200
+        glow = np.exp(-20 * ((x - 0.4) ** 2 + (y - 0.6) ** 2))[..., None]
+        photo = np.stack([x, 0.3 + 0.4 * y, 1 - x * y], axis=2)
+        axes.imshow(np.clip(photo * (1 - glow) + pyplot.get_cmap("inferno")(glow[..., 0])[..., :3]
+                            * glow, 0, 1))
+        axes.axis("off")
+        return figure
+
+    for draw, kind in ((heat_map, "image/jpeg"), (lambda: curve(9), "image/png")):
+        monkeypatch.delenv(widgets.STATIC, raising=False)
+        whole = widgets.picture(draw(), "a picture")[0]
+        monkeypatch.setenv(widgets.STATIC, "1")
+        small, metadata = widgets.picture(draw(), "a picture")
+        (_, wanted), (found, pixels) = pixels_of(whole), pixels_of(small)
+        assert found == kind and metadata[kind]["alt"] == small["text/plain"]
+        assert len(small[kind]) < 0.6 * len(whole["image/png"])
+        off = np.abs(uniform_filter(pixels - wanted.astype(float), (5, 5, 0)))
+        assert np.quantile(off, 0.99) < 4  # bands of 256 colours: 10
 
 
 @pytest.mark.slow

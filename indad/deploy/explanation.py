@@ -1,5 +1,6 @@
 """Why is an image flagged? Because no remembered patch is near its worst: here is the nearest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -66,34 +67,74 @@ def explain(model: PatchCore, image: object, *, place: tuple[int, int] | None = 
 def explain_features(model: PatchCore, features: PatchFeatures, number: int = 0, *,
                      place: tuple[int, int] | None = None, tile: int | None = None) -> Match:
     """The same for one of several images whose features were extracted before."""
-    fitted, (height, width), patches = model.fitted_, features.grid, features.patches
-    tiles = features.tiles
-    first = sum(tiles[:number])
-    frames = range(first, first + tiles[number])
+    found = _nearest(model, features, number)
+    tiles = range(len(found))
     if tile is not None:
-        if not 0 <= tile < len(frames):
-            raise InputError(f"tile is {tile}, but the image has {len(frames)}: 0 to "
-                             f"{len(frames) - 1}")
-        frames = frames[tile:tile + 1]
-    found = [fitted.index.search(fitted.scaled(features.rows[frame * patches:][:patches]))
-             for frame in frames]
-    outside = features.outside()
-    for frame, (distances, _) in zip(frames, found, strict=True):
+        if not 0 <= tile < len(found):
+            raise InputError(f"tile is {tile}, but the image has {len(found)}: 0 to "
+                             f"{len(found) - 1}")
+        tiles = range(tile, tile + 1)
+    worst = max(tiles, key=lambda one: float(found[one][0].max()))
+    return _match(model, features, number, found, worst, place)
+
+
+@takes(model=kind(PatchCore, "a PatchCore"), most=whole(1))
+@torch.inference_mode()
+def explain_worst(model: PatchCore, image: object, most: int, *,
+                  among: Callable[[Box], bool] = lambda box: True) -> list[Match]:
+    """The worst patches of an image, each explained, the worst first; so many or fewer.
+
+    None is within two cells of a worse one: neighbours share most of what they see, and so their
+    reasons.
+
+    Args:
+        model, image: as for `explain`.
+        among: asked of a patch's box in the photo: is it to be looked at?
+    """
+    features, matches = model.extract(image), list[Match]()
+    found = _nearest(model, features)
+    left = [distances.view(features.grid).clone() for distances, _ in found]
+    while len(matches) < most:
+        tile = max(range(len(left)), key=lambda one: float(left[one].max()))
+        if float(left[tile].max()) < 0:
+            break
+        row, column = divmod(int(left[tile].argmax()), features.grid[1])
+        match = _match(model, features, 0, found, tile, (row, column))
+        if among(match.box):
+            matches.append(match)
+            left[tile][max(row - 2, 0):row + 3, max(column - 2, 0):column + 3] = -1
+        left[tile][row, column] = -1
+    return matches
+
+
+def _nearest(model: PatchCore, features: PatchFeatures, number: int = 0) -> list[tuple]:
+    """Of each tile of an image: distances of its patches to the bank `(p,)`, below 0 where a patch
+    lies outside of what is looked at, and the nearest entries `(p,)`."""
+    fitted, patches, outside, found = model.fitted_, features.patches, features.outside(), []
+    first = sum(features.tiles[:number])
+    for frame in range(first, first + features.tiles[number]):
+        rows = slice(frame * patches, (frame + 1) * patches)
+        distances, nearest = fitted.index.search(fitted.scaled(features.rows[rows]))
         if outside is not None:  # says nothing
-            distances[outside[frame * patches:][:patches].to(distances.device)] = -1
-    worst = max(range(len(found)), key=lambda i: float(found[i][0][:, 0].max()))
-    distances, nearest = found[worst]
+            distances[outside[rows].to(distances.device)] = -1
+        found.append((distances[:, 0], nearest[:, 0]))
+    return found
+
+
+def _match(model: PatchCore, features: PatchFeatures, number: int, found: list[tuple], tile: int,
+           place: tuple[int, int] | None) -> Match:
+    fitted, (height, width), (distances, nearest) = model.fitted_, features.grid, found[tile]
     if place is None:
-        place = divmod(int(distances[:, 0].argmax()), width)
+        place = divmod(int(distances.argmax()), width)
     if not (0 <= place[0] < height and 0 <= place[1] < width):
         raise InputError(f"place is {place}, outside the grid of {height} x {width} patches")
     patch = place[0] * width + place[1]
-    read, frame, inside = fitted.origin(int(fitted.coreset_indices[nearest[patch, 0]]))
+    read, frame, inside = fitted.origin(int(fitted.coreset_indices[nearest[patch]]))
     which_view, train_tile = divmod(frame, fitted.tiles[read] if fitted.tiles else 1)
-    return Match(place, box_in_photo(place, features.grid, features.placements[frames[worst]]),
-                 float(distances[patch, 0]), fitted.fitted_on[read],
-                 divmod(inside, width) if which_view == 0 else None,
-                 frames[worst] - first, train_tile)
+    placement = features.placements[sum(features.tiles[:number]) + tile]
+    return Match(place, box_in_photo(place, features.grid, placement),
+                 float(distances[patch]), fitted.fitted_on[read],
+                 divmod(inside, width) if which_view == 0 else None, tile, train_tile)
 
 
 def why_picture(model: PatchCore, photo: Image.Image, match: Match, name: str = "") -> Image.Image:

@@ -20,6 +20,7 @@ from .widgets import explore
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 GOOD, DEFECTIVE = "#0072B2", "#D55E00"  # blue and vermilion: told apart without colour vision
 
@@ -86,17 +87,29 @@ def match_figure(match: Match, item: Item, train: ImageSet, model: PatchCore) ->
     figure, axes = canvas(4, size=2.6)
     panel(axes[0, 0], photo, f"{item.defect_type}/{item.path.stem}")
     mark_box(axes[0, 0], match.box)
-    panel(axes[0, 1], zoomed(photo, match.box), "the patch and its surroundings")
     figure.suptitle(f"patch {match.place}: distance {match.distance:.2f} to the nearest "
                     "remembered patch", fontsize=10)
+    box = match_panels(axes[0, 1], axes[0, 2], photo, match, remembered, model)
+    if box is not None:
+        panel(axes[0, 3], remembered, f"training image {partner.path.stem}")
+        mark_box(axes[0, 3], box)
+    return figure
+
+
+def match_panels(patch: "Axes", nearest: "Axes", photo: "Image", match: Match, remembered: "Image",
+                 model: PatchCore) -> Box | None:
+    """Draw a patch of a photo, and beside it the remembered one, both with their surroundings.
+
+    -> where that lies in the training image `remembered`; None, and the whole image is drawn, if it
+    comes from a view of it.
+    """
+    panel(patch, zoomed(photo, match.box), "the patch and its surroundings")
     box = train_box(model, match, remembered)
     if box is None:
-        panel(axes[0, 2], remembered, "from a view of this training image")
-        return figure
-    panel(axes[0, 2], zoomed(remembered, box), "its nearest remembered patch")
-    panel(axes[0, 3], remembered, f"training image {partner.path.stem}")
-    mark_box(axes[0, 3], box)
-    return figure
+        panel(nearest, remembered, "from a view of this training image")
+    else:
+        panel(nearest, zoomed(remembered, box), "its nearest remembered patch")
+    return box
 
 
 def browse_matches(model: PatchCore, train: ImageSet, item: Item) -> None:
@@ -157,12 +170,16 @@ def browse_thresholds(scores: np.ndarray, labels: np.ndarray, start: float,
                       images: ImageSet | None = None, steps: int = 41) -> None:
     """Slide the threshold, and see its mistakes."""
     start = round(float(start), 3)
-    lowest, highest = float(scores.min()), float(scores.max())
-    levels = sorted({*np.round(np.linspace(lowest, highest, steps), 3).tolist(), start})
     explore(lambda threshold: threshold_figure(scores, labels, threshold, images),
-            threshold=levels, start={"threshold": start},
+            threshold=levels_of(scores, start, steps), start={"threshold": start},
             alt=f"histogram of scores of good and defective images, threshold at {start:.2f}, and "
                 "the images on its wrong side, missed defects outlined")
+
+
+def levels_of(scores: np.ndarray, start: float, steps: int) -> list[float]:
+    """Thresholds to choose from: short numbers over all scores, and `start` among them."""
+    lowest, highest = float(scores.min()), float(scores.max())
+    return sorted({*np.round(np.linspace(lowest, highest, steps), 3).tolist(), start})
 
 
 def coreset_figure(points: np.ndarray, picks: Sequence[int], radius: float | None = None,

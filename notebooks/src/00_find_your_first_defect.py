@@ -413,6 +413,18 @@ for name, learned, images, told in ((cells.name, cells.train, cells.test, found)
 # the good photos. The next lesson shows how.
 
 # %% [markdown]
+# ## Paint a defect of your own
+#
+# Here is a good part from the test set with a dark line painted across it. If you can click, paint with
+# the mouse or a finger: map and score follow. What is the smallest stroke that lifts the score over the
+# limit, which comes from the good training images alone? Is a bright one found as soon as a dark one?
+
+# %%
+from indad.notebook.painting import paint_defect
+
+painting = paint_defect(model, next(item for item in test if item.label == 0))
+
+# %% [markdown]
 # ## Another part, another network
 #
 # With widgets (in Colab, JupyterLab or VS Code with a kernel running), choose here what to look at:

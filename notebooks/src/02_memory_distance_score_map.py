@@ -87,6 +87,15 @@ browse_matches(of_cells, good_cells, broken)
 # too. A bank knows only what was put into it, good examples and mistakes alike (lesson 10).
 
 # %% [markdown]
+# And if a *good* part lies elsewhere, or turned? The bank has no order: a patch may find its partner at
+# any place of any photo. Move the photo, and see what its three worst patches are nearest to:
+
+# %%
+from indad.notebook.moving import browse_moved
+
+browse_moved(model, train, next(item for item in test if item.label == 0), right=10, turn=15)
+
+# %% [markdown]
 # ## How far is one patch?
 #
 # The *memory bank* is a table `(m, d)`: m remembered rows of d numbers. Take one patch of the

@@ -538,6 +538,15 @@ show(figure, f"{chosen.category}: cost of a part over the threshold for three sh
 # - Ask for their own prices: what does a recall cost, what an inspector's minute? 20 : 1 is often far too low.
 
 # %% [markdown]
+# Now choose prices, rarity and threshold, and read off what 1,000 parts cost. Where is the cheapest
+# threshold if an alarm stops the whole line, and costs as much as a miss?
+
+# %%
+from indad.notebook.costs import browse_costs
+
+browse_costs(both, both_labels, start=threshold)
+
+# %% [markdown]
 # ## Is a score a probability?
 #
 # No: it is a distance. It has no upper end, and another setting has another scale. Here are two scores of
