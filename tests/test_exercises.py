@@ -129,7 +129,7 @@ def test_the_stub_is_open_and_the_solution_passes(number):
     assert outcome.passed, outcome.message
 
 
-@pytest.mark.parametrize("number", few(NUMBERS, {*NUMBERS} - {"07.2"}))
+@pytest.mark.parametrize("number", few(NUMBERS, {*NUMBERS} - {"04.3", "07.5"}))
 def test_wrong_answers_are_refused(number):
     mutants = import_module(f"mutants.lesson_{number.split('.')[0]}").MUTANTS[number]
     assert len(mutants) >= 3
@@ -154,7 +154,7 @@ def test_positions_may_be_numpys(kind):
     def take(count, k, seed):
         return kind(list(np.random.default_rng(seed).permutation(count)[:k]))
 
-    outcome = judge("07.1", take)
+    outcome = judge("07.2", take)
     assert outcome.passed, outcome.message
 
 

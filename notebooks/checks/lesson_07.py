@@ -1,11 +1,15 @@
-"""Exercises of lesson 07: shots that can be compared, and an interval of a paired difference."""
+"""Exercises of lesson 07: shots that can be compared, views, pairs, and how many are enough."""
 
+import math
 from collections.abc import Callable, Iterator
 from operator import index
+from statistics import fmean, stdev
 
 import numpy as np
+from scipy.stats import t as student
 
-from . import Case, Exercise, brief
+from . import Case, Exercise, brief, difference
+from .lesson_04 import as_resampled, in_order
 
 
 class _Asked:
@@ -65,28 +69,60 @@ def _choosing() -> Iterator[Case]:
         yield case(6, 3, seed, "twenty seeds, which must not all see the same images")
 
 
-def differences(a: np.ndarray, b: np.ndarray, labels: np.ndarray, draws: int) -> np.ndarray:
-    """AUROC of b less that of a on the same draws: by how often each image was drawn."""
-    def table(scores: np.ndarray) -> np.ndarray:
-        above = scores[labels == 1][:, None] - scores[labels == 0]
-        return (above > 0) + 0.5 * (above == 0)
+def _summing() -> Iterator[Case]:
+    generator = np.random.default_rng(0)
+    for says, values in (
+            ("two seeds", [[1.0, 2.0], [3.0, 2.5]]),
+            ("two seeds that agree", [[0.5, 0.7], [0.5, 0.7]]),
+            ("three seeds and two numbers of shots", [[0.1, 0.8], [0.3, 0.9], [0.5, 1.0]]),
+            ("as many seeds as numbers of shots", [[0.1, 0.8, 1.0], [0.3, 0.9, 1.0],
+                                                   [0.5, 1.0, 1.0]]),
+            ("twenty seeds", generator.random((20, 5)))):
+        values = np.array(values)
+        columns = [[float(value) for value in column] for column in values.T]
+        yield Case({"values": values}, says=says, judge=_mean_and_spread(
+            [sum(one) / len(one) for one in columns],
+            [(sum((v - sum(one) / len(one)) ** 2 for v in one) / (len(one) - 1)) ** 0.5
+             for one in columns]))
 
-    found = table(b) - table(a)
-    generator = np.random.default_rng(1)
-    rows, columns = (generator.multinomial(n, np.full(n, 1 / n), draws) / n for n in found.shape)
-    return np.sum(rows @ found * columns, axis=1)
 
-
-def _near(expected: np.ndarray, tolerance: float) -> Callable[[object], str | None]:
+def _mean_and_spread(means: list, spreads: list) -> Callable[[object], str | None]:
     def find(returned: object) -> str | None:
-        try:
-            low, high = (float(value) for value in returned)
-        except (TypeError, ValueError):
-            return f"it returned {brief(returned)}, expected two numbers, low and high"
-        for name, found, wanted in (("low", low, expected[0]), ("high", high, expected[1])):
-            if not abs(found - wanted) <= tolerance:
-                return (f"{name} is {found:.4f}, expected {wanted:.4f} up to "
-                        f"{tolerance:.3f} of chance")
+        if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+            return f"it returned {brief(returned)}, expected two arrays, mean and spread"
+        for name, found, wanted in zip(("mean", "spread"), returned, (means, spreads), strict=True):
+            problem = difference(found, wanted, 1e-6)
+            if problem:
+                return f"the {name}: {problem}"
+        return None
+    return find
+
+
+def _turning() -> Iterator[Case]:
+    generator = np.random.default_rng(0)
+    for says, shape in (("a picture of 2 x 2 pixels", (2, 2, 3)),
+                        ("a picture of 3 x 3 pixels: as wide as it has colours", (3, 3, 3)),
+                        ("a wide picture: it stands upright after 90 degrees", (2, 4, 3)),
+                        ("a picture of 8 x 5 pixels", (8, 5, 3))):
+        picture = generator.integers(0, 256, shape).astype(np.uint8)
+        yield Case({"picture": picture}, says=says, judge=_four_views(picture))
+
+
+def _four_views(picture: np.ndarray) -> Callable[[object], str | None]:
+    height, width = picture.shape[:2]
+    upright = np.empty((width, height, 3), np.uint8)  # by 90 degrees counter-clockwise
+    for row in range(height):
+        for column in range(width):
+            upright[width - 1 - column, row] = picture[row, column]
+    wanted = (picture, upright, picture[::-1, ::-1], upright[::-1, ::-1])
+
+    def find(returned: object) -> str | None:
+        if not isinstance(returned, (list, tuple)) or len(returned) != 4:
+            return f"it returned {brief(returned)}, expected a list of four pictures"
+        for degrees, view, expected in zip((0, 90, 180, 270), returned, wanted, strict=True):
+            problem = difference(view, expected, 1e-6)
+            if problem:
+                return f"the view turned by {degrees} degrees: {problem}"
         return None
     return find
 
@@ -95,8 +131,8 @@ def _comparing() -> Iterator[Case]:
     generator = np.random.default_rng(0)
     labels = np.array([0, 0, 1, 1])
     one = np.array([1.0, 2.0, 3.0, 4.0])
-    cases = [("two detectors that agree: 0 to 0", one, one * 2, labels),
-             ("b right on every pair, a wrong on every pair: 1 to 1", -one, one, labels),
+    cases = [("two detectors that agree: every draw says 0", one, one * 2, labels),
+             ("b right on every pair, a wrong on every pair: every draw says 1", -one, one, labels),
              ("a right on every pair, b tied on every pair", one, one * 0, labels)]
     labels = np.repeat([0, 1], [15, 50])
     hard = generator.normal(size=65)  # what makes an image hard for both
@@ -107,14 +143,59 @@ def _comparing() -> Iterator[Case]:
                a[order], b[order], labels[order]),
               ("rounded scores: many ties", np.round(a), np.round(b), labels)]
     for says, a, b, labels in cases:
-        values = differences(a, b, labels, 20_000)
-        # Ends of 2,000 draws scatter by 0.06 standard deviations; those of 90 % are off by 0.31.
         yield Case({"a": a, "b": b, "labels": labels, "draws": 2000}, says=says,
-                   judge=_near(np.percentile(values, [2.5, 97.5]), 0.25 * values.std() + 1e-9))
+                   judge=as_resampled(in_order(b, labels) - in_order(a, labels)))
+
+
+def enough(curve: np.ndarray, counts: list[int], margin: float) -> int:
+    """Count by count, with the standard library's mean and standard deviation."""
+    found = counts[-1]
+    for place in reversed(range(len(counts) - 1)):
+        missing = [row[-1] - row[place] for row in curve.tolist()]
+        quantile = student.ppf(0.95, len(missing) - 1)
+        if fmean(missing) + quantile * stdev(missing) / math.sqrt(len(missing)) > margin:
+            break
+        found = counts[place]
+    return found
+
+
+def _sufficing() -> Iterator[Case]:
+    generator = np.random.default_rng(0)
+    noise = generator.normal(0, 0.02, (20, 5)) * [1, 1, 1, 0.5, 0]
+    steps = np.array([0.8, 0.9, 0.95, 0.98, 0.99]) + noise
+    for says, curve, counts, margin in (
+            ("two seeds that lose nothing with one shot", [[0.9, 0.9], [0.8, 0.8]], [1, 2], 0.01),
+            ("two seeds that lose 0.2 with one shot", [[0.7, 0.9], [0.6, 0.8]], [1, 2], 0.1),
+            ("one of three counts is just enough", [[0.5, 0.9, 0.95], [0.5, 0.9, 0.95]],
+             [1, 4, 8], 0.06),
+            ("on average within 0.05, but not surely", [[0.80, 0.95], [0.98, 0.99],
+                                                        [0.97, 0.98]], [4, 8], 0.06),
+            ("seeds that differ a lot, but each by the same from its own best",
+             [[0.50, 0.54], [0.70, 0.74], [0.90, 0.94]], [4, 8], 0.05),
+            ("a lucky count among worse ones", [[0.9, 0.6, 0.9], [0.9, 0.6, 0.9]], [1, 2, 4],
+             0.05),
+            ("twenty seeds, margin 0.05", steps, [1, 2, 4, 8, 16], 0.05),
+            ("twenty seeds, margin 0.015", steps, [1, 2, 4, 8, 16], 0.015)):
+        curve = np.array(curve)
+        yield Case({"curve": curve, "counts": counts, "margin": margin},
+                   enough(curve, counts, margin), says)
+
+
+def _choosing_ways() -> Iterator[Case]:
+    for count, k in ((1, 1), (3, 3), (5, 2), (32, 1), (32, 4), (50, 8)):
+        ways = 1
+        for i in range(k):
+            ways = ways * (count - i) // (i + 1)
+        yield Case({"count": count, "k": k}, ways, f"{k} of {count} photos")
 
 
 EXERCISES = {
-    "07.1": Exercise(_choosing, hint="shuffle all images once for each seed, and take the first k"),
-    "07.2": Exercise(_comparing, hint="the same drawn images serve both detectors; take "
-                     "percentiles of the differences, b less a"),
+    "07.1": Exercise(_choosing_ways, hint="the order does not matter, and no photo comes twice"),
+    "07.2": Exercise(_choosing, hint="shuffle all images once for each seed, and take the first k"),
+    "07.3": Exercise(_summing, hint="over the seeds, axis 0; divide by the number of seeds less 1"),
+    "07.4": Exercise(_turning, hint="turn rows and columns, not the colours; counter-clockwise"),
+    "07.5": Exercise(_comparing, hint="the same drawn images serve both detectors; take "
+                     "percentiles of the differences, b less a; all alike: nan and nan"),
+    "07.6": Exercise(_sufficing, hint="differences seed by seed, mean + t s / sqrt(n); from the "
+                     "last count backwards, up to the first that is not within the margin"),
 }

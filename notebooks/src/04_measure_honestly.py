@@ -331,7 +331,7 @@ show(figure, f"{cells.name}: scores of good and defective test images for a dete
 
 # %% [markdown]
 # With five photos the interval is wide: twenty images say little. With fifty, all 100 pairs of these real
-# cells were in order when this page was made. **A trap: the perfect score.** If all pairs are in order, so are those of each draw, and
+# cells were in order when this page was made, though some only just (look at the gap). **A trap: the perfect score.** If all pairs are in order, so are those of each draw, and
 # the bootstrap would say "1.000 to 1.000". It does not know of images that it has never seen.
 #
 # What is known, then? Give each defective image a good partner of its own: that makes k pairs that have no
