@@ -27,6 +27,28 @@ from indad.notebook.choose import choose
 chosen = choose(drawn="capsule")
 
 # %% [markdown]
+# ## Four of each
+#
+# This is all that a 4-shot detector has to learn from: four drawn parts, or four photos of real solar cells.
+
+# %%
+from indad.data.images import read_image
+from indad.notebook.getting import solar_cells
+from indad.notebook.pictures import canvas, panel
+from indad.notebook.widgets import show
+
+cells = solar_cells()
+figure, axes = canvas(4, rows=2, size=1.9)
+for line, (name, images) in zip(axes, ((chosen.category, chosen.train), (cells.name, cells.train))):
+    for one, item in zip(line, images[::max(len(images) // 4, 1)]):
+        panel(one, read_image(item.path), name)
+show(figure, f"four good ones to learn from: {chosen.category} above, {cells.name} below")
+
+# %% [markdown]
+# Would you dare to say from these what else a good one may look like? The cells differ in brightness and
+# texture, the drawn capsules in print and shade.
+
+# %% [markdown]
 # ## Every detector at once
 #
 # A **shot** is a good training photo; a k-shot detector has seen k of them. If the memory bank keeps all
@@ -205,7 +227,6 @@ def mean_and_spread(values):
 from matplotlib import pyplot as plt
 
 from indad.experiments.figures import COLOURS
-from indad.notebook.widgets import show
 
 
 def band(axes, counts, values, colour, marker, label, style="-"):
@@ -254,8 +275,7 @@ show(figure, f"image AUROC of {category} over 1 to {counts[-1]} shots, a thin li
 
 # %%
 from indad.deploy.explanation import box_in_photo
-from indad.data.images import read_image
-from indad.notebook.pictures import canvas, mark_box, panel
+from indad.notebook.pictures import mark_box
 
 worst = int(np.argmin(aurocs[:, 0]))
 shot, = pick(len(train), 1, worst)
@@ -313,7 +333,6 @@ explore(choice_figure, shots=counts, seed=list(seeds), start={"shots": 4, "seed"
 
 # %%
 from indad.data.augmentation import augmented
-from indad.notebook.pictures import canvas
 
 capsules, capsules_test = load_dataset("synthetic", "capsule")
 gears, gears_test = load_dataset("synthetic", "gear")
@@ -547,9 +566,6 @@ show(figure, "a capsule turned by 90 degrees; scores of upright and turned capsu
 # The same table for photos of real solar cells: up to fifty good ones to learn from, and twenty to judge.
 
 # %%
-from indad.notebook.getting import solar_cells
-
-cells = solar_cells()
 cell_labels, every = cells.test.labels, len(cells.train)
 cell_table = distance_table(model.extract(cells.test), model.extract(cells.train))
 cell_counts = [*(k for k in (1, 2, 4, 8, 16, 32) if k < every), every]
