@@ -7,6 +7,7 @@ teaching.md. Students are known by the names of files or of the folders that the
 
 import argparse
 import csv
+import functools
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import build, reading
-from .course import LESSONS
+from .course import LESSONS, Lesson
 from .reading import Stated
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,7 @@ class Referee:
 
     def _start(self) -> subprocess.Popen:
         folder = self.job["folder"]
-        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {name: os.environ.get(name, "") for name in ("PATH", "LD_LIBRARY_PATH")}
         environment = {**kept, "HOME": folder, "TMPDIR": folder, "INDAD_DATASETS": folder,
                        "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg",
                        "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -119,7 +120,8 @@ def table(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def _stated(lesson) -> list[Stated]:
+@functools.cache
+def _stated(lesson: Lesson) -> list[Stated]:
     return reading.exercises(reading.cells_of(build.source_of(lesson)))
 
 
@@ -155,8 +157,8 @@ def main() -> int:
         beside.replace(options.output)
     else:
         print(written, end="")
-    print(f"{len(files)} notebook{'s' * (len(files) != 1)} of {len({row.student for row in rows})}: "
-          f"{sum(row.result == 'passed' for row in rows)} of {len(rows)} rows passed",
+    passed, students = sum(row.result == "passed" for row in rows), {row.student for row in rows}
+    print(f"notebooks: {len(files)}, students: {len(students)}, passed: {passed} of {len(rows)}",
           file=sys.stderr)
     return 0
 
