@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from notebooks import grade
+from notebooks import checks, grade
 from notebooks.course import LESSONS
-from notebooks.grading import submission, wire
+from notebooks.grading import referee, submission, wire
 from notebooks.grading.submission import NotANotebook
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="answers run on Linux")
@@ -269,7 +269,8 @@ def test_whose_a_file_is(name, student):
 @pytest.mark.parametrize("value", [
     None, True, 7, -3, 10 ** 40, 0.1, float("inf"), "text", b"bytes", [1, [2]], (1, "a"), {1, 2},
     {"a": 1, 2: (3,)}, Path("a/b"), ..., np.float32(0.5), np.bool_(True),
-    np.arange(6.).reshape(2, 3), np.array(["a", "bc"]), torch.arange(4).reshape(2, 2), torch.tensor([True]),
+    np.arange(6.).reshape(2, 3), np.array(["a", "bc"]),
+    torch.arange(4).reshape(2, 2), torch.tensor([True]),
     torch.ones(2, dtype=torch.bfloat16), torch.zeros(0, 3)], ids=str)
 def test_a_value_comes_out_as_it_went_in(value):
     back = wire.decode(wire.encode(value))
@@ -297,6 +298,17 @@ def test_a_value_that_could_run_something_is_not_sent(value):
 def test_a_garbled_message_is_no_value(body, sizes):
     with pytest.raises(ValueError, match="not a value"):
         wire.decode(json.dumps([body, sizes]).encode() + b"\n" + bytes(8))
+
+
+@pytest.mark.parametrize("sent, result, said", [
+    ([{"seed": 3, "cost": 2.5}], "passed", ""), ([{"seed": 3}], "wrong", "'cost' is missing"),
+    ([3], "wrong", "expected a dict"), ([], "stopped", "IndexError")])
+def test_a_report_is_judged_by_its_value(monkeypatch, sent, result, said):
+    """As the capstone's is: what is handed in need not be a function."""
+    exercise = checks.Exercise(lambda: [checks.Case({}, {"seed": 3, "cost": 2.5})])
+    monkeypatch.setattr(checks, "find", lambda number: exercise)
+    found = referee.again("99.1", {"calls": False}, [wire.encode(one) for one in sent], 5)
+    assert found[0] == result and said in found[1]
 
 
 def test_an_exercise_handed_in_twice_counts_once_and_cells_are_text():

@@ -7,6 +7,7 @@ verdict "right" nothing is believed: the judge checks what was returned once mor
 has ever run. So a forged "passed" has to come with the right values.
 """
 
+import gc
 import json
 import os
 import select
@@ -310,6 +311,7 @@ def main() -> None:
     for lesson in LESSONS:
         import_module(f"notebooks.checks.lesson_{lesson.number}")
     indad.PatchCore  # noqa: B018  imported now, and not once for each answer
+    gc.freeze()  # what stays untouched is shared by all that is forked
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
