@@ -1,8 +1,9 @@
 """Grade the notebooks in a folder: `python -m notebooks.grade FOLDER [--output grades.csv]`.
 
 Each exercise of each notebook becomes a row: passed, open, wrong or stopped, with the reason. Code
-that was handed in runs in confined processes (`grading`), on Linux; what they do not stop stands in
-teaching.md. Students are known by the names of files or of the folders that these lie in.
+that was handed in runs in confined processes (`grading`), on Linux; what these do not stop stands
+in teaching.md. The capstone's `report_*.json` is graded beside. Students are known by the names of
+files, or of the folders that these lie in.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from . import reading
 from .course import LESSONS, Lesson
+from .grading.submission import REPORT, student_of
 from .reading import Stated
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,8 +79,6 @@ class Referee:
 
 def grade(files: Iterable[Path], folder: Path, *, seconds: int, memory: int) -> Iterator[Row]:
     """The rows of all notebooks, one notebook after the other."""
-    from .grading.submission import student_of
-
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         referee = Referee(Path(place), seconds=seconds, memory=memory)
         try:
@@ -99,6 +99,7 @@ def grade(files: Iterable[Path], folder: Path, *, seconds: int, memory: int) -> 
 def table(rows: Iterable[Row]) -> str:
     """Rows and totals as CSV; an exercise that was handed in twice counts once, at its best."""
     stated = {one.number: one for lesson in LESSONS for one in _stated(lesson)}
+    stated[REPORT] = Stated(REPORT, "the capstone's report", 5, 0)  # minutes are its exercises'
     students: dict[str, list[Row]] = {}
     for row in rows:
         students.setdefault(row.student, []).append(row)
@@ -149,7 +150,7 @@ def main() -> int:
         print(f"this machine does not keep answers from {what}: grade in a container",
               file=sys.stderr)
     folder = options.folder.resolve()
-    files = _notebooks(folder)
+    files = _handed_in(folder)
     rows = list(grade(files, folder, seconds=options.seconds, memory=int(options.memory * 1e9)))
     written = table(rows)
     if options.output:
@@ -159,13 +160,14 @@ def main() -> int:
     else:
         print(written, end="")
     passed, students = sum(row.result == "passed" for row in rows), {row.student for row in rows}
-    print(f"notebooks: {len(files)}, students: {len(students)}, passed: {passed} of {len(rows)}",
+    print(f"files: {len(files)}, students: {len(students)}, passed: {passed} of {len(rows)}",
           file=sys.stderr)
     return 0
 
 
-def _notebooks(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*.ipynb")
+def _handed_in(folder: Path) -> list[Path]:
+    found = [*folder.rglob("*.ipynb"), *folder.rglob("*report_*.json")]
+    return sorted(file for file in found
                   if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
@@ -175,8 +177,8 @@ def _trouble(options: argparse.Namespace) -> str | None:
         return "answers can be confined on Linux only; grade in a container, or in WSL"
     if not options.folder.is_dir():
         return f"there is no folder {options.folder}"
-    if not _notebooks(options.folder):
-        return f"there is no .ipynb in {options.folder}"
+    if not _handed_in(options.folder):
+        return f"there is no notebook (.ipynb) in {options.folder}"
     if options.seconds < 1 or not 0 < options.memory < 1e6:
         return f"--seconds is {options.seconds}, --memory {options.memory:g}; both are above 0"
     if options.output and (options.output.is_dir() or not options.output.resolve().parent.is_dir()):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import handed_in
@@ -109,7 +110,7 @@ def graded(tmp_path_factory):
                            "--output", str(folder / "grades.csv")], cwd=ROOT, text=True,
                           capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "" and done.stderr.startswith("notebooks: "), done.stderr
+    assert done.stdout == "" and done.stderr.startswith("files: "), done.stderr
     found = {}
     with open(folder / "grades.csv", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -261,7 +262,8 @@ def test_what_is_no_notebook(text):
 
 @pytest.mark.parametrize("name, student", [
     ("ada.ipynb", "ada"), ("ada/03_coreset.ipynb", "ada"), ("03_coreset_ada.ipynb", "ada"),
-    ("ada_l-03_coreset.ipynb", "ada_l"), ("03_coreset.ipynb", ""), ("a/b/c.ipynb", "a")])
+    ("ada_l-03_coreset.ipynb", "ada_l"), ("03_coreset.ipynb", ""), ("a/b/c.ipynb", "a"),
+    ("report_1234.json", ""), ("ada_report_1234.json", "ada"), ("ada/report_1.json", "ada")])
 def test_whose_a_file_is(name, student):
     assert submission.student_of(Path("folder") / name, Path("folder")) == student
 
@@ -311,6 +313,20 @@ def test_a_report_is_judged_by_its_value(monkeypatch, sent, result, said):
     assert found[0] == result and said in found[1]
 
 
+@pytest.mark.parametrize("text, rows", [
+    ('{"name": "Ada", "words": 1}', [("12.report", "passed", "made out by Ada")]),
+    ('{"name": "Ada"}', [("12.report", "wrong", "missing: words")]),
+    ("[" * 100_000, [("", "stopped", "no report: a dict with a name is wanted")]),
+    ("{}", [("", "stopped", "no report: a dict with a name is wanted")])])
+def test_a_report_handed_in_as_a_file(tmp_path, monkeypatch, text, rows):
+    monkeypatch.setitem(sys.modules, "notebooks.checks.lesson_12", types.SimpleNamespace(
+        grade_report=lambda report: [] if "words" in report else ["missing: words"]))
+    (tmp_path / "report_7.json").write_text(text)
+    found = [*referee.judge_submission({"file": str(tmp_path / "report_7.json")})]
+    assert [row for row in found if row[0] not in ("student", "end")] == rows
+    assert found[-1][0] == "end"
+
+
 def test_an_exercise_handed_in_twice_counts_once_and_cells_are_text():
     one = next(iter(SOLUTIONS))
     rows = list(csv.DictReader(grade.table([
@@ -330,7 +346,7 @@ def test_a_referee_that_ends_is_a_row_and_not_the_end(tmp_path, monkeypatch):
 
 @linux
 @pytest.mark.parametrize("words, said", [
-    (["nowhere"], "there is no folder nowhere"), (["."], "there is no .ipynb in ."),
+    (["nowhere"], "there is no folder nowhere"), (["."], "there is no notebook (.ipynb) in ."),
     (["{full}", "--seconds", "0"], "--seconds is 0, --memory 2; both are above 0"),
     (["{full}", "--output", "{full}"], "give a file in a folder that is there"),
     (["{full}", "--output", "{full}/no/x.csv"], "give a file in a folder that is there")])

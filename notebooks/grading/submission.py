@@ -17,6 +17,7 @@ from typing import Any
 from ..course import LESSONS
 
 LARGEST = 20_000_000  # bytes of a notebook
+REPORT = "12.report"  # the capstone's, handed in as a file of its own
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d?\.\d+)["']""")
 
 
@@ -49,11 +50,12 @@ def student_of(file: Path, folder: Path) -> str:
     """Whose a file is by its name or folder; "" if they say only which lesson it is.
 
     `ada.ipynb`, `ada/03_coreset.ipynb`, `03_coreset_ada.ipynb`, `ada_03_coreset.ipynb`: Ada's.
+    A capstone's `report_1234.json` is by its folder, or by the name in it.
     """
     inside = file.relative_to(folder).parts
     if len(inside) > 1:
         return inside[0]
-    name = file.stem
+    name = re.sub(r"report_\d+", " ", file.stem)
     for lesson in LESSONS:
         name = name.replace(lesson.name, " ")
     return name.strip(" _-")
