@@ -30,9 +30,9 @@ from nbformat.v4 import new_markdown_cell
 
 from indad.notebook.choose import form
 
-from . import course, reading
+from . import course, pages, reading
 from .course import LESSONS, Lesson
-from .pages import badges, course_map, link, ways
+from .pages import badges, link
 
 HERE = Path(__file__).resolve().parent
 SOURCES, TIMES = HERE / "src", HERE / "times.json"
@@ -252,16 +252,17 @@ def write(lesson: Lesson, notebook: NotebookNode) -> None:
     (HERE / f"{lesson.name}.ipynb").write_text(text, encoding="utf-8")
 
 
-def write_map(times: dict[str, float]) -> None:
-    """Bring map and ways of notebooks/README.md up to date, between their comments."""
-    page, taken = HERE / "README.md", {lesson.number: minutes_of(lesson) for lesson in LESSONS}
-    if page.exists():
-        text = page.read_text(encoding="utf-8")
-        for name, made in {"map": course_map(times, taken), "ways": ways(taken)}.items():
-            text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)",
-                          lambda found, made=made: f"{found[1]}{made}\n{found[2]}",
-                          text, flags=re.DOTALL)
-        page.write_text(text, encoding="utf-8")
+def write_pages(times: dict[str, float]) -> None:
+    """Bring the tables of README.md and teaching.md up to date, between their comments."""
+    taken = {lesson.number: minutes_of(lesson) for lesson in LESSONS}
+    made = {"map": pages.course_map(times, taken), "ways": pages.ways(taken),
+            **{name: pages.plan(name, taken) for name in ("day", "week", "term")}}
+    for page in (HERE / "README.md", HERE / "teaching.md"):
+        if page.exists():
+            text = re.sub(r"(<!-- (\w+) -->\n).*?(<!-- end of \2 -->)",
+                          lambda found: f"{found[1]}{made[found[2]]}\n{found[3]}",
+                          page.read_text(encoding="utf-8"), flags=re.DOTALL)
+            page.write_text(text, encoding="utf-8")
 
 
 def set_repository(name: str) -> None:
@@ -335,7 +336,7 @@ def main() -> None:
             notebook = fresh
             print(f"{lesson.name}: {seconds:.1f} s")
         write(lesson, notebook)
-    write_map(read_times())
+    write_pages(read_times())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,12 @@ REPOSITORY, REFERENCE = "indad/indad", "main"  # owner/name and the branch or ta
 TRACKS = {"method": "The method", "judge": "Judge it", "choose": "Choose", "work": "At work",
           "capstone": "Capstone"}
 QUICK = ("00", "05", "08")  # see it work, decide, use your own photos
+# For teachers: when, and which lessons. A term takes one lesson after the other.
+PLANS = {
+    "day": {"morning": ("00", "02"), "afternoon": ("05", "08")},
+    "week": {"Monday": ("00", "01"), "Tuesday": ("02", "03"), "Wednesday": ("04", "05"),
+             "Thursday": ("06", "07", "11"), "Friday": ("08", "10", "09"),
+             "to hand in later": ("12",)}}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Grade the notebooks in a folder: `python -m notebooks.grade FOLDER [--output grades.csv]`.
 
 Each exercise of each notebook becomes a row: passed, open, wrong or stopped, with the reason. Code
-that was handed in runs in confined processes (`grading`), on Linux; what they do not stop stands in
-teaching.md. Students are known by the names of files or of the folders that these lie in.
+that was handed in runs in confined processes (`grading`), on Linux; what these do not stop stands
+in teaching.md. The capstone's `report_*.json` is graded beside. Students are known by the names of
+files, or of the folders that these lie in.
 """
 
 import argparse
 import csv
+import functools
 import io
 import json
 import os
@@ -17,8 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import build, reading
-from .course import LESSONS
+from . import reading
+from .course import LESSONS, Lesson
+from .grading.submission import REPORT, student_of
 from .reading import Stated
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +68,7 @@ class Referee:
 
     def _start(self) -> subprocess.Popen:
         folder = self.job["folder"]
-        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {name: os.environ.get(name, "") for name in ("PATH", "LD_LIBRARY_PATH")}
         environment = {**kept, "HOME": folder, "TMPDIR": folder, "INDAD_DATASETS": folder,
                        "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg",
                        "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -76,8 +79,6 @@ class Referee:
 
 def grade(files: Iterable[Path], folder: Path, *, seconds: int, memory: int) -> Iterator[Row]:
     """The rows of all notebooks, one notebook after the other."""
-    from .grading.submission import student_of
-
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         referee = Referee(Path(place), seconds=seconds, memory=memory)
         try:
@@ -98,6 +99,7 @@ def grade(files: Iterable[Path], folder: Path, *, seconds: int, memory: int) -> 
 def table(rows: Iterable[Row]) -> str:
     """Rows and totals as CSV; an exercise that was handed in twice counts once, at its best."""
     stated = {one.number: one for lesson in LESSONS for one in _stated(lesson)}
+    stated[REPORT] = Stated(REPORT, "the capstone's report", 5, 0)  # minutes are its exercises'
     students: dict[str, list[Row]] = {}
     for row in rows:
         students.setdefault(row.student, []).append(row)
@@ -119,8 +121,10 @@ def table(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def _stated(lesson) -> list[Stated]:
-    return reading.exercises(reading.cells_of(build.source_of(lesson)))
+@functools.cache
+def _stated(lesson: Lesson) -> list[Stated]:
+    source = ROOT / "notebooks/src" / f"{lesson.name}.py"
+    return reading.exercises(reading.cells_of(source.read_text(encoding="utf-8")))
 
 
 def _cell(text: str, longest: int = 300) -> str:
@@ -146,7 +150,7 @@ def main() -> int:
         print(f"this machine does not keep answers from {what}: grade in a container",
               file=sys.stderr)
     folder = options.folder.resolve()
-    files = _notebooks(folder)
+    files = _handed_in(folder)
     rows = list(grade(files, folder, seconds=options.seconds, memory=int(options.memory * 1e9)))
     written = table(rows)
     if options.output:
@@ -155,14 +159,15 @@ def main() -> int:
         beside.replace(options.output)
     else:
         print(written, end="")
-    print(f"{len(files)} notebook{'s' * (len(files) != 1)} of {len({row.student for row in rows})}: "
-          f"{sum(row.result == 'passed' for row in rows)} of {len(rows)} rows passed",
+    passed, students = sum(row.result == "passed" for row in rows), {row.student for row in rows}
+    print(f"files: {len(files)}, students: {len(students)}, passed: {passed} of {len(rows)}",
           file=sys.stderr)
     return 0
 
 
-def _notebooks(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*.ipynb")
+def _handed_in(folder: Path) -> list[Path]:
+    found = [*folder.rglob("*.ipynb"), *folder.rglob("*report_*.json")]
+    return sorted(file for file in found
                   if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
@@ -172,8 +177,8 @@ def _trouble(options: argparse.Namespace) -> str | None:
         return "answers can be confined on Linux only; grade in a container, or in WSL"
     if not options.folder.is_dir():
         return f"there is no folder {options.folder}"
-    if not _notebooks(options.folder):
-        return f"there is no .ipynb in {options.folder}"
+    if not _handed_in(options.folder):
+        return f"there is no notebook (.ipynb) in {options.folder}"
     if options.seconds < 1 or not 0 < options.memory < 1e6:
         return f"--seconds is {options.seconds}, --memory {options.memory:g}; both are above 0"
     if options.output and (options.output.is_dir() or not options.output.resolve().parent.is_dir()):

@@ -1,4 +1,4 @@
-"""What notebooks/README.md says of the lessons: its map, and ways through with their hours.
+"""What README.md and teaching.md say of the lessons: the map, ways through and plans, with hours.
 
 All of it is made from the table of contents, the sources and what was measured, so that no total is
 written by hand.
@@ -64,3 +64,22 @@ def ways(taken: dict[str, Minutes]) -> str:
         read = hours(Minutes(added.reading, 0))
         lines.append(f"- **{name}**, {hours(added)} ({read} without the exercises): {which}.")
     return "\n".join(lines)
+
+
+def plan(name: str, taken: dict[str, Minutes]) -> str:
+    """A plan of the teachers' page, as a table: "day", "week" or "term"."""
+    known = {lesson.number: lesson for lesson in LESSONS}
+    slots = course.PLANS.get(name) or {
+        f"week {week}": (lesson.number,) for week, lesson in enumerate(LESSONS, 1)}
+    lines = ["| when | lessons | read | exercises |", "|---|---|---|---|"]
+    whole = []
+    for when, numbers in slots.items():
+        lessons = [known[number] for number in numbers if number in known]
+        if lessons:
+            added = total(taken[lesson.number] for lesson in lessons)
+            whole.append(added)
+            lines.append(f"| {when} | {', '.join(map(link, lessons))} | {added.reading} min "
+                         f"| {added.exercises} min |")
+    added = total(whole)
+    return "\n".join([*lines, f"| **together, {hours(added)}** | | **{added.reading} min** "
+                      f"| **{added.exercises} min** |"])

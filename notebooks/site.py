@@ -153,7 +153,7 @@ def write_pages(folder: Path, modules: set[str]) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in (
         *ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("indad/*/README.md"),
         ROOT / "results/reference/README.md", *ROOT.glob("results/reference/benchmarks/*.md"),
-        *ROOT.glob("notebooks/*.ipynb"))}
+        *ROOT.glob("notebooks/*.md"), *ROOT.glob("notebooks/*.ipynb"))}
     markdown = mistune.create_markdown(renderer=Headings(), plugins=["table", "strikethrough"])
     exporter = HTMLExporter(template_name="basic", config=Config(TagRemovePreprocessor=dict(
         enabled=True, remove_input_tags=("setup",))))

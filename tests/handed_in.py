@@ -1,5 +1,7 @@
-"""Notebooks that students might hand in: lessons with other code in the cells of their exercises."""
+"""Notebooks that students might hand in: lessons with other code in their exercises' cells."""
 
+import copy
+import functools
 import re
 
 import nbformat
@@ -12,6 +14,7 @@ def lesson_of(number):
     return next(lesson for lesson in LESSONS if lesson.number == number.split(".")[0])
 
 
+@functools.cache
 def solutions(lesson):
     """Of each exercise of a lesson: its solution, without the stub's check."""
     found, number = {}, None
@@ -24,9 +27,14 @@ def solutions(lesson):
     return found
 
 
+@functools.cache
+def assembled(lesson):
+    return build.assemble(lesson, {})
+
+
 def notebook(lesson, answers, **metadata):
     """The lesson as a student has it, with these answers (code by number) instead of stubs."""
-    made = build.assemble(lesson, {})
+    made = copy.deepcopy(assembled(lesson))
     made.metadata.update(metadata)
     for cell in made.cells:
         if "exercise" in cell.metadata.get("tags", ()):

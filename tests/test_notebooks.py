@@ -50,7 +50,7 @@ def test_sources_and_notebooks_agree(lesson):
 def test_the_course_page_agrees():
     page = (build.HERE / "README.md").read_text(encoding="utf-8")
     taken = {lesson.number: build.minutes_of(lesson) for lesson in LESSONS}
-    assert build.course_map(build.read_times(), taken) in page
+    assert build.pages.course_map(build.read_times(), taken) in page
     for lesson in LESSONS:  # what the top of each says
         assert (f"**Time:** {taken[lesson.number].reading} minutes to read, and "
                 f"{taken[lesson.number].exercises} for the exercises. Run all took "

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from notebooks import build, pages, reading
-from notebooks.course import LESSONS, QUICK, TRACKS
+from notebooks.course import LESSONS, PLANS, QUICK, TRACKS
 from notebooks.reading import Minutes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,8 +118,29 @@ def test_totals_of_the_page_add_up():
     assert f"**Full**, {reading.hours(Minutes(*together))} (" in page
     quick = sum(taken[number].total for number in QUICK)
     assert f"**Quick**, {reading.hours(Minutes(quick, 0))} (" in page
-    outside = re.sub(r"<!-- (\w+) -->.*?<!-- end of \1 -->", "", page, flags=re.DOTALL)
-    assert not re.search(r"\b\d+(\.\d+)? (hours|minutes|min)\b", outside)  # none by hand
+    teaching = (build.HERE / "teaching.md").read_text(encoding="utf-8")
+    for name in ("day", "week", "term"):
+        assert f"<!-- {name} -->\n{pages.plan(name, taken)}\n<!-- end" in teaching
+    for text in (page, teaching):
+        outside = re.sub(r"<!-- (\w+) -->.*?<!-- end of \1 -->|`[^`]*`", "", text, flags=re.DOTALL)
+        assert not re.search(r"\b\d+(\.\d+)? (hours|minutes|min)\b", outside)  # none by hand
+
+
+def test_plans_and_map_leave_no_lesson_out():
+    numbers = [lesson.number for lesson in LESSONS]
+    assert sorted(numbers) == sorted({*numbers})
+    week = [number for slot in PLANS["week"].values() for number in slot]
+    assert [number for number in week if number in numbers] == numbers  # in the same order
+    assert {*QUICK} <= {number for slot in PLANS["day"].values() for number in slot} <= {*numbers}
+    drawn = [lesson.number for track in TRACKS for lesson in LESSONS if lesson.track == track]
+    assert drawn == numbers  # tracks do not interleave
+
+
+def test_the_page_begins_with_a_picture():
+    page = (build.HERE / "README.md").read_text(encoding="utf-8")
+    top = page.partition("<!-- map -->")[0]
+    words, file = re.search(r"!\[([^\]]+)\]\(([\w.]+)\)", top).groups()
+    assert len(words) > 40 and (build.HERE / file).stat().st_size < 100_000
 
 
 @pytest.mark.parametrize("name", ["README.md", "notebooks/README.md", "CHANGELOG.md"])

@@ -17,6 +17,7 @@ from typing import Any
 from ..course import LESSONS
 
 LARGEST = 20_000_000  # bytes of a notebook
+REPORT = "12.report"  # the capstone's, handed in as a file of its own
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d?\.\d+)["']""")
 
 
@@ -48,12 +49,13 @@ class Submission:
 def student_of(file: Path, folder: Path) -> str:
     """Whose a file is by its name or folder; "" if they say only which lesson it is.
 
-    `ada.ipynb`, `ada/03_coreset.ipynb`, `03_coreset_ada.ipynb` and `ada_03_coreset.ipynb` are Ada's.
+    `ada.ipynb`, `ada/03_coreset.ipynb`, `03_coreset_ada.ipynb`, `ada_03_coreset.ipynb`: Ada's.
+    A capstone's `report_1234.json` is by its folder, or by the name in it.
     """
     inside = file.relative_to(folder).parts
     if len(inside) > 1:
         return inside[0]
-    name = file.stem
+    name = re.sub(r"report_\d+", " ", file.stem)
     for lesson in LESSONS:
         name = name.replace(lesson.name, " ")
     return name.strip(" _-")
@@ -111,28 +113,35 @@ def _checks(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 
 @dataclass(frozen=True)
 class _Statement:
+    """A statement of the notebook's, and the names that it has to do with."""
+
     node: ast.stmt
     binds: set[str]
-    uses: set[str]
+    whole: bool  # what it binds, it binds anew, whatever was there
+    uses: set[str]  # when it is run
+    later: set[str]  # when functions of it are called
 
     @classmethod
     def of(cls, node: ast.stmt) -> "_Statement":
         table = symtable.symtable(ast.unparse(node), "cell", "exec")
-        imported = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported()}
-        binds = imported | {symbol.get_name() for symbol in table.get_symbols()
-                            if symbol.is_assigned()}
-        if any(isinstance(one, ast.ImportFrom) and one.names[0].name == "*"
-               for one in ast.walk(node)):
+        symbols = table.get_symbols()
+        binds = {one.get_name() for one in symbols if one.is_assigned() or one.is_imported()}
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
             binds.add("*")
-        return cls(node, binds | {name for name in _changed(node) if name}, _uses(table))
+        defines = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        uses = {one.get_name() for one in symbols if one.is_referenced()}
+        inside = set().union(*(_looked_up(one) for one in table.get_children()))
+        changed = set(_changed(node)) - binds
+        return cls(node, binds | changed, not changed and (defines or isinstance(
+            node, (ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom))),
+            uses | (set() if defines else inside) | changed, inside)
 
 
-def _uses(table: symtable.SymbolTable) -> set[str]:
-    """Names of the notebook that a statement looks up, inside its functions as well."""
-    top = table.get_type() == "module"
-    found = {symbol.get_name() for symbol in table.get_symbols()
-             if symbol.is_referenced() and (top or symbol.is_global())}
-    return found.union(*(_uses(inside) for inside in table.get_children()))
+def _looked_up(table: symtable.SymbolTable) -> set[str]:
+    """Names of the notebook that are used in a function, and in functions in it."""
+    mine = {one.get_name() for one in table.get_symbols() if one.is_referenced()
+            and one.is_global()}
+    return mine.union(*(_looked_up(inside) for inside in table.get_children()))
 
 
 def _changed(node: ast.stmt) -> Iterator[str]:
@@ -152,15 +161,29 @@ def _changed(node: ast.stmt) -> Iterator[str]:
 
 
 def _needed(answer: ast.expr, before: list[_Statement]) -> list[ast.stmt]:
-    wanted = {node.id for node in ast.walk(answer) if isinstance(node, ast.Name)}
+    """Followed back from the answer: each name to its last definition, and what changed it since.
+
+    What a function looks up when it is called is as it stands at the end.
+    """
+    end = len(before)
     modules = {name for one in before if isinstance(one.node, (ast.Import, ast.ImportFrom))
                for name in one.binds}
-    taken: set[int] = set()
-    while True:
-        more = {place for place, one in enumerate(before) if place not in taken
-                and one.binds & (wanted | {"*"})
-                and not (isinstance(one.node, ast.Expr) and one.binds <= modules)}
-        if not more:
-            return [before[place].node for place in sorted(taken)]
-        taken |= more
-        wanted |= set().union(*(before[place].uses for place in more))
+    todo = [(node.id, end) for node in ast.walk(answer) if isinstance(node, ast.Name)]
+    seen: set[tuple[str, int]] = set()
+    taken = {place for place, one in enumerate(before) if "*" in one.binds}
+    while todo:
+        wanted = todo.pop()
+        if wanted in seen:
+            continue
+        seen.add(wanted)
+        name, place = wanted
+        while place:
+            place -= 1
+            one = before[place]
+            if name not in one.binds or (isinstance(one.node, ast.Expr) and name in modules):
+                continue
+            taken.add(place)
+            todo += [(other, place) for other in one.uses] + [(other, end) for other in one.later]
+            if one.whole:
+                break
+    return [before[place].node for place in sorted(taken)]
