@@ -44,4 +44,6 @@ LESSONS = [
     Lesson("10", "photos_as_they_are", "Photos as they are",
            "Large, cluttered, askew and not all good: four things that break it, and their cures.",
            30),
+    Lesson("12", "capstone", "Capstone: a week at the line",
+           "Parts drawn from your name, what mistakes cost, and a report that is graded.", 180),
 ]
