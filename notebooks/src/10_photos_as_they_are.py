@@ -35,6 +35,7 @@ from PIL import Image
 
 from indad import PatchCore
 from indad.data.images import read_image
+from indad.notebook.getting import Unavailable, in_words_of_a_form
 
 side = chosen.size(192)
 
@@ -43,9 +44,10 @@ def picture(item, side=side):
     return np.asarray(read_image(item.path).resize((side, side), Image.Resampling.BILINEAR))
 
 judged = chosen.few(16)
-train = [picture(item) for item in chosen.train[:24]]
-good = [picture(item) for item in judged if not item.label]
-bad = [picture(item) for item in judged if item.label]
+with in_words_of_a_form():  # a photo that cannot be read is said in one line
+    train = [picture(item) for item in chosen.train[:24]]
+    good = [picture(item) for item in judged if not item.label]
+    bad = [picture(item) for item in judged if item.label]
 print(f"{len(train)} good photos to learn from, {len(good)} good and {len(bad)} defective ones to judge")
 
 # %% [markdown]
@@ -55,7 +57,10 @@ print(f"{len(train)} good photos to learn from, {len(good)} good and {len(bad)} 
 # %%
 def fitted(photos, **options):
     """A model of these photos."""
-    return PatchCore(**chosen.options(**options), seed=0, false_alarm_rate=0.1).fit(photos)
+    model = PatchCore(**chosen.options(**options), seed=0, false_alarm_rate=0.1).fit(photos)
+    if model.threshold_ is None:
+        raise Unavailable("all good photos are one and the same picture: take some of other parts")
+    return model
 
 def counted(name, model, good, bad):
     """Judge and count; -> the scores of the good and of the bad photos."""
@@ -534,4 +539,4 @@ def suspects(patches, k):
 # - `robust=True`, and `check --suspects`: bad parts among the good are found and do not count.
 # - Each has a price, in time or in what is no longer seen: take what your photos need, and no more.
 #
-# **Next:** all of it at once, with nobody to lead you: [12 · Capstone](12_capstone.ipynb).
+# **Next:** the model leaves the notebook. [09 · Ship it](09_ship_it.ipynb).
