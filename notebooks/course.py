@@ -59,4 +59,7 @@ LESSONS = [
            "work"),
     Lesson("09", "ship_it", "Ship it: save, ONNX, speed, monitoring",
            "The model leaves the notebook and gives the same answers elsewhere.", "work"),
+    Lesson("12", "capstone", "Capstone: a week at the line",
+           "Parts drawn from your name, what mistakes cost, and a report that is graded.",
+           "capstone"),
 ]

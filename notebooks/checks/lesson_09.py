@@ -1,4 +1,4 @@
-"""Exercises of lesson 09: distances from one product, and drift."""
+"""Exercises of lesson 09: parity, the size of a bank, distances from one product, and drift."""
 
 from collections.abc import Iterator
 
@@ -34,6 +34,28 @@ class Watched(torch.Tensor):
 
     def __deepcopy__(self, memo: dict) -> "Watched":
         return torch.tensor(self.tolist()).as_subclass(Watched)
+
+
+def _answers() -> Iterator[Case]:
+    for scores, others, expected, says in (
+            ([5.0, 8.0], [5.0, 8.0], True, "two places that say the same"),
+            ([5.0, 8.0], [5.0, 8.2], False, "a second photo that differs by 2.5 %"),
+            ([5.0, 8.0], [4.0, 8.0], False, "a score that is lower"),
+            ([100.0, 2.0], [100.5, 2.0], True, "a difference of a half, of a hundred"),
+            ([100.0, 2.0], [100.0, 2.1], False, "a small score that differs by 5 %"),
+            ([0.0, 3.0], [0.0, 3.0], True, "a photo that was learned: it scores 0 in both")):
+        yield Case({"scores": np.array(scores), "others": np.array(others), "tolerance": 0.01},
+                   expected, says)
+
+
+def _banks() -> Iterator[Case]:
+    for photos, side, ratio, width, size, says in (
+            (1, 10, 1.0, 100, 4, "a photo of which all is kept"),
+            (50, 28, 0.1, 152, 4, "fifty photos, a tenth kept, in float32"),
+            (50, 28, 0.1, 152, 2, "the same in float16"),
+            (3, 5, 0.05, 1000000, 1, "3.75 patches, rounded to four")):
+        yield Case({"photos": photos, "side": side, "ratio": ratio, "width": width, "size": size},
+                   round(photos * side * side * ratio) * width * size / 1e6, says)
 
 
 def exact(queries: Tensor, bank: Tensor) -> Tensor:
@@ -117,8 +139,11 @@ def _streams() -> Iterator[Case]:
 
 
 EXERCISES = {
-    "09.1": Exercise(_points, hint="move both sets by the bank's mean, use |a|² + |b|² - 2ab, and "
+    "09.1": Exercise(_answers, hint="compare the absolute difference with tolerance * scores, for "
+                     "every photo"),
+    "09.2": Exercise(_banks, hint="a photo has side * side patches; 10⁶ bytes are a megabyte"),
+    "09.3": Exercise(_points, hint="move both sets by the bank's mean, use |a|² + |b|² - 2ab, and "
                      "let no square be negative"),
-    "09.2": Exercise(_streams, hint="standardise, let one score count for little, and add up only "
+    "09.4": Exercise(_streams, hint="standardise, let one score count for little, and add up only "
                      "what exceeds a slack; a limit of 10 std is quiet for 500 photos"),
 }

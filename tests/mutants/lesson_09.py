@@ -1,6 +1,48 @@
 """Wrong answers to the exercises of lesson 09, which their checks must refuse."""
 
+import numpy as np
 import torch
+
+
+def absolute(scores, others, tolerance):
+    """Takes the tolerance for a difference, not for a share."""
+    return bool((np.abs(others - scores) <= tolerance).all())
+
+
+def above_only(scores, others, tolerance):
+    """Forgets that scores may be lower."""
+    return bool((others - scores <= tolerance * scores).all())
+
+
+def on_average(scores, others, tolerance):
+    """Lets photos that agree make up for one that does not."""
+    return bool(np.abs(others - scores).mean() <= tolerance * scores.mean())
+
+
+def divided(scores, others, tolerance):
+    """Divides by a score that may be 0."""
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(others - scores) / scores <= tolerance).all())
+
+
+def one_dimension(photos, side, ratio, width, size):
+    """Forgets that patches lie in rows and columns."""
+    return round(photos * side * ratio) * width * size / 1e6
+
+
+def in_mebibytes(photos, side, ratio, width, size):
+    """1,048,576 bytes."""
+    return round(photos * side ** 2 * ratio) * width * size / 2 ** 20
+
+
+def not_rounded(photos, side, ratio, width, size):
+    """Keeps a part of a patch."""
+    return photos * side ** 2 * ratio * width * size / 1e6
+
+
+def always_float32(photos, side, ratio, width, size):
+    """Four bytes, whatever is asked."""
+    return round(photos * side ** 2 * ratio) * width * 4 / 1e6
 
 
 def not_centred(queries, bank):
@@ -96,7 +138,9 @@ def too_low_a_limit(scores, mean, std):
 
 
 MUTANTS = {
-    "09.1": [not_centred, squared, each_by_its_own_mean, all_differences, with_cdist, in_a_loop,
+    "09.1": [absolute, above_only, on_average, divided],
+    "09.2": [one_dimension, in_mebibytes, not_rounded, always_float32],
+    "09.3": [not_centred, squared, each_by_its_own_mean, all_differences, with_cdist, in_a_loop,
              not_clamped],
-    "09.2": [single_scores, never, without_slack, not_limited, not_standardised, too_low_a_limit],
+    "09.4": [single_scores, never, without_slack, not_limited, not_standardised, too_low_a_limit],
 }

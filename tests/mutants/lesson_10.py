@@ -5,6 +5,21 @@ import math
 import numpy as np
 
 
+def upside_down(width, photo, network):
+    """Enlarges where it should shrink."""
+    return width * photo / network
+
+
+def whole_pixels(width, photo, network):
+    """Rounds, and loses what is less than a pixel."""
+    return round(width * network / photo)
+
+
+def never_enlarged(width, photo, network):
+    """Believes that photos only shrink."""
+    return width * min(network / photo, 1)
+
+
 def rounded_down(length, tile, overlap):
     """One tile too few where the division leaves a rest."""
     more = (length - tile) // (tile - overlap)
@@ -92,8 +107,53 @@ def infinite(distances, photos, k):
     return float(nearest[k - 1]) if k <= len(nearest) else math.inf
 
 
+def _suspects(patches, k, *, itself=False, pooled=False, over=np.max, middle=np.median,
+              spread=lambda x: np.median(np.abs(x - np.median(x))), by=lambda x: np.argsort(-x)):
+    strange = []
+    for i, own in enumerate(patches):
+        apart = [np.linalg.norm(own[:, None] - other[None], axis=2)
+                 for j, other in enumerate(patches) if itself or j != i]
+        near = np.concatenate(apart, 1) if pooled else np.stack([one.min(1) for one in apart], 1)
+        strange.append(over(np.sort(near, 1)[:, k - 1]))
+    strange = np.array(strange)
+    limit = middle(strange) + 6 * spread(strange)
+    return [int(i) for i in by(strange) if strange[i] > limit]
+
+
+def itself_too(patches, k):
+    """A photo supports itself."""
+    return _suspects(patches, k, itself=True)
+
+
+def among_patches(patches, k):
+    """The k-th nearest patch, whichever photos these are of."""
+    return _suspects(patches, k, pooled=True)
+
+
+def mean_patch(patches, k):
+    """A photo is as strange as its patches on average."""
+    return _suspects(patches, k, over=np.mean)
+
+
+def mean_and_deviation(patches, k):
+    """What a single outlier moves."""
+    return _suspects(patches, k, middle=np.mean, spread=np.std)
+
+
+def by_position(patches, k):
+    """In the order of the photos, not of how strange they are."""
+    return _suspects(patches, k, by=lambda x: range(len(x)))
+
+
+def one_too_far(patches, k):
+    """Counts from one where arrays count from zero."""
+    return _suspects(patches, min(k + 1, len(patches) - 1))
+
+
 MUTANTS = {
-    "10.1": [rounded_down, not_spread, one_too_many, without_overlap],
-    "10.2": [left_open, whole_line, any_crossing, box, corners_twice],
-    "10.3": [nearest_patches, from_zero, means, infinite],
+    "10.1": [upside_down, whole_pixels, never_enlarged],
+    "10.2": [rounded_down, not_spread, one_too_many, without_overlap],
+    "10.3": [left_open, whole_line, any_crossing, box, corners_twice],
+    "10.4": [nearest_patches, from_zero, means, infinite],
+    "10.5": [itself_too, among_patches, mean_patch, mean_and_deviation, by_position, one_too_far],
 }
