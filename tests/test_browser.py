@@ -240,17 +240,21 @@ def test_a_defect_is_painted_and_score_and_map_follow(browser, lab):
 
 def test_in_colab_a_click_exchanges_the_picture_where_it_stands(browser, lab):
     """As far as it can be imitated: the way through widgets, which Colab takes, in JupyterLab."""
-    page = opened(browser, lab, "colab", upto="explore(", width=480)
+    page = opened(browser, lab, "colab", upto="explore(", width=390)
     page.keyboard.press("Control+b")  # the list of files makes room
     pictures = page.locator(".jp-CodeCell:has(select) img")
     pictures.wait_for()
 
     def seen():
-        return [(one["y"], one["x"] + one["width"] <= 480) for one in (
+        return [(one["y"], one["x"] + one["width"] <= 390) for one in (
             shown.bounding_box() for shown in pictures.all() if shown.is_visible())]
 
     [(top, fits)] = seen()
-    assert fits
+    inside = page.evaluate("""() => {
+        const right = (chosen) => document.querySelector(chosen).getBoundingClientRect().right;
+        return right(".jp-CodeCell select") <= right(".jp-CodeCell:has(select) .jp-OutputArea");
+    }""")
+    assert fits and inside
     for choice in ("two", "one"):
         page.select_option(".jp-CodeCell select", choice)
         page.wait_for_selector(f"img.indad-alive[alt='a picture; picture {choice}']")

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from .widgets import interactive
+from .widgets import FITS, interactive
 
 SIDE = 640  # pixels that a photo has in the page, at most
 
@@ -29,7 +29,7 @@ class Sheet:
 
             self.field = ipywidgets.Text(
                 value=json.dumps(start), description=title,
-                layout=ipywidgets.Layout(width=f"{SIDE}px", max_width="98%",
+                layout=ipywidgets.Layout(width=f"{SIDE}px", max_width=FITS,
                                          display=None if title else "none"))
             self.field.add_class(self.name)
 

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..presets import OPTIONS
 from .chosen import DATASETS, IMAGES, Choice, Chosen, offered
 from .getting import AUTO, FOLDERS, Unavailable, categories_of
+from .widgets import FITS
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -34,19 +35,19 @@ def menus(chosen: Chosen) -> "VBox":
         "category": _categories(choice), "images": list(IMAGES),
         "backbone": offered(choice.backbone),
         "device": [AUTO, "cpu"] + ([str(here)] if here else [])}
-    boxes = {}
+    boxes, layout = {}, {"max_width": FITS}
     tooltip = ("tooltip" if "tooltip" in ipywidgets.Text.class_trait_names()
                else "description_tooltip")  # before ipywidgets 8
     for name, value in vars(choice).items():
-        style = {"description_width": "initial"}
+        style = {"description_width": "5em"}  # all boxes begin at the same place
         tip = {tooltip: str(OPTIONS[name])} if name in OPTIONS else {}
         if name in options:
             listed = list(dict.fromkeys([*options[name], value]))  # what was typed is among them
             boxes[name] = ipywidgets.Dropdown(options=listed, value=value, description=name,
-                                              style=style, **tip)
+                                              style=style, layout=layout, **tip)
         else:
             boxes[name] = ipywidgets.Text(value=value, description=name, style=style,
-                                          continuous_update=False, **tip)
+                                          layout=layout, continuous_update=False, **tip)
     words = ipywidgets.HTML("Menus change what the cells below read; run those again after a click")
     filling: list[bool] = []  # while the categories are exchanged, their menu clicks by itself
 

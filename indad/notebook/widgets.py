@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STATIC = "INDAD_STATIC"  # set it to draw pictures only, as builds and tests do
 DPI = 110
+FITS = "98%"  # of a narrow page, a phone's
 QUALITY, MOST_OFF = 85, 3  # of pictures in a build: of JPEG, and levels of 255 for PNG
 
 
@@ -147,12 +148,16 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
     import ipywidgets
 
     shown = display(data, metadata=metadata, raw=True, display_id=True)
-    place, words = ipywidgets.HTML(), ipywidgets.HTML(html.escape(_last_words(data)))
+    place, words = ipywidgets.HTML(), ipywidgets.HTML()
     controls = {name: control(name, options, values[name]) for name, options in choices.items()}
+
+    def say(data: dict) -> None:
+        """What the figure's own title says; `alt` does not change from click to click."""
+        words.value = html.escape(data["text/plain"].removeprefix(f"{alt}; "))
 
     def redraw(_change: dict) -> None:
         new, metadata = picture(draw(**{name: box.value for name, box in controls.items()}), alt)
-        words.value = html.escape(_last_words(new))
+        say(new)
         if "google.colab" in sys.modules:  # where an output cannot be exchanged from a click
             place.value = instead_of(data, "data:image/png;base64," + new["image/png"],
                                      new["text/plain"])
@@ -161,24 +166,20 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
 
     for box in controls.values():
         box.observe(redraw, "value")
+    say(data)
     display(ipywidgets.VBox([place, *controls.values(), words]))
-
-
-def _last_words(data: dict) -> str:
-    """What the figure's own title says; `alt` does not change from click to click."""
-    return data["text/plain"].split("; ")[-1]
 
 
 def control(name: str, options: Sequence, value: object) -> "Dropdown | SelectionSlider":
     """The ipywidgets control for a choice; of 7 and 8 alike."""
     import ipywidgets
 
-    title = name.replace("_", " ")
-    style = {"description_width": "initial"}
+    title, style = name.replace("_", " "), {"description_width": "initial"}
     numbers = len(options) > 2 and all(isinstance(o, (int, float)) and not isinstance(o, bool)
                                        for o in options)
     if numbers:  # one that jumps from option to option, in equal steps or not
         return ipywidgets.SelectionSlider(options=list(options), value=value, description=title,
                                           continuous_update=False, style=style,
-                                          layout=ipywidgets.Layout(width="420px", max_width="98%"))
-    return ipywidgets.Dropdown(options=list(options), value=value, description=title, style=style)
+                                          layout=ipywidgets.Layout(width="420px", max_width=FITS))
+    return ipywidgets.Dropdown(options=list(options), value=value, description=title, style=style,
+                               layout=ipywidgets.Layout(max_width=FITS))
