@@ -44,4 +44,7 @@ LESSONS = [
     Lesson("10", "photos_as_they_are", "Photos as they are",
            "Large, cluttered, askew and not all good: four things that break it, and their cures.",
            30),
+    Lesson("11", "the_family", "The family",
+           "SPADE, PaDiM, a student: three relatives built on the same features, and what PatchCore"
+           " cannot see.", 90),
 ]
