@@ -4,8 +4,8 @@
 # PatchCore is one answer among many. Each relative has its own idea of what to keep of the good images:
 # the images themselves, a Gaussian for each place, a network that has seen nothing else. **In about
 # fifteen lines each you build three of them, on the very features that PatchCore gets**, and measure all
-# on the same images: accuracy, memory, time. Then you see a defect that PatchCore cannot see at all, and
-# who can.
+# on the same images: accuracy, memory, time. Then you see a kind of defect to which PatchCore is blind,
+# and who sees it.
 #
 # **You will learn** what SPADE, PaDiM, student-teacher, EfficientAD, flows and autoencoders remember or
 # learn, what each costs, where each fails, and when to take which.
@@ -701,32 +701,44 @@ def megabytes(photos, places, numbers, drawn, share):
 # from drawn parts. In the first kind of box each part has its compartment; in the second, any order is fine.
 
 # %%
+from PIL import Image
+
 KINDS = ("gear", "capsule", "wood", "board")
-parts = {kind: load_dataset("synthetic", kind) for kind in KINDS}
 generator, half, rim = np.random.default_rng(0), 128, 24
 
+def small_parts(items):
+    return [np.asarray(read_image(one.path).resize((half - 2 * rim,) * 2))
+            for one in items if not one.label]
+
+parts = {kind: [small_parts(items) for items in load_dataset("synthetic", kind)] for kind in KINDS}
+
 def box(order, which):
-    """A picture of a box with a good part of each kind in `order`, for training (0) or testing (1)."""
+    """A picture of a box with a good part of each kind in `order`, to learn from (0) or judge (1)."""
     whole = np.full((2 * half, 2 * half, 3), 20, np.uint8)
     for place, kind in enumerate(order):
-        good = [one for one in parts[kind][which] if not one.label]
-        part = read_image(good[generator.integers(len(good))].path).resize((half - 2 * rim,) * 2)
+        good = parts[kind][which]
+        part = good[generator.integers(len(good))]
         top, left = half * (place // 2) + rim, half * (place % 2) + rim
-        whole[top:top + half - 2 * rim, left:left + half - 2 * rim] = part
+        whole[top:top + len(part), left:left + len(part)] = part
     return whole
 
-def any_order():
-    return generator.permutation(KINDS).tolist()
+# %%
+def any_order(twice="", instead_of=""):
+    return [twice if kind == instead_of else kind for kind in generator.permutation(KINDS)]
 
-def doubled(order):
-    return ["gear" if kind == "capsule" else kind for kind in order]
-
-fixed = [box(KINDS, 0) for _ in range(MOST)], {
-    "good": [box(KINDS, 1) for _ in range(12)],
-    "two swapped": [box(("capsule", "gear", *KINDS[2:]), 1) for _ in range(12)]}
-free = [box(any_order(), 0) for _ in range(MOST)], {
-    "good": [box(any_order(), 1) for _ in range(12)],
-    "one twice": [box(doubled(any_order()), 1) for _ in range(12)]}
+fixed = [box(KINDS, 0) for _ in range(24)], {
+    "good": [box(KINDS, 1) for _ in range(16)],
+    "two swapped": [box(("capsule", "gear", *KINDS[2:]), 1) for _ in range(16)]}
+free = [box(any_order(), 0) for _ in range(24)], {
+    "good": [box(any_order(), 1) for _ in range(16)],
+    "one twice": [box(any_order("gear", "capsule"), 1) for _ in range(16)]}
+figure, axes = canvas(4, size=2.1)
+for place, (train, judging) in enumerate((fixed, free)):
+    panel(axes[0, 2 * place], train[0], ("each in its place: good", "any order: good")[place])
+    name, wrong = list(judging.items())[1]
+    panel(axes[0, 2 * place + 1], wrong[0], f"wrong: {name}")
+show(figure, "a good box and one with two parts swapped; a good box in any order, and one with two gears "
+     "and no capsule")
 
 # %% [markdown]
 # Beside the maps, a **global** view of the image in three lines: the mean vector of all patches, and its
@@ -790,8 +802,6 @@ def fields(patches, grid, parts):
                            for top, bottom in edges[0] for left, right in edges[1]])
 
 # %%
-from PIL import Image
-
 from indad.metrics import image_metrics
 
 def logical(train, groups):
@@ -816,15 +826,15 @@ print("any order; wrong: one part twice, another missing; image AUROC")
 _ = logical(*free)
 
 # %% [markdown]
-# How cold is PatchCore's map? Below are a good box, one with a plain defect (a drawn red dot), and one
+# How cold is PatchCore's map? Below are a good box, one with a plain defect (a red crumb, drawn), and one
 # with two parts swapped, all maps of a method on one scale: no colour at what the good box reaches, the
-# hottest at what the dot or the swap reaches.
+# hottest at what the crumb or the swap reaches.
 
 # %%
 dotted = fixed[1]["good"][0].copy()
 down, across = np.mgrid[:2 * half, :2 * half]
-dotted[(down - 1.4 * half) ** 2 + (across - 1.4 * half) ** 2 < 36] = (200, 30, 30)
-three = {"good": fixed[1]["good"][0], "a dot": dotted, "two swapped": fixed[1]["two swapped"][0]}
+dotted[(down - half) ** 2 + (across - half) ** 2 < 36] = (200, 30, 30)
+three = {"good": fixed[1]["good"][0], "a crumb": dotted, "two swapped": fixed[1]["two swapped"][0]}
 features = boxes.look(list(three.values()))
 figure, axes = canvas(3, rows=5, size=1.9)
 for column, (name, whole) in enumerate(three.items()):
@@ -835,11 +845,11 @@ for row, name in enumerate(("PatchCore", "PaDiM", "student", "rebuilt features")
     for column, (whole, one) in enumerate(zip(three.values(), found)):
         shown = np.asarray(Image.fromarray(whole).resize(one.shape[::-1]))
         panel(axes[row, column], heated(shown, one, scale), f"{name}: highest {one.max():.1f}")
-show(figure, "a good box, one with a dot and one with two parts swapped, and below them the maps of "
+show(figure, "a good box, one with a crumb and one with two parts swapped, and below them the maps of "
      "PatchCore, PaDiM, the student and rebuilt features")
 
 # %% [markdown]
-# For these drawn boxes, and with the form as it was: PatchCore finds the dot and hardly notices the swap, since
+# For these drawn boxes, and with the form as it was: PatchCore finds the crumb and hardly notices the swap, since
 # each patch has its like *somewhere*. The student is as blind, for the same reason: it looks at one place at a
 # time. Whoever knows the place sees the swap at once: PaDiM, the rebuilt features, the means of 2 x 2
 # fields. The mean of the whole cannot: the same parts are there. In the second kind of box the place says
@@ -854,9 +864,10 @@ show(figure, "a good box, one with a dot and one with two parts swapped, and bel
 # %% [markdown] tags=["answer"]
 # No: it would see it even less. Each remembered patch makes one more thing normal, wherever it appears, and
 # the swapped parts are made of remembered patches only. What is missing is not memory but a question:
-# PatchCore asks "have I seen this?", never "have I seen this *here*, and *together*?". (It notices a little
-# where a patch is so wide that it sees the neighbouring part. Move the parts closer together, `rim = 4`, and
-# look at its AUROC.)
+# PatchCore asks "have I seen this?", never "have I seen this *here*, and *together*?". (It notices a little,
+# as the network looks far around each patch: at the neighbours, and at the image's edge. Move the parts closer
+# together, `rim = 4`, or take calmer ones than wood, `"weave"`, and look at its AUROC: what was hidden by
+# the knots of good wood comes out. No map would lead you to the swap all the same.)
 
 # %% [markdown] tags=["teacher"]
 # - 25 minutes, with exercise 11.5. The picture of the boxes is the one to remember from this lesson.
