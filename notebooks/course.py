@@ -52,6 +52,9 @@ LESSONS = [
            "Which network to look through, compared fairly.", "choose"),
     Lesson("07", "few_shots", "Few shots and reduced sets",
            "How many good photos are enough.", "choose"),
+    Lesson("11", "the_family", "The family",
+           "SPADE, PaDiM, a student: three relatives built on the same features, and what PatchCore"
+           " cannot see.", "choose"),
     Lesson("08", "your_own_images", "Your own images",
            "From a folder of good photos to a detector you can trust.", "work"),
     Lesson("10", "photos_as_they_are", "Photos as they are",
