@@ -1,6 +1,6 @@
 """Draw `cover.png`, the picture of the course's page: `python -m notebooks.cover`.
 
-Four drawn parts with a defect that a model has never seen, and below each what it makes of it: the
+Three drawn parts with a defect that a model has never seen, and below each what it makes of it: the
 default network, all good parts to learn from, seed 0. Heat begins at the hottest 3 % of each map.
 """
 
@@ -16,7 +16,7 @@ from indad.deploy.pictures import ColourScale
 from indad.notebook.pictures import canvas, heated, panel
 
 FILE = Path(__file__).resolve().with_name("cover.png")
-PARTS = {"capsule": "crack", "gear": "missing_tooth", "weave": "hole", "board": "missing"}
+PARTS = {"capsule": "crack", "gear": "missing_tooth", "board": "missing"}
 
 
 def draw(file: Path = FILE) -> None:
@@ -34,8 +34,9 @@ def draw(file: Path = FILE) -> None:
         panel(axes[1, column], heated(photo, anomaly_map, scale), "where it looks odd")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=80, bbox_inches="tight")
-    small = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
-    small.save(file, "PNG", optimize=True)
+    whole = Image.open(drawn).convert("RGB")
+    palette = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    whole.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(file, optimize=True)
 
 
 if __name__ == "__main__":

@@ -114,11 +114,11 @@ def _elapsed(cells: list[NotebookNode]) -> Iterator[str]:
 
 def _plan(cells: list[NotebookNode]) -> str:
     """What a lesson asks for, at its top."""
-    lines = ["| section | minutes |", "|---|---|"]
-    lines += [f"| {title} | {max(round(taken), 1)} |" for title, taken in reading.sections(cells)]
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    asked = [" ".join(words.split()) for words in
-             re.findall(r"^\*\*Think:\*\*(.*?)(?:\n\n|\Z)", text, re.M | re.DOTALL)]
+    lines = ["Minutes of the sections: " + ", ".join(
+        f"{title} **{max(round(taken), 1)}**" for title, taken in reading.sections(cells))]
+    asked = [" ".join(words.split()) for cell in cells if cell.cell_type == "markdown"
+             for words in re.findall(r"^\*\*Think:\*\*(.*?)(?:\n\n|\Z)", cell.source,
+                                     re.M | re.DOTALL)]
     if asked:
         lines += ["", "To ask:", "", *(f"- {question}" for question in asked)]
     return "\n".join(lines)

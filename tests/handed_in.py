@@ -32,21 +32,25 @@ def assembled(lesson):
     return build.assemble(lesson, {})
 
 
-def notebook(lesson, answers, **metadata):
-    """The lesson as a student has it, with these answers (code by number) instead of stubs."""
+def notebook(lesson, answers, kept=None, **metadata):
+    """The lesson as a student has it, with these answers (code by number) instead of stubs.
+
+    Where exercises are `kept`, the cells of all others are gone.
+    """
     made = copy.deepcopy(assembled(lesson))
     made.metadata.update(metadata)
-    for cell in made.cells:
+    for cell in [*made.cells]:
         if "exercise" in cell.metadata.get("tags", ()):
-            checking = re.search(r'^.*check\("([\d.]+)".*', cell.source, re.M | re.DOTALL)
-            code = answers.get(checking[1])
-            if code is not None:
-                stub = re.search(r'^(?:\w+ = )?check\(', cell.source, re.M).start()
-                cell.source = ("from notebooks.checks import check\n" + code + "\n\n"
-                               + cell.source[stub:])
+            checking = re.search(r'^(?:\w+ = )?check\("([\d.]+)"', cell.source, re.M)
+            if kept is not None and checking[1] not in kept:
+                made.cells.remove(cell)
+            elif checking[1] in answers:  # below the stub, which it replaces
+                place = checking.start()
+                cell.source = (f"{cell.source[:place]}{answers[checking[1]]}\n\n"
+                               f"{cell.source[place:]}")
     return made
 
 
-def write(file, lesson, answers=None, **metadata):
+def write(file, lesson, answers=None, **options):
     file.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook(lesson, answers or {}, **metadata), file)
+    nbformat.write(notebook(lesson, answers or {}, **options), file)
