@@ -26,8 +26,8 @@ STATIC = "INDAD_STATIC"  # set it to draw pictures only, as builds and tests do
 DPI = 80
 
 
-def banner(*, seconds: float | None = None) -> None:
-    """Print versions, device and mode, and how long this notebook takes on two CPU cores."""
+def banner() -> None:
+    """Print versions, device and mode."""
     import torch
 
     from .. import __version__
@@ -43,8 +43,6 @@ def banner(*, seconds: float | None = None) -> None:
           "type, T4 GPU)")
     print("mode: " + ("pictures, with menus and sliders" if interactive() else "pictures only")
           + "; no network is needed, unless the form below asks for real photos or other networks")
-    if seconds:
-        print(f"Run all takes about {seconds:.0f} s on two CPU cores")
 
 
 def interactive() -> bool:
