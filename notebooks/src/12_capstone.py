@@ -41,7 +41,7 @@ name = "example"  #@param {type: "string"}
 import tempfile
 from pathlib import Path
 
-from indad.data.synthetic.capstone import draw_week, week_of
+from indad.data.synthetic.capstone import draw_week, seed_of, week_of
 
 week = draw_week(name, Path(tempfile.mkdtemp(prefix="indad_")) / "week")
 costs = week_of(name).costs
@@ -97,8 +97,8 @@ def expected_cost(misses, alarms, share, miss, alarm):
 # What do they cost here, and what must a detector beat?
 
 # %% [markdown] tags=["answer"]
-# To sell everything misses all defects: `share * miss` euros a part. To throw everything away costs `(1
-#  - share) * alarm`. The cheaper one of the two is what the detector has to beat; the grader asks for
+# To sell everything misses all defects: `share * miss` euros a part. To throw everything away costs
+# `(1 - share) * alarm`. The cheaper one of the two is what the detector has to beat; the grader asks for
 # three quarters of it.
 
 # %% [markdown] tags=["teacher"]
@@ -379,11 +379,12 @@ def hand_in(name, left_out, bad, good_scores, bad_scores, scores, costs, words):
 words = """
 Here is room for what you found, why you chose this threshold, and what you would not promise.
 """
+into = ""  # a folder to write the report to; if empty, the temporary one with the pictures
 
 import json
 
 report = hand_in(name, left_out, bad, good_scores, bad_scores, scores, costs, words) or {}
-handed_in = week.parent / f"report_{week_of(name).seed}.json"
+handed_in = Path(into or week.parent) / f"report_{seed_of(name)}.json"
 handed_in.write_text(json.dumps(report, indent=1, default=str), encoding="utf-8")
 try:
     from notebooks.checks.lesson_12 import grade_report
@@ -392,11 +393,11 @@ except ImportError:  # an installed package comes without the checks
 else:
     problems = grade_report(report)
     print(*problems or ["Everything is there, and right. Well done."], sep="\n")
-print(f"written to {handed_in.name}, beside {week.name}")
+print(f"written: {handed_in.name}")
 
 # %% [markdown]
 # The grader draws the truth from your seed again. It says what is missing or wrong, never what would be
-# right. Take the file from the folder above (in Colab: the folder symbol on the left), and hand it in.
+# right. When it is content, set `into` above to a folder where you find the file again, and hand it in.
 
 # %% [markdown] tags=["teacher"]
 # - 60 minutes with the writing. Read the words; the grader can only count them.
