@@ -439,7 +439,7 @@ figure, axes = canvas(4, size=2.5)
 panel(axes[0, 0], photo, f"the example: {item.defect_type}")
 both = patches[:, split + number], expected[:, number]
 for one, values, title in zip(axes[0, 1:], both, ("the teacher says", "the student expects")):
-    one.imshow(values.view(photos.grid), vmin=float(both[0].min()), vmax=float(both[0].max()))
+    one.imshow(values.view(photos.grid).numpy(), vmin=float(both[0].min()), vmax=float(both[0].max()))
     one.set_title(f"{title} (number {split + number})", fontsize=9)
 show_map(axes[0, 3], places, "the student's map")
 show(figure, "the example; one number at each place as the teacher says it and as the student expects "
@@ -611,7 +611,8 @@ def compared(photos):
 
 wood, wood_test = load_dataset("synthetic", "wood")
 cells = solar_cells()
-sets = {f"{chosen.dataset}, {chosen.category}": photos, "drawn wood": described(wood, wood_test),
+sets = {f"{chosen.dataset}, {chosen.category}": photos,
+        "drawn wood": described(list(wood)[:len(known)], wood_test),
         cells.name: described(cells.train, cells.test)}
 tables = {name: compared(one) for name, one in sets.items()}
 
@@ -986,3 +987,5 @@ def merged(old, new):
 #   Anything else: PatchCore.
 # - Memory: PaDiM's does not grow with the images; PatchCore's does, at a tenth; SPADE's does in full.
 # - Where every patch is normal and the whole is not, PatchCore is blind. Somebody has to look at the whole.
+#
+# **Next:** all of it together, on parts that are new to you, at the end of the [course map](README.md).
