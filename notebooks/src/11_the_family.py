@@ -241,7 +241,7 @@ show(figure, "a defective image, the three good images whose mean vectors are ne
 # PaDiM (2020) keeps no patches. It says for each place how patches *there* usually are: their mean and
 # their covariance, over all good images. A new patch is judged by how many deviations it is off, in the
 # directions in which good ones vary: the Mahalanobis distance
-# $\sqrt{(x - \mu)^\top \Sigma^{-1} (x - \mu)}$. Of the numbers it takes some at random, 100 here, since
+# √((x − μ)ᵀ Σ⁻¹ (x − μ)). Of the numbers it takes some at random, 100 here, since
 # a covariance has as many entries as their square. And it adds a little, ε, on the diagonal.
 
 # %% [markdown]
@@ -249,7 +249,7 @@ show(figure, "a defective image, the three good images whose mean vectors are ne
 #
 # *Difficulty ●●●○○, 15 minutes.* From the vectors `rows` `(n, k)` of one place, a numpy array, return
 # their mean `(k,)` and their covariance `(k, k)`, with `extra` added on its diagonal:
-# $\Sigma = \frac{1}{n-1} \sum_i (x_i - \mu)(x_i - \mu)^\top + \varepsilon I$. Do it by products, not
+# Σ = the sum of all (x − μ)(x − μ)ᵀ, divided by n − 1, + ε I. Do it by products, not
 # with `np.cov`: that is what stands in until you have it.
 
 # %% tags=["exercise"]
@@ -370,7 +370,7 @@ show(figure, "the vectors of good images at one place in two of their numbers wi
 #
 # *Difficulty ●●●○○, 15 minutes.* `seen` `(n, a)` is what the student sees of n patches, `wanted` `(n, b)`
 # what the teacher says of them. Return the weights W `(a, b)` that make
-# $\lVert \text{seen}\, W - \text{wanted} \rVert^2 + \text{penalty}\, \lVert W \rVert^2$ smallest.
+# |seen W − wanted|² + penalty · |W|² smallest, sums of squares of all entries.
 # scikit-learn's `Ridge` stands in until you have it.
 
 # %% tags=["exercise"]
@@ -447,7 +447,7 @@ show(figure, "the example; one number at each place as the teacher says it and a
      "it; the map of the student's errors")
 
 # %% [markdown]
-# The student's picture is a blurred copy of the teacher's. Where they differ most, the map is hot; how
+# The student's picture is a rough copy of the teacher's. Where they differ most, the map is hot; how
 # good that is, the comparison says.
 #
 # **Think:** a better student, a deep network trained for days, errs less on good images. Is it a better
@@ -643,9 +643,8 @@ show(figure, "image AUROC over the megabytes that each of the six methods keeps,
      "images")
 
 # %% [markdown]
-# And the maps of one defective cell, where the package for them is installed a real crack on a real
-# photo. Each has its own scale, from the median of its places to the highest: no mask says who is
-# right, but you can look.
+# And the maps of one defective cell: real cracks in a real photo, where their package is installed. Each has
+# its own scale, from the median of its places to the highest. No mask says who is right, but you can look.
 
 # %%
 one, (_, scores) = sets[cells.name], results[cells.name]
@@ -672,7 +671,7 @@ show(figure, f"a defective image of {cells.name}, and the maps of SPADE, PaDiM, 
 # - **The coreset** costs no accuracy here, a tenth of the memory, and a fraction of the time.
 #
 # **Think:** gears of the set `synthetic` lie at any angle. Does PaDiM lose there too? Guess, then run
-# `compared(described(*load_dataset("synthetic", "gear")))`.
+# `compared(described(*load_dataset("synthetic", "gear")))[0]`.
 
 # %% [markdown] tags=["answer"]
 # It need not, and here it does not: a gear looks much the same at any angle, so the place "on the rim,
@@ -950,9 +949,9 @@ for name, preset in {"default": {}, "anomalydino": PRESETS["anomalydino"]}.items
           + ", ".join(f"{value:.2f}" for value in aurocs))
 
 # %% [markdown]
-# A line for each set of rules, a number for each of three good cells taken alone. On a network that was
-# trained with labels, like the form's first choice, AnomalyDINO's rules need not help: they were made
-# for DINOv2. Lesson 07 draws whole curves.
+# A line for each set of rules, a number for each of three good images taken alone. With twenty cells to
+# judge, a few hundredths are chance. What made AnomalyDINO good is DINOv2 more than these rules. Lesson 07
+# draws whole curves.
 
 # %% [markdown]
 # ## When to use which
@@ -977,10 +976,10 @@ for name, preset in {"default": {}, "anomalydino": PRESETS["anomalydino"]}.items
 # ### Exercise 11.6: a Gaussian that goes on learning
 #
 # *Difficulty ●●●●○, 30 minutes.* A thousand new good images arrive, and the old ones are gone. PaDiM can
-# learn them all the same. Of one place you have the Gaussian of the old images and that of the new
-# ones, each as `(n, mean, covariance)` with n images, mean `(k,)` and covariance `(k, k)` (divided by n
-# - 1, without ε). Return the same three for all images together, exactly as if you had them all. A side
-# may have one image only, and then a covariance of zeros.
+# learn them all the same. Of one place you have the Gaussian of the old images and that of the new ones,
+# each as `(n, mean, covariance)` with n images, mean `(k,)` and covariance `(k, k)`: divided by `n - 1`,
+# without ε. Return the same three for all images together, exactly as if you had them all. A side may have
+# one image only, and then a covariance of zeros.
 
 # %% tags=["exercise"]
 def merged(old, new):
@@ -1010,9 +1009,9 @@ def merged(old, new):
 #
 # - SPADE keeps all images, PaDiM a Gaussian for each place, a student a network's answers, flows a density,
 #   autoencoders the image through a needle's eye. PatchCore keeps the patches that differ most.
-# - On the same features they differ less than their papers: what images are like decides. Aligned: PaDiM.
-#   Anything else: PatchCore.
-# - Memory: PaDiM's does not grow with the images; PatchCore's does, at a tenth; SPADE's does in full.
+# - On the same features what the images are like decides: on aligned parts PaDiM comes close, with a memory
+#   that does not grow; where parts or textures lie anywhere, take PatchCore.
+# - SPADE's memory grows with all images, PatchCore's with a tenth of them.
 # - Where every patch is normal and the whole is not, PatchCore is blind. Somebody has to look at the whole.
 #
 # **Next:** all of it together, on parts that are new to you, at the end of the [course map](README.md).
