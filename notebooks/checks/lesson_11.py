@@ -153,7 +153,7 @@ EXERCISES = {
     "11.3": Exercise(_students, hint="solve (seen.T @ seen + penalty * I) W = seen.T @ wanted; the "
                      "penalty goes on the diagonal of the a x a matrix"),
     "11.4": Exercise(_memories, hint="count numbers; PaDiM keeps drawn + drawn ** 2 of them at "
-                     "each place, for any number of photos; four bytes each, 10 ** 6 a megabyte"),
+                     "each place, however many photos; four bytes each, 10 ** 6 a megabyte"),
     "11.5": Exercise(_fields, hint="rows first: patches.reshape(grid[0], grid[1], -1); a field "
                      "begins rounded down and ends rounded up, so neighbours may share a row"),
     "11.6": Exercise(_merging, hint="(n - 1) * covariance are sums of squares around each group's "

@@ -3,9 +3,9 @@
 #
 # PatchCore is one answer among many. Each relative has its own idea of what to keep of the good images:
 # the images themselves, a Gaussian for each place, a network that has seen nothing else. **In about
-# fifteen lines each you build three of them, on the very features that PatchCore gets**, and measure all
-# on the same images: accuracy, memory, time. Then you see a kind of defect to which PatchCore is blind,
-# and who sees it.
+# fifteen lines each you build three of them, on the very features that PatchCore gets**, and measure
+# all on the same images: accuracy, memory, time. Then you see a kind of defect to which PatchCore is
+# blind, and who sees it.
 #
 # **You will learn** what SPADE, PaDiM, student-teacher, EfficientAD, flows and autoencoders remember or
 # learn, what each costs, where each fails, and when to take which.
@@ -74,8 +74,8 @@ show(figure, "ten methods by year, 2018 to 2024, in five rows for their ideas: r
 # ## The same features for all
 #
 # A fair comparison changes one thing. So the network, the layers and their scales stay those of
-# `PatchCore()`; what differs is only what is made of the vectors. All of them come to the CPU, as a table
-# `(images, places, numbers)`.
+# `PatchCore()`; what differs is only what is made of the vectors. All of them come to the CPU, as a
+# table `(images, places, numbers)`.
 
 # %%
 from types import SimpleNamespace
@@ -226,13 +226,14 @@ show(figure, "a defective image, the three good images whose mean vectors are ne
 # the distance of the whole vectors. A small defect hardly moves a mean, as the comparison below shows;
 # there the map's highest place counts as well, as for all others.)
 #
-# **Think:** the good images show five kinds of screw in one set. Would SPADE's first step help, or harm?
+# **Think:** the good images show five kinds of screw in one set. Would SPADE's first step help, or
+# harm?
 
 # %% [markdown] tags=["answer"]
-# It may help: the nearest images are then of the same kind, so a thread of another screw is not near any
-# remembered patch. PatchCore, which throws all patches into one bank, would call it normal. But k has to be
-# small enough: with k = 50 and twenty images of each kind, other kinds come in again. And a rare good
-# kind, with two images only, has hardly any patch to be near to.
+# It may help: the nearest images are then of the same kind, so a thread of another screw is not near
+# any remembered patch. PatchCore, which throws all patches into one bank, would call it normal. But k
+# has to be small enough: with k = 50 and twenty images of each kind, other kinds come in again. And a
+# rare good kind, with two images only, has hardly any patch to be near to.
 
 # %% [markdown]
 # ## PaDiM: a Gaussian at every place
@@ -240,7 +241,7 @@ show(figure, "a defective image, the three good images whose mean vectors are ne
 # PaDiM (2020) keeps no patches. It says for each place how patches *there* usually are: their mean and
 # their covariance, over all good images. A new patch is judged by how many deviations it is off, in the
 # directions in which good ones vary: the Mahalanobis distance
-# $\sqrt{(x - \mu)^\top \Sigma^{-1} (x - \mu)}$. Of the numbers it takes some at random, 100 here, since
+# √((x − μ)ᵀ Σ⁻¹ (x − μ)). Of the numbers it takes some at random, 100 here, since
 # a covariance has as many entries as their square. And it adds a little, ε, on the diagonal.
 
 # %% [markdown]
@@ -248,7 +249,7 @@ show(figure, "a defective image, the three good images whose mean vectors are ne
 #
 # *Difficulty ●●●○○, 15 minutes.* From the vectors `rows` `(n, k)` of one place, a numpy array, return
 # their mean `(k,)` and their covariance `(k, k)`, with `extra` added on its diagonal:
-# $\Sigma = \frac{1}{n-1} \sum_i (x_i - \mu)(x_i - \mu)^\top + \varepsilon I$. Do it by products, not
+# Σ = the sum of all (x − μ)(x − μ)ᵀ, divided by n − 1, + ε I. Do it by products, not
 # with `np.cov`: that is what stands in until you have it.
 
 # %% tags=["exercise"]
@@ -264,8 +265,8 @@ def by_numpy(rows, extra):
 gaussian = check("11.2", gaussian_of, otherwise=by_numpy)
 
 # %% [markdown] tags=["hint"]
-# Subtract the mean from all rows, `off = rows - rows.mean(0)`. The sum of the outer products of all rows
-# is one matrix product: `off.T @ off`.
+# Subtract the mean from all rows, `off = rows - rows.mean(0)`. The sum of the outer products of all
+# rows is one matrix product: `off.T @ off`.
 
 # %% tags=["solution"]
 import numpy as np
@@ -292,8 +293,8 @@ def padim(known, numbers=100, share=0.01):
     return judge, [means, inverses]
 
 # %% [markdown]
-# scipy says the same, place by place; and here is what it looks like at one place, the one that PaDiM finds
-# strangest in our example, in two of its numbers.
+# scipy says the same, place by place; and here is what it looks like at one place, the one that PaDiM
+# finds strangest in our example, in two of its numbers.
 
 # %%
 from scipy.spatial.distance import mahalanobis
@@ -332,17 +333,17 @@ show(figure, "the vectors of good images at one place in two of their numbers wi
      "and three deviations, the example far outside; a map of how much each place varies; PaDiM's map")
 
 # %% [markdown]
-# On the drawn boards, the rim is bright in the middle picture: each board lies a little differently. There
-# PaDiM forgives much; where all good ones are alike, little. PatchCore has one measure for all places. The
-# price: place 7 must be place 7 in every image.
+# On the drawn boards, the rim is bright in the middle picture: each board lies a little differently.
+# There PaDiM forgives much; where all good ones are alike, little. PatchCore has one measure for all
+# places. The price: place 7 must be place 7 in every image.
 #
 # **Think:** there are 32 good images, and 100 numbers at each place. What would go wrong without ε?
 
 # %% [markdown] tags=["answer"]
-# 32 points lie in a plane of 31 dimensions. In the other 69 directions their variance is exactly zero, the
-# covariance has no inverse, and a new *good* image that is off by a hair in one of these directions would
-# be infinitely far. ε says: in no direction do we believe in less variance than this. With few images, that
-# number decides nearly as much as the images do.
+# 32 points lie in a plane of 31 dimensions. In the other 69 directions their variance is exactly zero,
+# the covariance has no inverse, and a new *good* image that is off by a hair in one of these directions
+# would be infinitely far. ε says: in no direction do we believe in less variance than this. With few
+# images, that number decides nearly as much as the images do.
 
 # %% [markdown] tags=["teacher"]
 # - 30 minutes, with exercise 11.2 (15 of them).
@@ -355,13 +356,13 @@ show(figure, "the vectors of good images at one place in two of their numbers wi
 # %% [markdown]
 # ## Student and teacher: what was never taught is answered wrongly
 #
-# The frozen network is the **teacher**. A **student** learns to give the teacher's answers, on good images
-# only. On a defect the teacher says something that the student was never taught, so they disagree: the
-# error is the anomaly map. In STFPM the student is a network of the teacher's size, trained by gradient
-# descent, which sees the image and is compared at several layers.
+# The frozen network is the **teacher**. A **student** learns to give the teacher's answers, on good
+# images only. On a defect the teacher says something that the student was never taught, so they
+# disagree: the error is the anomaly map. In STFPM the student is a network of the teacher's size,
+# trained by gradient descent, which sees the image and is compared at several layers.
 #
-# **What is simplified here:** our student is one 3x3 convolution. It sees no image, but the teacher's own
-# lower layer, and predicts the next one from it. So nothing needs training in rounds: the best such
+# **What is simplified here:** our student is one 3x3 convolution. It sees no image, but the teacher's
+# own lower layer, and predicts the next one from it. So nothing needs training in rounds: the best such
 # convolution is a least-squares problem.
 
 # %% [markdown]
@@ -369,7 +370,7 @@ show(figure, "the vectors of good images at one place in two of their numbers wi
 #
 # *Difficulty ●●●○○, 15 minutes.* `seen` `(n, a)` is what the student sees of n patches, `wanted` `(n, b)`
 # what the teacher says of them. Return the weights W `(a, b)` that make
-# $\lVert \text{seen}\, W - \text{wanted} \rVert^2 + \text{penalty}\, \lVert W \rVert^2$ smallest.
+# |seen W − wanted|² + penalty · |W|² smallest, sums of squares of all entries.
 # scikit-learn's `Ridge` stands in until you have it.
 
 # %% tags=["exercise"]
@@ -386,8 +387,8 @@ def by_scikit_learn(seen, wanted, penalty):
 fit_weights = check("11.3", fitted_weights, otherwise=by_scikit_learn)
 
 # %% [markdown] tags=["hint"]
-# Where the derivative is zero, `(seen.T @ seen + penalty * I) @ W = seen.T @ wanted`. That is a system of
-# `a` equations: `np.linalg.solve`. Do not invert anything, and do not build an n x n matrix.
+# Where the derivative is zero, `(seen.T @ seen + penalty * I) @ W = seen.T @ wanted`. That is a system
+# of `a` equations: `np.linalg.solve`. Do not invert anything, and do not build an n x n matrix.
 
 # %% tags=["solution"]
 import numpy as np
@@ -421,8 +422,8 @@ def student(known, channels, grid, share=1e-3):
     return judge, [weights, usual]
 
 # %% [markdown]
-# It is a convolution indeed: torch's own gives the same predictions. Below, one number at each place, as
-# the teacher says it and as the student expects it.
+# It is a convolution indeed: torch's own gives the same predictions. Below, one number at each place,
+# as the teacher says it and as the student expects it.
 
 # %%
 judge, (weights, usual) = student(known, photos.channels, photos.grid)
@@ -439,41 +440,41 @@ figure, axes = canvas(4, size=2.5)
 panel(axes[0, 0], photo, f"the example: {item.defect_type}")
 both = patches[:, split + number], expected[:, number]
 for one, values, title in zip(axes[0, 1:], both, ("the teacher says", "the student expects")):
-    one.imshow(values.view(photos.grid), vmin=float(both[0].min()), vmax=float(both[0].max()))
+    one.imshow(values.view(photos.grid).numpy(), vmin=float(both[0].min()), vmax=float(both[0].max()))
     one.set_title(f"{title} (number {split + number})", fontsize=9)
 show_map(axes[0, 3], places, "the student's map")
 show(figure, "the example; one number at each place as the teacher says it and as the student expects "
      "it; the map of the student's errors")
 
 # %% [markdown]
-# The student's picture is a blurred copy of the teacher's. Where they differ most, the map is hot; how
+# The student's picture is a rough copy of the teacher's. Where they differ most, the map is hot; how
 # good that is, the comparison says.
 #
 # **Think:** a better student, a deep network trained for days, errs less on good images. Is it a better
 # detector?
 
 # %% [markdown] tags=["answer"]
-# Only if it does not err less on defects as well. A student that has learned the teacher's whole function
-# gives the right answer everywhere, and no defect is seen. So it must be held back: by images of one kind of part
-# only, by a smaller network, or, in EfficientAD, by a loss that forbids it to imitate the teacher on other
-# images (of ImageNet).
+# Only if it does not err less on defects as well. A student that has learned the teacher's whole
+# function gives the right answer everywhere, and no defect is seen. So it must be held back: by images
+# of one kind of part only, by a smaller network, or, in EfficientAD, by a loss that forbids it to
+# imitate the teacher on other images (of ImageNet).
 
 # %% [markdown]
 # ### EfficientAD
 #
 # EfficientAD (2023) makes this idea fast: a small teacher of four convolutions, distilled from a large
 # network, and a student of the same build: an image takes milliseconds on a GPU. Beside them stands an
-# **autoencoder** that must squeeze the whole image through a few numbers. It knows what belongs where, and
-# so finds defects of arrangement, which no patch shows. You will need it below.
+# **autoencoder** that must squeeze the whole image through a few numbers. It knows what belongs where,
+# and so finds defects of arrangement, which no patch shows. You will need it below.
 
 # %% [markdown]
 # ## Flows: bend the cloud until it is a Gaussian
 #
-# A Gaussian at each place is a strong claim. **Normalising flows** learn an invertible map that bends the
-# cloud of good patches into a standard Gaussian; how unlikely a patch is can then be read off (CFLOW-AD
-# and FastFlow for each place, CS-Flow over several sizes of the image). The real ones learn many layers by
-# gradient descent. The idea needs no training: turn the cloud, then bend each axis by itself until it is
-# Gaussian, and again. Each step can be undone.
+# A Gaussian at each place is a strong claim. **Normalising flows** learn an invertible map that bends
+# the cloud of good patches into a standard Gaussian; how unlikely a patch is can then be read off
+# (CFLOW-AD and FastFlow for each place, CS-Flow over several sizes of the image). The real ones learn
+# many layers by gradient descent. The idea needs no training: turn the cloud, then bend each axis by
+# itself until it is Gaussian, and again. Each step can be undone.
 
 # %%
 from scipy.stats import norm
@@ -506,18 +507,18 @@ show(figure, "patches of good images in two directions: an odd cloud at first, a
      "steps; the strangest patches of the example far out")
 
 # %% [markdown]
-# Two directions of many are shown: the one in which good patches differ most, and the one that leads from the
-# strangest patch of the example to its nearest good one, so that something is seen of it. (Chosen by the
-# example, so this is a picture and no measurement.) The odd cloud becomes round, and the distance from its
-# middle means the same in all directions. This flow is the rotation-based Gaussianization of Laparra et
-# al., 2011.
+# Two directions of many are shown: the one in which good patches differ most, and the one that leads
+# from the strangest patch of the example to its nearest good one, so that something is seen of it.
+# (Chosen by the example, so this is a picture and no measurement.) The odd cloud becomes round, and the
+# distance from its middle means the same in all directions. This flow is the rotation-based
+# Gaussianization of Laparra et al., 2011.
 
 # %% [markdown]
 # ## Reconstruction: rebuild the image, and look at what is missing
 #
-# The oldest idea. An **autoencoder** squeezes an image through few numbers and rebuilds it; having seen good
-# images only, it rebuilds a defect badly. Below is the linear one, which has a closed form: the principal
-# components of the good images, as pixels.
+# The oldest idea. An **autoencoder** squeezes an image through few numbers and rebuilds it; having seen
+# good images only, it rebuilds a defect badly. Below is the linear one, which has a closed form: the
+# principal components of the good images, as pixels.
 
 # %%
 small = photos.size[0] // 2
@@ -542,19 +543,20 @@ if item.mask() is not None:
 show(figure, "the example, rebuilt by the principal components of good images, and the difference")
 
 # %% [markdown]
-# On the drawn board the scratch is hardly brighter than any edge, since no part lies where another one lay, to
-# the pixel: that is what these methods fight with.
-# Deep autoencoders rebuild better, and in the end rebuild the defect, too. **DRAEM** (2021) paints false
-# defects on good images and trains a network to take them off again, and another to say where they were;
-# so it learns what *a change* looks like, instead of what the part looks like.
+# On the drawn board the scratch is hardly brighter than any edge, since no part lies where another one
+# lay, to the pixel: that is what these methods fight with. Deep autoencoders rebuild better, and in the
+# end rebuild the defect, too. **DRAEM** (2021) paints false defects on good images and trains a network
+# to take them off again, and another to say where they were; so it learns what *a change* looks like,
+# instead of what the part looks like.
 
 # %% [markdown]
 # ## Which one is better?
 #
-# All on the same features of the same images. `kept` is what the method has to keep, in megabytes, `ms` the
-# median time to judge one image, without the network, on this machine's CPU; `image` and `pixel` are AUROC,
-# `pro` is AUPRO up to 30 % (lesson 04), where masks are known. An image's score is its highest place, but
-# for the first row: the distance of the image's mean vector, as SPADE's paper has it.
+# All on the same features of the same images. `kept` is what the method has to keep, in megabytes, `ms`
+# the median time to judge one image, without the network, on this machine's CPU; `image` and `pixel`
+# are AUROC, `pro` is AUPRO up to 30 % (lesson 04), where masks are known. An image's score is its
+# highest place, but for the first row: the distance of the image's mean vector, as SPADE's paper has
+# it.
 
 # %%
 import time
@@ -587,8 +589,8 @@ def metrics_of(places, photos):
     return [found[name] for name in ("image_auroc", "pixel_auroc", "aupro_30")]
 
 # %% [markdown]
-# Three kinds of images: what the form chose (drawn boards: aligned to a few pixels); drawn wood, a texture,
-# where place 7 means nothing; and real solar cells, 20 to be judged.
+# Three kinds of images: what the form chose (drawn boards: aligned to a few pixels); drawn wood, a
+# texture, where place 7 means nothing; and real solar cells, 20 to be judged.
 
 # %%
 from functools import partial
@@ -600,20 +602,23 @@ METHODS = {"SPADE, whole image": whole_photo, "SPADE": spade, "PaDiM": padim, "s
            "PatchCore": patchcore, "PatchCore, all patches": partial(patchcore, share=1.0)}
 
 def compared(photos):
-    """A row for each method."""
-    rows = {}
+    """A row of numbers for each method, and its scores of all places."""
+    rows, scores = {}, {}
     for name, method in METHODS.items():
         more = (photos.channels, photos.grid) if method is student else ()
         judge, kept = method(photos.known, *more)
         places, ms = judged(judge, photos)
         rows[name] = [*metrics_of(places, photos), sum(one.nbytes for one in kept) / 1e6, ms]
-    return rows
+        scores[name] = places
+    return rows, scores
 
 wood, wood_test = load_dataset("synthetic", "wood")
 cells = solar_cells()
-sets = {f"{chosen.dataset}, {chosen.category}": photos, "drawn wood": described(wood, wood_test),
+sets = {f"{chosen.dataset}, {chosen.category}": photos,
+        "drawn wood": described(list(wood)[:len(known)], wood_test),
         cells.name: described(cells.train, cells.test)}
-tables = {name: compared(one) for name, one in sets.items()}
+results = {name: compared(one) for name, one in sets.items()}
+tables = {name: table for name, (table, _) in results.items()}
 
 # %%
 for name, table in tables.items():
@@ -638,29 +643,47 @@ show(figure, "image AUROC over the megabytes that each of the six methods keeps,
      "images")
 
 # %% [markdown]
+# And the maps of one defective cell: real cracks in a real photo, where their package is installed. Each has
+# its own scale, from the median of its places to the highest. No mask says who is right, but you can look.
+
+# %%
+one, (_, scores) = sets[cells.name], results[cells.name]
+wrong = np.flatnonzero(one.items.labels[one.prediction.indices])
+worst = int(wrong[one.prediction.scores[wrong].argmax()])
+cell = read_image(one.items[one.prediction.indices[worst]].path).resize(one.size[::-1])
+figure, axes = canvas(5, size=2.1)
+panel(axes[0, 0], cell, f"{cells.name}: defective")
+for place, name in enumerate(("SPADE", "PaDiM", "student", "PatchCore"), start=1):
+    found = mapped(scores[name][worst], one.grid, one.size)
+    panel(axes[0, place], heated(cell, found, ColourScale(float(np.median(found)), float(found.max()))),
+          name)
+show(figure, f"a defective image of {cells.name}, and the maps of SPADE, PaDiM, the student and PatchCore")
+
+# %% [markdown]
 # With the choice of the form as it was, and remember that two of the three sets are drawings, and that
 # twenty cells prove little (lesson 04):
 #
 # - **The whole image's vector is not enough** for small defects: its row is the worst or nearly so.
-# - **PaDiM** keeps up with PatchCore on aligned parts and is fast. On wood, where knots lie anywhere, it
+# - **PaDiM** nearly keeps up with PatchCore on aligned parts and is fast. On wood, where knots lie anywhere, it
 #   falls behind.
-# - **Our student** is the weakest map, and the smallest memory by far. One convolution is not STFPM.
+# - **Our student** has the weakest maps of both drawings, and the smallest memory of all maps. One convolution
+#   is not STFPM.
 # - **The coreset** costs no accuracy here, a tenth of the memory, and a fraction of the time.
 #
 # **Think:** gears of the set `synthetic` lie at any angle. Does PaDiM lose there too? Guess, then run
-# `compared(described(*load_dataset("synthetic", "gear")))`.
+# `compared(described(*load_dataset("synthetic", "gear")))[0]`.
 
 # %% [markdown] tags=["answer"]
-# It need not, and here it does not: a gear looks much the same at any angle, so the place "on the rim, above" sees
-# steel rings in every image, and only teeth come and go. What counts is not whether the part turns, but
-# whether a place sees the same things in all images. Look at the map of how much each place varies before
-# you believe the word "aligned".
+# It need not, and here it does not: a gear looks much the same at any angle, so the place "on the rim,
+# above" sees steel rings in every image, and only teeth come and go. What counts is not whether the
+# part turns, but whether a place sees the same things in all images. Look at the map of how much each
+# place varies before you believe the word "aligned".
 
 # %% [markdown] tags=["teacher"]
 # - 30 minutes: the table is the heart of the lesson. Let everybody write down a guess for each column
 #   before running it.
 # - What learners get wrong: they rank methods by the third digit. Ask for the interval (lesson 04): with 36
-#   drawn boards it is several hundredths wide.
+#   drawn boards it is more than a tenth wide.
 # - Ask: which number in this table would change if there were 3,200 good images? (SPADE and PatchCore keep
 #   a hundred times as much, PaDiM the same.)
 # - The times are of one machine, and of code that is short, not of code that is fast.
@@ -669,9 +692,9 @@ show(figure, "image AUROC over the megabytes that each of the six methods keeps,
 # ### Exercise 11.4: what will it keep?
 #
 # *Difficulty ●●○○○, 10 minutes.* How many megabytes (10⁶ bytes, four for each number) do the methods keep
-# of `photos` good photos with `places` places of `numbers` numbers? SPADE: all vectors, and a mean for each
-# image. PaDiM, of `drawn` of the numbers: a mean and an inverse covariance for each place. PatchCore: the
-# share `share` of all patches, rounded to whole ones.
+# of `photos` good photos with `places` places of `numbers` numbers? SPADE: all vectors, and a mean for
+# each image. PaDiM, of `drawn` of the numbers: a mean and an inverse covariance for each place.
+# PatchCore: the share `share` of all patches, rounded to whole ones.
 
 # %% tags=["exercise"]
 def megabytes(photos, places, numbers, drawn, share):
@@ -695,10 +718,11 @@ def megabytes(photos, places, numbers, drawn, share):
 # %% [markdown]
 # ## What PatchCore cannot see
 #
-# A box has four compartments, each for one part. Every part is fine, every patch has been seen before, and
-# the box is wrong all the same: two parts have changed places, or one is there twice and another is
-# missing. These are **logical** anomalies (MVTec LOCO is made of them). The boxes here are pasted together
-# from drawn parts. In the first kind of box each part has its compartment; in the second, any order is fine.
+# A box has four compartments, each for one part. Every part is fine, every patch has been seen before,
+# and the box is wrong all the same: two parts have changed places, or one is there twice and another is
+# missing. These are **logical** anomalies (MVTec LOCO is made of them). The boxes here are pasted
+# together from drawn parts. In the first kind of box each part has its compartment; in the second, any
+# order is fine.
 
 # %%
 from PIL import Image
@@ -741,9 +765,9 @@ show(figure, "a good box and one with two parts swapped; a good box in any order
      "and no capsule")
 
 # %% [markdown]
-# Beside the maps, a **global** view of the image in three lines: the mean vector of all patches, and its
-# distance to that of the nearest good image. And the idea of EfficientAD's autoencoder, linear again: all
-# features of an image, squeezed through eight numbers and rebuilt.
+# Beside the maps, a **global** view of the image in three lines: the mean vector of all patches, and
+# its distance to that of the nearest good image. And the idea of EfficientAD's autoencoder, linear
+# again: all features of an image, squeezed through eight numbers and rebuilt.
 
 # %%
 def rebuilding(known, count=8):
@@ -768,10 +792,10 @@ def overall(known, describe):
 # ### Exercise 11.5: what is where, roughly
 #
 # *Difficulty ●●●○○, 15 minutes.* A mean over the whole image knows what there is, and not where. Take the
-# mean of each of `parts` x `parts` equal fields instead. `patches` `(gh * gw, d)` is a numpy array, row by
-# row of a grid `(gh, gw)`; return the means as one vector `(parts * parts * d,)`, field by field, row by
-# row. A field that does not divide evenly takes every row that it touches: field i has the rows from
-# `i * gh // parts` up to, and without, `-(-(i + 1) * gh // parts)` (rounded up); columns likewise.
+# mean of each of `parts` x `parts` equal fields instead. `patches` `(gh * gw, d)` is a numpy array, row
+# by row of a grid `(gh, gw)`; return the means as one vector `(parts * parts * d,)`, field by field,
+# row by row. A field that does not divide evenly takes every row that it touches: field i has the rows
+# from `i * gh // parts` up to, and without, `-(-(i + 1) * gh // parts)` (rounded up); columns likewise.
 
 # %% tags=["exercise"]
 def fields(patches, grid, parts):
@@ -787,9 +811,9 @@ def by_torch(patches, grid, parts):
 coarse = check("11.5", fields, otherwise=by_torch)
 
 # %% [markdown] tags=["hint"]
-# `patches.reshape(*grid, -1)` has rows and columns. Two loops over i and j cut out a field each; its mean
-# over the first two axes is `(d,)`; `np.concatenate` puts them in a row. (-7 // 2 is -4, so -(-7 // 2)
-# is 7 / 2 rounded up.)
+# `patches.reshape(*grid, -1)` has rows and columns. Two loops over i and j cut out a field each; its
+# mean over the first two axes is `(d,)`; `np.concatenate` puts them in a row. (-7 // 2 is -4, so -(-7
+# // 2) is 7 / 2 rounded up.)
 
 # %% tags=["solution"]
 import numpy as np
@@ -826,9 +850,9 @@ print("any order; wrong: one part twice, another missing; image AUROC")
 _ = logical(*free)
 
 # %% [markdown]
-# How cold is PatchCore's map? Below are a good box, one with a plain defect (a red crumb, drawn), and one
-# with two parts swapped, all maps of a method on one scale: no colour at what the good box reaches, the
-# hottest at what the crumb or the swap reaches.
+# How cold is PatchCore's map? Below are a good box, one with a plain defect (a red crumb, drawn), and
+# one with two parts swapped, all maps of a method on one scale: no colour at what the good box reaches,
+# the hottest at what the crumb or the swap reaches.
 
 # %%
 dotted = fixed[1]["good"][0].copy()
@@ -849,25 +873,27 @@ show(figure, "a good box, one with a crumb and one with two parts swapped, and b
      "PatchCore, PaDiM, the student and rebuilt features")
 
 # %% [markdown]
-# For these drawn boxes, and with the form as it was: PatchCore finds the crumb and hardly notices the swap, since
-# each patch has its like *somewhere*. The student is as blind, for the same reason: it looks at one place at a
-# time. Whoever knows the place sees the swap at once: PaDiM, the rebuilt features, the means of 2 x 2
-# fields. The mean of the whole cannot: the same parts are there. In the second kind of box the place says
-# little and a count is wrong: now the mean of the whole sees it, and PaDiM does not.
+# For these drawn boxes, and with the form as it was: PatchCore finds the crumb and hardly notices the
+# swap, since each patch has its like *somewhere*. The student is as blind, for the same reason: it
+# looks at one place at a time. Whoever knows the place sees the swap at once: PaDiM, the rebuilt
+# features, the means of 2 x 2 fields. The mean of the whole cannot: the same parts are there. In the
+# second kind of box the place says little and a count is wrong: now the mean of the whole sees it, and
+# PaDiM does not.
 #
-# No view is best for all, so **EfficientAD takes two**, a student and an autoencoder: the last two rows of the
-# picture are its idea. On MVTec LOCO its paper's mean image AUROC is 90.7 %, on MVTec AD 99.1 % (both as
-# copied in the README of github.com/nelson1425/EfficientAD).
+# No view is best for all, so **EfficientAD takes two**, a student and an autoencoder: the last two rows
+# of the picture are its idea. On MVTec LOCO its paper's mean image AUROC is 90.7 %, on MVTec AD 99.1 %
+# (both as copied in the README of github.com/nelson1425/EfficientAD).
 #
 # **Think:** would more good images, or a bank with all patches, make PatchCore see the swap?
 
 # %% [markdown] tags=["answer"]
-# No: it would see it even less. Each remembered patch makes one more thing normal, wherever it appears, and
-# the swapped parts are made of remembered patches only. What is missing is not memory but a question:
-# PatchCore asks "have I seen this?", never "have I seen this *here*, and *together*?". (It notices a little,
-# as the network looks far around each patch: at the neighbours, and at the image's edge. Move the parts closer
-# together, `rim = 4`, or take calmer ones than wood, `"weave"`, and look at its AUROC: what was hidden by
-# the knots of good wood comes out. No map would lead you to the swap all the same.)
+# No: it would see it even less. Each remembered patch makes one more thing normal, wherever it appears,
+# and the swapped parts are made of remembered patches only. What is missing is not memory but a
+# question: PatchCore asks "have I seen this?", never "have I seen this *here*, and *together*?". (It
+# notices a little, as the network looks far around each patch: at the neighbours, and at the image's
+# edge. Move the parts closer together, `rim = 4`, or take calmer ones than wood, `"weave"`, and look at
+# its AUROC: what was hidden by the knots of good wood comes out. No map would lead you to the swap all
+# the same.)
 
 # %% [markdown] tags=["teacher"]
 # - 25 minutes, with exercise 11.5. The picture of the boxes is the one to remember from this lesson.
@@ -879,10 +905,10 @@ show(figure, "a good box, one with a crumb and one with two parts swapped, and b
 # %% [markdown]
 # ## With one image: AnomalyDINO
 #
-# With few images the features decide. AnomalyDINO (2024, WACV 2025) is PatchCore without a coreset on the
-# tokens of a transformer trained without labels, DINOv2: cosine distance, the mean of the worst 1 % as score,
-# turned copies of the images where parts may turn. Its published results with one to four images of MVTec AD
-# beside those of others; only numbers that were printed, none read off a figure:
+# With few images the features decide. AnomalyDINO (2024, WACV 2025) is PatchCore without a coreset on
+# the tokens of a transformer trained without labels, DINOv2: cosine distance, the mean of the worst 1 %
+# as score, turned copies of the images where parts may turn. Its published results with one to four
+# images of MVTec AD beside those of others; only numbers that were printed, none read off a figure:
 
 # %%
 from indad.experiments.published import published_table
@@ -905,9 +931,10 @@ show(figure, "published image AUROC on MVTec AD with one, two and four good phot
 print(f"source: {table['source']['name']}; {table['source']['quality']}")
 
 # %% [markdown]
-# The preset `anomalydino` has its rules, for any network. Here on the network of the form, with one solar cell
-# to learn from. A transformer of DINO's kind in the form (`dinov2_small`: 88 MB are downloaded) makes it
-# AnomalyDINO, but for its masks of the background and its turned copies; and larger images, 448 pixels.
+# The preset `anomalydino` has its rules, for any network. Here on the network of the form, with one
+# solar cell to learn from. A transformer of DINO's kind in the form (`dinov2_small`: 88 MB are
+# downloaded) makes it AnomalyDINO, but for its masks of the background and its turned copies; and
+# larger images, 448 pixels.
 
 # %%
 from indad.presets import PRESETS
@@ -922,9 +949,9 @@ for name, preset in {"default": {}, "anomalydino": PRESETS["anomalydino"]}.items
           + ", ".join(f"{value:.2f}" for value in aurocs))
 
 # %% [markdown]
-# A line for each set of rules, a number for each of three good cells taken alone. On a network that was trained
-# with labels, like the form's first choice, AnomalyDINO's rules need not help: they were made for DINOv2.
-# Lesson 07 draws whole curves.
+# A line for each set of rules, a number for each of three good images taken alone. With twenty cells to
+# judge, a few hundredths are chance. What made AnomalyDINO good is DINOv2 more than these rules. Lesson 07
+# draws whole curves.
 
 # %% [markdown]
 # ## When to use which
@@ -941,18 +968,18 @@ for name, preset in {"default": {}, "anomalydino": PRESETS["anomalydino"]}.items
 # | training | seconds: select | none | seconds: one pass | hours, GPU | hours, GPU | hours, GPU |
 # | a new good image | `update` | append | exercise 11.6 | train again | train again | train again |
 #
-# Begin with PatchCore: nothing to train, and its failures can be looked at, patch by patch. Leave it for
-# EfficientAD if milliseconds count and there are hundreds of images; for PaDiM if parts lie alike and memory
-# must not grow; add a view of the whole if boxes can be wrong.
+# Begin with PatchCore: nothing to train, and its failures can be looked at, patch by patch. Leave it
+# for EfficientAD if milliseconds count and there are hundreds of images; for PaDiM if parts lie alike
+# and memory must not grow; add a view of the whole if boxes can be wrong.
 
 # %% [markdown]
 # ### Exercise 11.6: a Gaussian that goes on learning
 #
 # *Difficulty ●●●●○, 30 minutes.* A thousand new good images arrive, and the old ones are gone. PaDiM can
-# learn them all the same. Of one place you have the Gaussian of the old images and that of the new ones, each
-# as `(n, mean, covariance)` with n images, mean `(k,)` and covariance `(k, k)` (divided by n - 1, without
-# ε). Return the same three for all images together, exactly as if you had them all. A side may have one image
-# only, and then a covariance of zeros.
+# learn them all the same. Of one place you have the Gaussian of the old images and that of the new ones,
+# each as `(n, mean, covariance)` with n images, mean `(k,)` and covariance `(k, k)`: divided by `n - 1`,
+# without ε. Return the same three for all images together, exactly as if you had them all. A side may have
+# one image only, and then a covariance of zeros.
 
 # %% tags=["exercise"]
 def merged(old, new):
@@ -963,9 +990,9 @@ def merged(old, new):
 check("11.6", merged)
 
 # %% [markdown] tags=["hint"]
-# Undo the division first: `(n - 1) * covariance` is the sum of squares around the group's own mean. Around
-# the common mean it is larger: each of the n rows is farther off by the difference of the two means, which
-# adds `n * outer(difference, difference)`. Add both groups, divide by N - 1.
+# Undo the division first: `(n - 1) * covariance` is the sum of squares around the group's own mean.
+# Around the common mean it is larger: each of the n rows is farther off by the difference of the two
+# means, which adds `n * outer(difference, difference)`. Add both groups, divide by N - 1.
 
 # %% tags=["solution"]
 import numpy as np
@@ -982,7 +1009,9 @@ def merged(old, new):
 #
 # - SPADE keeps all images, PaDiM a Gaussian for each place, a student a network's answers, flows a density,
 #   autoencoders the image through a needle's eye. PatchCore keeps the patches that differ most.
-# - On the same features they differ less than their papers: what images are like decides. Aligned: PaDiM.
-#   Anything else: PatchCore.
-# - Memory: PaDiM's does not grow with the images; PatchCore's does, at a tenth; SPADE's does in full.
+# - On the same features what the images are like decides: on aligned parts PaDiM comes close, with a memory
+#   that does not grow; where parts or textures lie anywhere, take PatchCore.
+# - SPADE's memory grows with all images, PatchCore's with a tenth of them.
 # - Where every patch is normal and the whole is not, PatchCore is blind. Somebody has to look at the whole.
+#
+# **Next:** all of it together, on parts that are new to you, at the end of the [course map](README.md).
