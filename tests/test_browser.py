@@ -16,7 +16,7 @@ from browsing import keep_picture, need_browser, running_browser
 from smaller import CELL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PATIENCE = 40  # seconds for a notebook to run
+PATIENCE = 240  # seconds for a notebook to run
 SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewhere
     "notebook-extension/tracker": '{"windowingMode": "none"}',
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
