@@ -5,7 +5,8 @@ what all notebooks share (badges, navigation, times, setup), folds hints and sol
 everything in a fresh kernel, offline, and writes `notebooks/03_coreset.ipynb` with its outputs.
 `--no-run` brings text and code up to date and keeps the outputs of cells that did not change;
 `--keep-times` runs, but keeps the times that were measured before. `--repository OWNER/NAME` writes
-another address of the repository wherever it stands.
+another address of the repository wherever it stands. `--student` and `--instructor` write other
+editions, elsewhere (`editions`).
 
 Tags: `# %% tags=["setup"]` is where the setup goes; `["choose"]`, a call of `choose`, becomes the
 form with all that may be chosen; `["solution"]` on a code cell folds it into a text cell that
@@ -21,7 +22,6 @@ import re
 import time
 from pathlib import Path
 
-import jupytext
 import nbformat
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
@@ -30,8 +30,9 @@ from nbformat.v4 import new_markdown_cell
 
 from indad.notebook.choose import form
 
-from . import course
+from . import course, reading
 from .course import LESSONS, Lesson
+from .pages import badges, course_map, link, ways
 
 HERE = Path(__file__).resolve().parent
 SOURCES, TIMES = HERE / "src", HERE / "times.json"
@@ -78,21 +79,31 @@ if HOSTED:  # only what is lacking there, and nothing that these would bring: to
                        check=True)
 
 from indad.notebook.widgets import banner
-banner(seconds={seconds})'''
+banner()'''
 
 
-def _setup(seconds: float | None) -> str:
-    text = SETUP.replace("{repository}", course.REPOSITORY).replace("{reference}", course.REFERENCE)
-    return text.replace("{seconds}", str(None if seconds is None else round(seconds)))
+def _setup() -> str:
+    return SETUP.replace("{repository}", course.REPOSITORY).replace("{reference}", course.REFERENCE)
+
+
+def source_of(lesson: Lesson) -> str:
+    return (SOURCES / f"{lesson.name}.py").read_text(encoding="utf-8")
+
+
+def minutes_of(lesson: Lesson) -> reading.Minutes:
+    return reading.minutes(source_of(lesson))
 
 
 def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
     """The notebook of a source, not yet run: a pure function of the source and the times."""
-    text = (SOURCES / f"{lesson.name}.py").read_text(encoding="utf-8")
-    written = jupytext.reads(text, fmt="py:percent")
-    cells = [_header(lesson), *(_cell(cell, times.get(lesson.number)) for cell in written.cells
-                                if "teacher" not in cell.metadata.get("tags", ())),
-             _footer(lesson)]
+    return put_together(lesson, times, [
+        _header(lesson), *(finished(cell) for cell in reading.cells_of(source_of(lesson))
+                           if "teacher" not in cell.metadata.get("tags", ())), footer(lesson)])
+
+
+def put_together(lesson: Lesson, times: dict[str, float], cells: list[NotebookNode],
+                 ) -> NotebookNode:
+    """A notebook of finished cells, with its times, its names for cells, and Colab's settings."""
     _insert_times(cells, lesson, times)
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -105,11 +116,12 @@ def assemble(lesson: Lesson, times: dict[str, float]) -> NotebookNode:
     return notebook
 
 
-def _cell(cell: NotebookNode, seconds: float | None) -> NotebookNode:
+def finished(cell: NotebookNode) -> NotebookNode:
+    """A cell of a source as it stands in the notebook: filled in, or folded, as its tags say."""
     tags = cell.metadata.pop("tags", [])
     metadata = {}
     if "setup" in tags:
-        cell.source = _setup(seconds)
+        cell.source = _setup()
     if "choose" in tags:
         cell.source = _form(cell.source)
     if "solution" in tags:
@@ -142,49 +154,33 @@ def _folded(summary: str, text: str, tag: str) -> NotebookNode:
                              metadata={"tags": [tag]})
 
 
-def badges(lesson: Lesson) -> str:
-    """Where the notebook opens by a click."""
-    name, page = course.REPOSITORY, f"{course.REFERENCE}/notebooks/{lesson.name}.ipynb"
-    colab = "https://colab.research.google.com"
-    links = (
-        ("Open In Colab", f"{colab}/github/{name}/blob/{page}", f"{colab}/assets/colab-badge.svg"),
-        ("Open in Kaggle", "https://kaggle.com/kernels/welcome?src="
-         f"https://github.com/{name}/blob/{page}",
-         "https://kaggle.com/static/images/open-in-kaggle.svg"),
-        ("Launch Binder", f"https://mybinder.org/v2/gh/{name}/{course.REFERENCE}?labpath="
-         f"notebooks/{lesson.name}.ipynb", "https://mybinder.org/badge_logo.svg"),
-        ("Open in Studio Lab", f"https://studiolab.sagemaker.aws/import/github/{name}/blob/{page}",
-         "https://studiolab.sagemaker.aws/studiolab.svg"))
-    return " ".join(f'<a href="{address}" target="_parent"><img src="{picture}" alt="{words}"/></a>'
-                    for words, address, picture in links)
-
-
-def _links(lesson: Lesson) -> str:
+def links(lesson: Lesson) -> str:
+    """To the lesson before, the map, and the lesson after."""
     place = LESSONS.index(lesson)
     parts = ["[Course map](README.md)"]
     if place:
-        before = LESSONS[place - 1]
-        parts.insert(0, f"← [{before.number} · {before.title}]({before.name}.ipynb)")
+        parts.insert(0, f"← {link(LESSONS[place - 1])}")
     if place + 1 < len(LESSONS):
-        after = LESSONS[place + 1]
-        parts.append(f"[{after.number} · {after.title}]({after.name}.ipynb) →")
+        parts.append(f"{link(LESSONS[place + 1])} →")
     return " | ".join(parts)
 
 
 def _header(lesson: Lesson) -> NotebookNode:
-    return new_markdown_cell(f"{badges(lesson)}\n\n{_links(lesson)}")
+    return new_markdown_cell(f"{badges(lesson)}\n\n{links(lesson)}")
 
 
-def _footer(lesson: Lesson) -> NotebookNode:
-    return new_markdown_cell(f"---\n{_links(lesson)}")
+def footer(lesson: Lesson) -> NotebookNode:
+    return new_markdown_cell(f"---\n{links(lesson)}")
 
 
 def _insert_times(cells: list[NotebookNode], lesson: Lesson, times: dict[str, float]) -> None:
-    """Replace the line `TIMES` of the source by what was measured."""
-    seconds = times.get(lesson.number)
-    ran = "not measured yet" if seconds is None else f"about {max(round(seconds), 1)} s"
-    line = (f"**Time:** {lesson.minutes} minutes to read and do. Run all takes {ran} on 2 CPU "
-            "cores, measured when these outputs were made; on a T4 it has not been measured.")
+    """Replace the line `TIMES` of the source by what it takes, and what was measured."""
+    seconds, taken = times.get(lesson.number), minutes_of(lesson)
+    ran = ("has not been measured yet" if seconds is None else
+           f"took {max(round(seconds), 1)} s on 2 CPU cores when it was measured last; on a T4 it "
+           "has not been measured")
+    line = (f"**Time:** {taken.reading} minutes to read, and {taken.exercises} for the exercises. "
+            f"Run all {ran}.")
     for cell in cells:
         if cell.cell_type == "markdown" and "TIMES" in cell.source.split("\n"):
             cell.source = "\n".join(line if row == "TIMES" else row
@@ -256,25 +252,15 @@ def write(lesson: Lesson, notebook: NotebookNode) -> None:
     (HERE / f"{lesson.name}.ipynb").write_text(text, encoding="utf-8")
 
 
-def course_map(times: dict[str, float]) -> str:
-    """The table of the course page."""
-    lines = ["| notebook | what it shows | read and do | Run all, 2 CPU cores | |",
-             "|---|---|---|---|---|"]
-    for lesson in LESSONS:
-        seconds = times.get(lesson.number)
-        ran = "" if seconds is None else f"{max(round(seconds), 1)} s"
-        lines.append(f"| [{lesson.number} · {lesson.title}]({lesson.name}.ipynb) "
-                     f"| {lesson.promise} | {lesson.minutes} min | {ran} | {badges(lesson)} |")
-    return "\n".join(lines)
-
-
 def write_map(times: dict[str, float]) -> None:
-    """Bring the table of notebooks/README.md up to date, between its two comments."""
-    page = HERE / "README.md"
+    """Bring map and ways of notebooks/README.md up to date, between their comments."""
+    page, taken = HERE / "README.md", {lesson.number: minutes_of(lesson) for lesson in LESSONS}
     if page.exists():
-        text = re.sub(r"(<!-- map -->\n).*?(<!-- end of map -->)",
-                      lambda found: f"{found[1]}{course_map(times)}\n{found[2]}",
-                      page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        text = page.read_text(encoding="utf-8")
+        for name, made in {"map": course_map(times, taken), "ways": ways(taken)}.items():
+            text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)",
+                          lambda found, made=made: f"{found[1]}{made}\n{found[2]}",
+                          text, flags=re.DOTALL)
         page.write_text(text, encoding="utf-8")
 
 
@@ -298,14 +284,37 @@ def main() -> None:
     parser.add_argument("--keep-times", action="store_true",
                         help="on a busy machine: do not replace the times that were measured")
     parser.add_argument("--repository", metavar="OWNER/NAME", help="where the course will be found")
+    edition = parser.add_mutually_exclusive_group()
+    edition.add_argument("--student", action="store_const", const="student", dest="edition",
+                         help="write an edition without solutions; nothing is run")
+    edition.add_argument("--instructor", action="store_const", const="instructor", dest="edition",
+                         help="write an edition with solutions and notes for teachers")
+    parser.add_argument("--output", type=Path, metavar="FOLDER",
+                        help="of an edition; notebooks/editions/student (instructor) if not given")
+    parser.add_argument("--no-outputs", action="store_true", help="an edition as if not yet run")
     options = parser.parse_args()
+    lessons = [lesson for lesson in LESSONS if lesson.number in (options.numbers or [
+        one.number for one in LESSONS])]
+    unknown = {*options.numbers} - {lesson.number for lesson in lessons}
+    if unknown:
+        parser.error(f"there is no lesson {', '.join(sorted(unknown))}; they are numbered "
+                     f"{', '.join(lesson.number for lesson in LESSONS)}")
+    if options.edition:
+        from . import editions
+
+        try:
+            print(editions.write(options.edition, lessons, options.output,
+                                 outputs=not options.no_outputs))
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        return
+    if options.output or options.no_outputs:
+        parser.error("--output and --no-outputs go with --student or --instructor")
     if options.repository is not None:
         if not re.fullmatch(r"[\w-]+/[\w.-]+", options.repository):
             parser.error(f"--repository is {options.repository!r}; give it as OWNER/NAME")
         set_repository(options.repository)
-    for lesson in LESSONS:
-        if options.numbers and lesson.number not in options.numbers:
-            continue
+    for lesson in lessons:
         if not (SOURCES / f"{lesson.name}.py").exists():
             continue
         file, times = HERE / f"{lesson.name}.ipynb", read_times()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawing import Pooled
 from PIL import Image
 
 from indad.backbones.extractor import FeatureExtractor
@@ -14,6 +15,12 @@ from indad.backbones.loading import _build, _options, load_backbone
 from indad.backbones.registry import BACKBONES, find_backbone
 from indad.engine.fused import fold_batch_norms
 from indad.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def quickly_drawn():
+    with Pooled():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The exercises: stubs are open, solutions pass, and planted wrong answers are refused."""
 
 import ast
+import builtins
 import re
 from importlib import import_module
 
@@ -38,8 +39,10 @@ def answers(number) -> tuple[object, object]:
             names.append((checked[1], checked[2]))
             if checked[1] == number:
                 found["stub"] = _run(imports + source[:checked.start()], checked[2])
-        elif "solution" in tags and names and names[-1][0] == number:
-            found["solution"] = _run(imports + source, names[-1][1])
+        elif "solution" in tags:  # nobody runs these: what they import is not there later
+            if names and names[-1][0] == number:
+                found["solution"] = _run(imports + source, names[-1][1])
+            continue
         imports += "".join(ast.unparse(node) + "\n" for node in ast.parse(source).body
                            if isinstance(node, (ast.Import, ast.ImportFrom)))
     return found["stub"], found["solution"]
@@ -55,6 +58,67 @@ def test_every_lesson_has_at_least_two_exercises():
     for lesson in LESSONS:
         mine = [number for number in NUMBERS if number.startswith(lesson.number)]
         assert len(mine) >= 2, lesson.name
+
+
+def loaded_and_stored(source):
+    """Names that some code asks for, and names that it makes anywhere in itself."""
+    loaded, stored = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            (loaded if isinstance(node.ctx, ast.Load) else stored).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            stored.add(node.name)
+        elif isinstance(node, ast.arg):
+            stored.add(node.arg)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            stored.add(node.name)
+        elif isinstance(node, ast.alias):
+            stored.add((node.asname or node.name).partition(".")[0])
+    return loaded, stored
+
+
+def modules_of(source):
+    """What `import` and `from ... import` call modules: np, torch, F, plt."""
+    return {alias.asname or alias.name for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Import) for alias in node.names} | {
+        alias.asname for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname}
+
+
+def missing_names(cells):
+    """What exercises, hints and solutions need and no code cell above them makes."""
+    codes = [source for kind, tags, source in cells if kind == "code" and "setup" not in tags]
+    modules = {"np", "torch", "F", "plt", "math"}.union(*map(modules_of, codes))
+    known = {*dir(builtins), "__name__"}
+    for kind, tags, source in cells:
+        if kind == "code" and "setup" not in tags:
+            loaded, stored = loaded_and_stored(source)
+            for name in sorted(loaded - stored - known):
+                yield name, source
+            if "solution" not in tags:
+                known |= stored
+        elif "hint" in tags:
+            quoted = " ".join(re.findall(r"`([^`]+)`", source))
+            for name in sorted({*re.findall(r"(?<![\w.])(\w+)\.\w", quoted)} & modules - known):
+                yield name, source
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.number for lesson in LESSONS])
+def test_a_reader_has_every_name_that_a_solution_or_a_hint_needs(lesson):
+    assert not list(missing_names(cells_of(lesson)))
+
+
+def test_a_name_that_comes_too_late_is_seen():
+    """As in a first edition: the hint spoke of np, which only the folded solution imported."""
+    stub = ("code", ["exercise"], "def highest(scores, k):\n    ...")
+    hint = ("markdown", ["hint"], "`np.argsort(scores)` sorts; see `scores.max()`, too.")
+    solution = "def highest(scores, k):\n    return set(np.argsort(scores)[-k:].tolist())"
+    own = ("code", ["solution"], f"import numpy as np\n{solution}")
+    before = ("code", [], "import numpy as np")
+    assert [name for name, _ in missing_names([stub, hint, own])] == ["np"]
+    assert [name for name, _ in missing_names([stub, ("code", ["solution"], solution)])] == ["np"]
+    assert [name for name, _ in missing_names([stub, own, hint])] == ["np"]
+    assert not list(missing_names([before, stub, hint, own]))
 
 
 @pytest.mark.parametrize("number", NUMBERS)

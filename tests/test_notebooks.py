@@ -49,7 +49,12 @@ def test_sources_and_notebooks_agree(lesson):
 
 def test_the_course_page_agrees():
     page = (build.HERE / "README.md").read_text(encoding="utf-8")
-    assert build.course_map(build.read_times()) in page
+    taken = {lesson.number: build.minutes_of(lesson) for lesson in LESSONS}
+    assert build.course_map(build.read_times(), taken) in page
+    for lesson in LESSONS:  # what the top of each says
+        assert (f"**Time:** {taken[lesson.number].reading} minutes to read, and "
+                f"{taken[lesson.number].exercises} for the exercises. Run all took "
+                in "\n".join(cell.source for cell in built(lesson).cells))
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
@@ -294,7 +299,7 @@ def test_an_installed_package_is_the_second_way(no_address):
     (package.parent / "__init__.py").write_text("")
     (package / "__init__.py").write_text("")
     (package / "widgets.py").write_text(
-        "def banner(seconds):\n    from notebooks.checks import check\n    check('00.1', None)\n")
+        "def banner():\n    from notebooks.checks import check\n    check('00.1', None)\n")
     finished = setup_in(no_address, colab=False, path=no_address / "site")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout == f"00.1: its check is in https://github.com/{course.REPOSITORY}\n"

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,12 +169,12 @@ def test_pictures_only_where_asked_for(monkeypatch):
     assert not widgets.interactive()
 
 
-def test_the_banner_says_versions_mode_and_time(capsys, monkeypatch):
+def test_the_banner_says_versions_and_mode(capsys, monkeypatch):
     monkeypatch.setattr("indad.engine.machine.accelerator", lambda: None)
-    widgets.banner(seconds=12.3)
+    widgets.banner()
     told = capsys.readouterr().out
     for part in ("indad 0", "torch", "device: CPU", "Colab: Runtime, Change runtime type, T4 GPU",
-                 "mode: pictures only; no network is needed", "about 12 s"):
+                 "mode: pictures only; no network is needed"):
         assert part in told
     monkeypatch.setattr(widgets, "interactive", lambda: True)
     widgets.banner()
@@ -285,6 +286,22 @@ def test_the_threshold_figure_counts_its_mistakes(fitted):
     assert "1 of 2 good flagged, 1 of 2 defects missed" in figure.get_suptitle()
     figure = views.threshold_figure(scores, labels, 2.0, test)  # not above it: not flagged
     assert "1 of 2 defects missed" in figure.get_suptitle()
+    pyplot.close("all")
+
+
+def test_missed_defects_are_outlined_and_false_alarms_are_not(fitted):
+    _, _, test, _ = fitted
+    missed = next(i for i, item in enumerate(test) if item.label)
+    alarm = next(i for i, item in enumerate(test) if not item.label)
+    scores = np.where(test.labels == 1, 9.0, 1.0)
+    scores[[missed, alarm]] = 1.0, 8.0
+    figure = views.threshold_figure(scores, test.labels, 2.5, test)
+    outlined = {axes.get_title().split("\n")[0]: bool(axes.collections)
+                for axes in figure.axes[1:3]}
+    assert outlined == {"false alarm": False, f"missed {test[missed].defect_type}": True}
+    unmasked = [replace(item, mask_paths=()) for item in test]
+    figure = views.threshold_figure(scores, test.labels, 2.5, test.replaced(unmasked))
+    assert not any(axes.collections for axes in figure.axes[1:])
     pyplot.close("all")
 
 

@@ -54,7 +54,7 @@ def verdict_figure(item: Item, anomaly_map: np.ndarray, scale: ColourScale, *, s
     verdict = "" if threshold is None else (
         f", verdict {'defective' if score > threshold else 'good'} (limit {threshold:.2f})")
     figure.suptitle(f"{item.defect_type}/{item.path.stem}: score {score:.2f}{verdict}", fontsize=10)
-    panel(axes[0, 0], photo, "photo")
+    panel(axes[0, 0], photo, "image")
     panel(axes[0, 1], heated(photo, anomaly_map, scale), "anomaly map")
     if mask is not None:
         panel(axes[0, 2], photo, "true defect outlined")
@@ -77,7 +77,7 @@ def browse(images: ImageSet, prediction: Prediction, *, threshold: float | None 
 
     first = next(name for name, i in names.items() if start is None or i == start)
     explore(draw, image=list(names), start={"image": first},
-            alt=f"photo, anomaly map and true defect of {first}")
+            alt=f"image, anomaly map and true defect of {first}")
 
 
 def match_figure(match: Match, item: Item, train: ImageSet, model: PatchCore) -> "Figure":
@@ -129,7 +129,7 @@ def threshold_figure(scores: np.ndarray, labels: np.ndarray, threshold: float,
 
     Args:
         scores, labels: `(n,)`, 1 for defective.
-        images: the n images, to show the mistakes.
+        images: the n images, to show the mistakes; missed defects are outlined where masks are.
         most: mistakes to show, the farthest on the wrong side first.
     """
     from matplotlib import pyplot
@@ -159,6 +159,8 @@ def threshold_figure(scores: np.ndarray, labels: np.ndarray, threshold: float,
                 item = images[int(wrong[place])]
                 kind = "false alarm" if item.label == 0 else f"missed {item.defect_type}"
                 panel(one, read_image(item.path), f"{kind}\n{scores[wrong[place]]:.2f}")
+                if item.label and (mask := item.mask()) is not None:
+                    outline(one, mask)
             elif not len(wrong) and place == 0:
                 one.text(0, 0.5, "no mistakes at this threshold")
     return figure
@@ -171,7 +173,7 @@ def browse_thresholds(scores: np.ndarray, labels: np.ndarray, start: float,
     explore(lambda threshold: threshold_figure(scores, labels, threshold, images),
             threshold=levels_of(scores, start, steps), start={"threshold": start},
             alt=f"histogram of scores of good and defective images, threshold at {start:.2f}, and "
-                "the images on its wrong side")
+                "the images on its wrong side, missed defects outlined")
 
 
 def levels_of(scores: np.ndarray, start: float, steps: int) -> list[float]:

@@ -28,8 +28,8 @@ FITS = "98%"  # of a narrow page, a phone's
 QUALITY, MOST_OFF = 85, 3  # of pictures in a build: of JPEG, and levels of 255 for PNG
 
 
-def banner(*, seconds: float | None = None) -> None:
-    """Print versions, device and mode, and how long this notebook takes on two CPU cores."""
+def banner() -> None:
+    """Print versions, device and mode."""
     import torch
 
     from .. import __version__
@@ -45,8 +45,6 @@ def banner(*, seconds: float | None = None) -> None:
           "type, T4 GPU)")
     print("mode: " + ("pictures, with menus and sliders" if interactive() else "pictures only")
           + "; no network is needed, unless the form below asks for real photos or other networks")
-    if seconds:
-        print(f"Run all takes about {seconds:.0f} s on two CPU cores")
 
 
 def interactive() -> bool:

@@ -1,4 +1,4 @@
-"""Exercises of lesson 01: rows of averaged neighbourhoods, and how far a cell looks."""
+"""Exercises of lesson 01: from cells of a grid to rows, and how far a cell looks."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,62 @@ import torch
 from torch import Tensor
 
 from . import Case, Exercise
+
+
+def _counting() -> Iterator[Case]:
+    for says, (height, width, stride) in {
+            "a cell for each pixel": (3, 3, 1), "an image of a single cell": (8, 8, 8),
+            "four cells": (8, 8, 4), "more columns than rows": (8, 24, 8),
+            "more rows than columns": (64, 32, 16), "layer 2 of the lesson": (256, 256, 8)}.items():
+        cells = sum(1 for _ in range(0, height, stride) for _ in range(0, width, stride))
+        yield Case({"height": height, "width": width, "stride": stride}, cells, says)
+
+
+def join(maps: list[Tensor]) -> Tensor:
+    """Number by number: each new cell's centre lies between four old ones, which it takes from."""
+    b, _, height, width = maps[0].shape
+    joined = torch.zeros(b, sum(one.shape[1] for one in maps), height, width)
+    begin = 0
+    for one in maps:
+        h, w = one.shape[-2:]
+        for y in range(height):
+            for x in range(width):
+                down = min(max((y + 0.5) * h / height - 0.5, 0), h - 1)
+                right = min(max((x + 0.5) * w / width - 0.5, 0), w - 1)
+                top, left = int(down), int(right)
+                below, beside = min(top + 1, h - 1), min(left + 1, w - 1)
+                v, u = down - top, right - left
+                joined[:, begin:begin + one.shape[1], y, x] = (
+                    (1 - v) * ((1 - u) * one[..., top, left] + u * one[..., top, beside])
+                    + v * ((1 - u) * one[..., below, left] + u * one[..., below, beside]))
+        begin += one.shape[1]
+    return joined
+
+
+def _joining() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(says: str, *shapes: tuple[int, ...]) -> Case:
+        maps = [torch.randint(0, 10, shape, generator=generator).float() for shape in shapes]
+        return Case({"maps": maps}, join(maps), says)
+
+    yield case("a single map comes back as it is", (1, 2, 2, 2))
+    yield case("two maps of the same grid", (1, 1, 2, 2), (1, 2, 2, 2))
+    yield case("a second map of one cell", (1, 1, 2, 2), (1, 1, 1, 1))
+    yield case("a second map of 2 x 2 cells for a grid of 4 x 4", (1, 1, 4, 4), (1, 1, 2, 2))
+    yield case("more columns than rows, two images", (2, 3, 4, 8), (2, 2, 2, 4))
+    yield case("three maps", (1, 1, 6, 6), (1, 2, 3, 3), (1, 3, 2, 2))
+
+
+def _placing() -> Iterator[Case]:
+    for says, (row, h, w) in {
+            "the first row of all": (0, 2, 3), "the second: one step to the right": (1, 2, 3),
+            "the first of the next line": (3, 2, 3), "the last of the first image": (5, 2, 3),
+            "the first of the second image": (6, 2, 3), "a grid higher than wide": (17, 4, 2),
+            "row 2611 of a grid of 24 x 32": (2611, 24, 32)}.items():
+        places = [(image, y, x) for image in range(row // (h * w) + 1) for y in range(h)
+                  for x in range(w)]
+        yield Case({"row": row, "h": h, "w": w}, places[row], says)
 
 
 def patchify(feature_map: Tensor, k: int) -> Tensor:
@@ -65,8 +121,14 @@ def _fields() -> Iterator[Case]:
 
 
 EXERCISES = {
-    "01.1": Exercise(_patches, hint="pad by k // 2, divide by k * k everywhere, and bring the "
-                     "channels to the end before flattening"),
+    "01.1": Exercise(_counting, hint="cells down times cells across: each side divided by the "
+                     "stride, then multiplied"),
     "01.2": Exercise(_fields, hint="a kernel k adds (k - 1) times the stride of all steps before "
                      "it; return (field, stride), both starting at 1"),
+    "01.3": Exercise(_joining, hint="stretch to maps[0].shape[-2:] with mode='bilinear' (not "
+                     "'nearest', and without align_corners), then torch.cat along dim=1"),
+    "01.4": Exercise(_placing, hint="divide by h * w for the image; divide what is left by w, not "
+                     "by h"),
+    "01.5": Exercise(_patches, hint="pad by k // 2, divide by k * k everywhere, and bring the "
+                     "channels to the end before flattening"),
 }

@@ -1,4 +1,4 @@
-"""Exercises of lesson 02: nearest rows of a bank that does not fit, and Equation 7."""
+"""Exercises of lesson 02: distances, a bank that does not fit, maps, scores, Equation 7."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,6 +7,76 @@ import torch
 from torch import Tensor
 
 from . import Case, Exercise, difference
+
+
+def distances_to(patch: Tensor, bank: Tensor) -> Tensor:
+    return torch.tensor([math.dist(row, patch.tolist()) for row in bank.tolist()])
+
+
+def _measuring() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(says: str, patch: list | Tensor, bank: list | Tensor) -> Case:
+        patch, bank = torch.as_tensor(patch).float(), torch.as_tensor(bank).float()
+        return Case({"patch": patch, "bank": bank}, distances_to(patch, bank), says)
+
+    yield case("a single row, 5 away", [0, 0], [[3, 4]])
+    yield case("one number a row", [2], [[5], [-2]])
+    yield case("two rows, one of them the patch itself", [1, 1], [[1, 1], [1, 3]])
+    yield case("as many rows as numbers in a row", [1, 0], [[4, 4], [1, 2]])
+    yield case("30 random rows of 8 numbers", torch.randn(8, generator=generator),
+               torch.randn(30, 8, generator=generator))
+
+
+def stretch(grids: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixel by pixel: its centre lies between four cells' centres, or beyond the last ones."""
+    _, h, w = grids.shape
+    made = torch.zeros(len(grids), *size)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            down = min(max((y + 0.5) * h / size[0] - 0.5, 0), h - 1)
+            right = min(max((x + 0.5) * w / size[1] - 0.5, 0), w - 1)
+            top, left = int(down), int(right)
+            below, beside = min(top + 1, h - 1), min(left + 1, w - 1)
+            v, u = down - top, right - left
+            made[:, y, x] = ((1 - v) * ((1 - u) * grids[:, top, left] + u * grids[:, top, beside])
+                             + v * ((1 - u) * grids[:, below, left]
+                                    + u * grids[:, below, beside]))
+    return made
+
+
+def _stretching() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(says: str, shape: tuple[int, int, int], size: tuple[int, int]) -> Case:
+        grids = torch.randint(0, 10, shape, generator=generator).float()
+        return Case({"grids": grids, "size": size}, stretch(grids, size), says)
+
+    yield case("a size that is the grid's", (1, 2, 2), (2, 2))
+    yield case("a single cell: the same everywhere", (1, 1, 1), (2, 3))
+    yield case("2 x 2 cells to 4 x 4 pixels", (1, 2, 2), (4, 4))
+    yield case("more columns than rows", (1, 2, 3), (4, 9))
+    yield case("two images", (2, 3, 2), (6, 8))
+
+
+def worst_share(patches: Tensor, share: float) -> Tensor:
+    count = max(round(share * patches.shape[1]), 1)
+    return torch.tensor([sum(sorted(row)[-count:]) / count for row in patches.tolist()])
+
+
+def _scoring() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(says: str, patches: list | Tensor, share: float) -> Case:
+        patches = torch.as_tensor(patches).float()
+        return Case({"patches": patches, "share": share}, worst_share(patches, share), says)
+
+    yield case("a single patch", [[3]], 1.0)
+    yield case("a share of 0: at least one patch counts, the worst", [[1, 5, 2]], 0.0)
+    yield case("half of four patches", [[4, 1, 3, 2]], 0.5)
+    yield case("two images", [[1, 5, 2, 0], [7, 0, 6, 1]], 0.5)
+    yield case("1 % of 190 patches are 1.9: two", torch.rand(3, 190, generator=generator), 0.01)
+    yield case("all patches", torch.rand(2, 9, generator=generator), 1.0)
 
 
 class Watched(torch.Tensor):
@@ -113,8 +183,14 @@ def _reweighting() -> Iterator[Case]:
 
 
 EXERCISES = {
-    "02.1": Exercise(_searching, hint="for each chunk of the bank: the nearest row in it, its "
+    "02.1": Exercise(_measuring, hint="the root of the sum of squared differences, summed over the "
+                     "numbers of a row (dim=1), not over the rows"),
+    "02.2": Exercise(_searching, hint="for each chunk of the bank: the nearest row in it, its "
                      "index plus the chunk's start, kept where it is nearer than the best so far"),
-    "02.2": Exercise(_reweighting, hint="1 - exp(s*) / sum of exp over the b rows nearest to m*, "
+    "02.3": Exercise(_stretching, hint="mode='bilinear' and no align_corners; interpolate wants "
+                     "(n, 1, h, w), so put a dimension in and take it out again"),
+    "02.4": Exercise(_scoring, hint="max(round(share * p), 1) patches of each image, the largest "
+                     "ones; take their mean"),
+    "02.5": Exercise(_reweighting, hint="1 - exp(s*) / sum of exp over the b rows nearest to m*, "
                      "m* among them; take logsumexp or softmax, so that nothing overflows"),
 }

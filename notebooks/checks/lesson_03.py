@@ -1,11 +1,67 @@
-"""Exercises of lesson 03: farthest-first selection, and a projection that keeps distances."""
+"""Exercises of lesson 03: covering radii, farthest-first, and a projection."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from . import Case, Exercise
+from . import Case, Exercise, difference
+
+
+def _counting() -> Iterator[Case]:
+    for says, (ratio, count, kept) in {
+            "half of ten": (0.5, 10, 5), "half of eleven: rounded down": (0.5, 11, 5),
+            "a share that rounds to nothing: one is kept": (0.01, 20, 1), "all": (1.0, 7, 7),
+            "a tenth of 9,216": (0.1, 9216, 921), "0.3 % of 9,216": (0.003, 9216, 27)}.items():
+        yield Case({"ratio": ratio, "count": count}, kept, says, judge=_whole(kept))
+
+
+def _whole(kept: int) -> Callable[[object], str | None]:
+    def judge(returned: object) -> str | None:
+        if isinstance(returned, float):
+            return f"it returned {returned}, expected a whole number, {kept}"
+        return difference(returned, kept, 0)
+    return judge
+
+
+def worst_covered(points: Tensor, picks: list[int]) -> float:
+    rows = points.tolist()
+    return max(min(math.dist(row, rows[pick]) for pick in picks) for row in rows)
+
+
+def _covering() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(says: str, points: list | Tensor, picks: list[int]) -> Case:
+        points = torch.as_tensor(points).float()
+        return Case({"points": points, "picks": picks}, worst_covered(points, picks), says)
+
+    line = [[0.0], [1.0], [5.0], [9.0]]
+    yield case("one pick on a line", line, [0])
+    yield case("two picks: each point counts its nearest one", line, [0, 3])
+    yield case("all are picked", line, [3, 1, 0, 2])
+    yield case("points of the plane", [[0.0, 0], [3, 4], [6, 8], [0, 1]], [1])
+    yield case("30 random points of 4 numbers, 5 picks",
+               torch.randn(30, 4, generator=generator), [3, 9, 27, 1, 14])
+
+
+def _following() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(says: str, points: list | Tensor, picks: list[int]) -> Case:
+        points = torch.as_tensor(points).float()
+        radii = [worst_covered(points, picks[:k + 1]) for k in range(len(picks))]
+        return Case({"points": points, "picks": picks}, radii, says)
+
+    line = [[0.0], [1.0], [5.0], [9.0]]
+    yield case("one pick on a line", line, [0])
+    yield case("two picks", line, [0, 3])
+    yield case("picks in another order", line, [2, 1, 3])
+    yield case("a pick that covers nothing better: the radius stays", line, [0, 1, 2])
+    yield case("all are picked: the last radius is 0", line, [1, 3, 0, 2])
+    yield case("40 random points of 3 numbers, 10 picks",
+               torch.randn(40, 3, generator=generator), [5, 7, 0, 33, 21, 2, 39, 11, 18, 4])
 
 
 def _selecting() -> Iterator[Case]:
@@ -115,8 +171,14 @@ def _projecting() -> Iterator[Case]:
 
 
 EXERCISES = {
-    "03.1": Exercise(_selecting, hint="the next pick is the point whose distance to its *nearest* "
+    "03.1": Exercise(_counting, hint="cut off behind the point, do not round: int(count * ratio), "
+                     "and never less than 1"),
+    "03.2": Exercise(_covering, hint="first the minimum over the picks, for each point; then the "
+                     "maximum over the points"),
+    "03.3": Exercise(_selecting, hint="the next pick is the point whose distance to its *nearest* "
                      "pick is largest; keep these distances and lower them with each pick"),
-    "03.2": Exercise(_projecting, hint="rows @ randn(d, dim) / sqrt(dim), with a generator that is "
+    "03.4": Exercise(_following, hint="keep each point's distance to its nearest pick so far; "
+                     "after each pick, note the largest of these"),
+    "03.5": Exercise(_projecting, hint="rows @ randn(d, dim) / sqrt(dim), with a generator that is "
                      "seeded in the function"),
 }

@@ -3,17 +3,24 @@
 #
 # A network that was trained to tell dogs from teapots has never seen a gear. Yet halfway through it,
 # **a photo becomes a grid of vectors, and similar places get similar vectors**: pick a hole in one
-# gear, and the nearest vectors in another photo are its holes. That is all that PatchCore needs from
+# drawn gear, and the nearest vectors in another are its holes; pick a crack in a solar cell, and no good
+# cell has anything near it. That is all that PatchCore needs from
 # a network, and this notebook builds it: from pixels to *patch features*.
 #
 # **You will learn** to read feature maps, to measure how far one of their cells looks, to balance
-# photos, to average neighbourhoods, to join layers of different size, to lay everything out as rows,
+# images, to average neighbourhoods, to join layers of different size, to lay everything out as rows,
 # and to recognise two mistakes that raise no error.
 #
 # **You need** [00 · Find your first defect](00_find_your_first_defect.ipynb), and to know what a
 # convolution is.
 #
 # TIMES
+
+# %% [markdown] tags=["teacher"]
+# - Sections 1 and 2 take 25 minutes. Draw a grid over a photo on the board before any code.
+# - Learners take a feature map for a picture. Ask: "how many numbers has one cell?" (channels), "how many
+#   cells?" (height times width).
+# - Many think that the network was trained on gears. Ask what ImageNet holds.
 
 # %% tags=["setup"]
 
@@ -28,7 +35,7 @@ from indad.notebook.choose import choose
 chosen = choose(drawn="gear")
 
 # %% [markdown]
-# ## A photo goes in, five grids come out
+# ## An image goes in, five grids come out
 #
 # A *backbone* is a network trained on ordinary photos (ImageNet), of which we use the inside only.
 # Its layers hand out *feature maps*: at each cell of a coarse grid, a vector with one number for
@@ -46,7 +53,7 @@ layers, taken = chosen.layers(5)  # numbers of feature maps, and which of them P
 extractor, transform = chosen.network(tuple(layers), resize=256)
 pixels = torch.stack([transform(read_image(item.path)) for item in items])
 side = pixels.shape[-1]
-photos = [read_image(item.path).resize((side, side)) for item in items]  # to look at
+images = [read_image(item.path).resize((side, side)) for item in items]  # to look at
 
 
 def feature_maps(pixels):
@@ -56,7 +63,7 @@ def feature_maps(pixels):
 
 # %%
 maps = feature_maps(pixels)
-print("pixels ", tuple(pixels.shape), " (photos, colours, height, width)")
+print("pixels ", tuple(pixels.shape), " (images, colours, height, width)")
 for layer, one, stride in zip(layers, maps, extractor.strides):
     print(f"layer {layer}", tuple(one.shape), f" one cell every {stride} pixels"
           + (", taken by PatchCore" if layer in taken else ""))
@@ -70,8 +77,8 @@ for layer, one, stride in zip(layers, maps, extractor.strides):
 # ## Similar places get similar vectors
 #
 # Take what this notebook will have built by its end, one vector for each of 32 x 32 places. Choose a
-# place in the first photo (cyan frame), and measure the distance from its vector to all vectors of
-# other photos. Bright is near; the six nearest are framed.
+# place in the first image (cyan frame), and measure the distance from its vector to all vectors of
+# other images. Bright is near; the six nearest are framed.
 
 # %%
 from indad.features import balanced, layer_scales, weighted
@@ -84,7 +91,7 @@ def of_taken(values):
 
 
 channels = of_taken(extractor.channels)
-features = weighted(balanced(of_taken(maps)))  # (photos, 40 + 112, 32, 32)
+features = weighted(balanced(of_taken(maps)))  # (images, 40 + 112, 32, 32)
 scales = layer_scales(features.permute(0, 2, 3, 1).flatten(0, 2), channels)
 features = features * scales[:, None, None]
 height, width = features.shape[-2:]
@@ -97,14 +104,14 @@ def box(row, column):
 
 
 def similar_figure(row, column):
-    """Where the vectors are that are nearest to that of one place of the first photo."""
+    """Where the vectors are that are nearest to that of one place of the first image."""
     vector = features[0, :, row, column]
-    distances = (features - vector[:, None, None]).norm(dim=1)  # (photos, 32, 32)
+    distances = (features - vector[:, None, None]).norm(dim=1)  # (images, 32, 32)
     figure, axes = canvas(4, size=2.5)
-    panel(axes[0, 0], photos[0], f"chosen: row {row}, column {column}")
+    panel(axes[0, 0], images[0], f"chosen: row {row}, column {column}")
     mark_box(axes[0, 0], box(row, column))
     for one, other in zip(axes[0, 1:], (1, 2, last)):
-        panel(one, photos[other], f"nearest in photo {other} ({items[other].defect_type})")
+        panel(one, images[other], f"nearest in image {other} ({items[other].defect_type})")
         one.imshow(-distances[other], cmap="inferno", alpha=0.65, extent=(0, side, side, 0))
         for place in distances[other].flatten().argsort()[:6].tolist():
             mark_box(one, box(*divmod(place, width)))
@@ -113,13 +120,91 @@ def similar_figure(row, column):
 # %%
 explore(similar_figure, row=range(height), column=range(width),
         start={"row": height * 10 // 32, "column": width * 15 // 32},
-        alt=f"a place chosen in one photo ({chosen.category}), and in three others the places with the "
+        alt=f"a place chosen in one image ({chosen.category}), and in three others the places with the "
             "nearest vectors, framed; in drawn gears a hole is chosen, and they lie at holes")
 
 # %% [markdown]
 # In the drawn gears the frame begins on a hole. Nobody told the network about holes, and the gears are
 # turned differently. (With widgets, move the frame: onto a tooth, the keyway, the background.) A place
-# whose vector has no near neighbour in any good photo must be something new. That sentence is PatchCore.
+# whose vector has no near neighbour in any good image must be something new. That sentence is PatchCore.
+
+# %% [markdown]
+# ### Exercise 01.1: how many patches?
+#
+# *Difficulty ●○○○○, 2 minutes.* Each frame is one cell, a *patch*. A layer has a cell every `stride`
+# pixels, in both directions. How many cells does it have for an image of so many pixels? (The stride
+# divides both sides.)
+
+# %% tags=["exercise"]
+def count_cells(height, width, stride):
+    """Sides of an image in pixels, and the stride -> how many cells the grid has."""
+    ...  # your code here
+
+
+from notebooks.checks import check
+
+check("01.1", count_cells)
+
+# %% [markdown] tags=["hint"]
+# 256 pixels with a cell every 8 make 32 cells in a row. And there are as many rows as the other side
+# holds. `//` divides whole numbers.
+
+# %% tags=["solution"]
+def count_cells(height, width, stride):
+    return (height // stride) * (width // stride)
+
+# %% [markdown]
+# ### Real photos: what has a near neighbour, and what has none?
+#
+# Gears are drawings, and a drawing could be too easy. So the same with photos: one broken solar cell, and
+# eight good ones. For each place of the broken cell, how far is the nearest vector in the good cells?
+
+# %%
+from indad.notebook.getting import solar_cells
+
+cells = solar_cells()
+broken = next((item for item in cells.test if item.path.stem == "cell0376"),
+              next(item for item in cells.test if item.label))
+solar = [broken, *cells.train[:8]]
+looked_at = [read_image(item.path).resize((side, side)) for item in solar]
+solar_maps = feature_maps(torch.stack([transform(read_image(item.path)) for item in solar]))
+vectors = weighted(balanced(of_taken(solar_maps))).permute(0, 2, 3, 1).flatten(1, 2)
+vectors = vectors * layer_scales(vectors[1:].flatten(0, 1), channels)  # (9, places, numbers)
+apart = torch.cdist(vectors[0], vectors[1:].flatten(0, 1))             # to all places of good cells
+nearest = apart.amin(1)
+usual, odd = int(nearest.argsort()[len(nearest) // 2]), int(nearest.argmax())
+
+# %%
+figure, axes = canvas(4, rows=2, size=2.4)
+for line, place, word in zip(axes, (usual, odd), ("usual", "oddest")):
+    panel(line[0], looked_at[0], f"{word} place: nearest at {nearest[place]:.1f}")
+    mark_box(line[0], box(*divmod(place, width)))
+    for good_cell, one in enumerate(line[1:], start=1):
+        far = (vectors[good_cell] - vectors[0, place]).norm(dim=1)
+        panel(one, looked_at[good_cell], f"good one: nearest at {far.min():.1f}")
+        one.imshow(-far.view(height, width), cmap="inferno", alpha=0.65, extent=(0, side, side, 0),
+                   vmin=-float(apart.max()), vmax=0)
+        for match in far.argsort()[:6].tolist():
+            mark_box(one, box(*divmod(match, width)))
+show(figure, f"two places of a defective one of {cells.name}, and where three good ones have the nearest "
+     "vectors, framed: a usual place finds its like, the oddest one only what is far")
+
+# %% [markdown]
+# Bright is near, on one scale for all six. Above, a usual place of the broken cell, between its bars: most
+# of a good cell is like it. Below, the oddest place, which lies where two cracks run together. The framed
+# places are the nearest that good cells have to offer, and they are about twice as far. Nobody trained
+# the network on solar cells. (ELPV's photos; the line above the figure says whose they are.)
+
+# %% [markdown]
+# **Think:** a network learned to name dogs and teapots. Why are its vectors of any use for gears and solar
+# cells?
+
+# %% [markdown] tags=["answer"]
+# To tell a thousand kinds of things apart, it had to learn what all photos are made of: edges, corners,
+# stripes, textures, round and pointed shapes, and what they look like under another light. Gears and
+# cracks are made of the same. What is special to dogs sits in the last layers, which PatchCore leaves
+# out. Where photos are made otherwise (X-rays, say, or radar), the vectors help less, and one has to
+# measure.
 
 # %% [markdown]
 # ## What do the layers see?
@@ -143,10 +228,10 @@ def pca_colours(feature_map):
 
 
 def layers_figure(pictures, rows):
-    """One row for each photo: the photo, then each layer in false colours."""
+    """One row for each image: the image, then each layer in false colours."""
     figure, axes = canvas(len(pictures) + 1, rows=len(rows), size=1.75)
     for line, place in zip(axes, rows):
-        panel(line[0], photos[place], items[place].defect_type)
+        panel(line[0], images[place], items[place].defect_type)
         for one, layer, (colours, share) in zip(line[1:], layers, pictures):
             panel(one, colours[place], f"layer {layer} ({share:.0%} shown)")
     return figure
@@ -154,14 +239,24 @@ def layers_figure(pictures, rows):
 # %%
 pictures = [pca_colours(one) for one in maps]
 show(layers_figure(pictures, [0, 1, last]),
-     f"three photos ({chosen.category}) and their feature maps, shallowest first, as colours; of drawn "
+     f"three images ({chosen.category}) and their feature maps, shallowest first, as colours; of drawn "
      "gears first edges, then teeth and holes, then rim, disc and background")
 
 # %% [markdown]
-# With gears and EfficientNet-Lite0, layer 0 is hardly more than the photo, and layer 1 mostly edges and
+# With gears and EfficientNet-Lite0, layer 0 is hardly more than the image, and layer 1 mostly edges and
 # their direction. In layer 2, holes and teeth stand out; in layer 3, whole regions get a colour each:
 # background, toothed rim, disc. Layer 4 has 8 x 8 cells left, which say little more than how far they
 # are from the middle. So the middle layers know *what* is there and still *where*: hence 2 and 3.
+
+# %% [markdown]
+# **Think:** you look for scratches that are one pixel wide, and somebody else for parts on which a whole
+# hole is missing. Who should take which layers?
+
+# %% [markdown] tags=["answer"]
+# A scratch of one pixel is strong in shallow layers, whose cells are small and see little around them; in
+# deep ones it is averaged away. A missing hole is no odd texture: what is there, plain metal, is found
+# everywhere else on the part. It takes a cell that sees enough around itself to know that a hole
+# belongs there, so a deeper layer. PatchCore takes two layers from the middle as a bet on both.
 
 # %% [markdown]
 # ## How far does one cell look?
@@ -223,43 +318,84 @@ for one, (layer, probe) in zip(axes[0], probes.items()):
     one.set_title(f"layer {layer}: {measured[layer]} px, 90 % within {width_90} px", fontsize=10)
 show(figure, f"influence of each pixel on one cell of layers {', '.join(map(str, probes))}: the "
      "receptive field is drawn as a solid blue square, the dashed orange square inside it holds 90 "
-     "percent, and a dotted square is as large as one of the photos")
+     "percent, and a dotted square is as large as one of the images")
 
 # %% [markdown]
-# All three are drawn to one scale; the dotted square is as large as our photos. A field is many
+# All three are drawn to one scale; the dotted square is as large as our images. A field is many
 # strides wide, so neighbouring cells share most of what they see. That of EfficientNet-Lite0's layer 3
-# is wider than a photo, but most of the influence comes from the dashed square, near the middle. So a
+# is wider than an image, but most of the influence comes from the dashed square, near the middle. So a
 # cell says "what is here, and what is around it", not just "what is in my 16 pixels". (In a transformer
 # each cell looks at all others, so its field is the whole picture from the first layer on.)
 
 # %% [markdown]
-# ## What if a photo has less light?
+# ### Exercise 01.2: the receptive field, without a network
 #
-# Draw a spot of 7 pixels onto a good photo, and take both with half and with a quarter of the light: the
-# same part, the same defect. The darker, the less the vectors vary over the photo, and the less far the
-# spot moves those that see it. So a defect in a dark photo looks nearer to good than it is.
+# *Difficulty ●●●●○, 30 minutes.* What the gradient probe measured can be worked out from kernels and
+# strides alone. This is what EfficientNet-Lite0 does up to its layer 2 (convolutions of one pixel add
+# nothing):
+
+# %%
+from indad.backbones.loading import load_backbone
+
+steps, (lite, _) = [], load_backbone("efficientnet_lite0")
+for name, module in lite.network.named_modules():
+    if name == "blocks.3":  # where layer 2 ends
+        break
+    if isinstance(module, torch.nn.Conv2d) and module.kernel_size[0] > 1:
+        steps.append((module.kernel_size[0], module.stride[0]))
+print("(kernel, stride) of each convolution:", steps)
+if chosen.backbone == "efficientnet_lite0":
+    print("measured above:", (measured[2], strides[2]))
+
+# %% tags=["exercise"]
+def receptive_field(steps):
+    """Pixels that one cell sees across, and pixels between cells, after (kernel, stride) steps."""
+    ...  # your code here
+
+
+check("01.2", receptive_field)
+
+# %% [markdown] tags=["hint"]
+# Go through the steps with two numbers, the field and the stride so far, both 1 at first. A kernel of
+# size k reaches over k - 1 gaps between cells of the map it reads, and each gap is as wide as the
+# stride *before* this step.
+
+# %% tags=["solution"]
+def receptive_field(steps):
+    field, stride = 1, 1
+    for kernel, step in steps:
+        field += (kernel - 1) * stride
+        stride *= step
+    return field, stride
+
+# %% [markdown]
+# ## What if an image has less light?
+#
+# Draw a spot of 7 pixels onto a good image, and take both with half and with a quarter of the light: the
+# same part, the same defect. The darker, the less the vectors vary over the image, and the less far the
+# spot moves those that see it. So a defect in a dark image looks nearer to good than it is.
 
 # %%
 from PIL import Image, ImageDraw
 
-good, x, y = photos[0], 150 * side // 256, 100 * side // 256
+good, x, y = images[0], 150 * side // 256, 100 * side // 256
 spotted = good.copy()
 grey = 40 if good.convert("L").getpixel((x, y)) > 60 else 220  # dark, on what is dark bright
 ImageDraw.Draw(spotted).ellipse((x, y, x + 6, y + 6), fill=(grey, grey, grey))
 lights = (1, 1 / 2, 1 / 4)
-lit = [[photo.point([int(value * light) for value in range(256)] * 3) for light in lights]
-       for photo in (good, spotted)]
-without, with_spot = (of_taken(feature_maps(torch.stack([transform(photo) for photo in photos_lit])))
+lit = [[image.point([int(value * light) for value in range(256)] * 3) for light in lights]
+       for image in (good, spotted)]
+without, with_spot = (of_taken(feature_maps(torch.stack([transform(image) for image in photos_lit])))
                       for photos_lit in lit)
 
 # %% [markdown]
-# The remedy is a division: each photo's map by its own *standard deviation* over the places, all channels
-# together. It asks for no other photo, so it works for one that comes alone.
+# The remedy is a division: each image's map by its own *standard deviation* over the places, all channels
+# together. It asks for no other image, so it works for one that comes alone.
 
 # %%
 def balance(feature_map):
-    """(b, c, h, w) -> the same shape: each photo's map has a total variance of 1 over its places."""
-    variance = feature_map.var(dim=(2, 3), correction=0).sum(dim=1)  # (b,): one number a photo
+    """(b, c, h, w) -> the same shape: each image's map has a total variance of 1 over its places."""
+    variance = feature_map.var(dim=(2, 3), correction=0).sum(dim=1)  # (b,): one number an image
     return feature_map / variance.sqrt()[:, None, None, None]
 
 
@@ -275,7 +411,7 @@ for by_hand, package in zip(map(balance, of_taken(maps)), balanced(of_taken(maps
 # %% [markdown]
 # On the drawn gear most of the loss is made good. Not all that less light does is: it also moves the
 # vectors of good places, and no factor brings them back. So the lamp above a line should stay as it is
-# (lesson 09 watches it); the balance is for what differs a little from photo to photo.
+# (lesson 09 watches it); the balance is for what differs a little from image to image.
 
 # %% [markdown]
 # ## Why average a neighbourhood?
@@ -304,20 +440,44 @@ def neighbourhood(feature_map, kernel):
 # ## How do two grids become one?
 #
 # In EfficientNet-Lite0, layer 2 has 32 x 32 cells, layer 3 has 16 x 16. The coarser grid is stretched to the finer one
-# (*bilinear*: between two cells, their weighted mean), and the vectors are put end to end. That is
-# the whole recipe, and the package's functions agree with it.
+# (*bilinear*: between two cells, their weighted mean), and the vectors are put end to end.
+
+# %% [markdown]
+# ### Exercise 01.3: join the grids
+#
+# *Difficulty ●●○○○, 10 minutes.* Stretch every map to the grid of the first, and join the channels, in the
+# order of the maps. The lesson goes on with your function once it is right.
+
+# %% tags=["exercise"]
+def join(maps):
+    """Maps (b, c_i, h_i, w_i), a list -> (b, sum of c_i, h_0, w_0), on the grid of the first."""
+    ...  # your code here
+
+
+from indad.features import single
+
+joined = check("01.3", join, otherwise=single)
+
+# %% [markdown] tags=["hint"]
+# `F.interpolate(one, size, mode="bilinear")` stretches; the size is `maps[0].shape[-2:]`. Leave
+# `align_corners` as it is. `torch.cat(several, dim=?)` joins: which dimension is that of the channels?
+
+# %% tags=["solution"]
+def join(maps):
+    grid = maps[0].shape[-2:]
+    same = [F.interpolate(one, grid, mode="bilinear") for one in maps]
+    return torch.cat(same, dim=1)
+
+# %% [markdown]
+# Averaging and joining are the whole recipe, and the package's functions agree with it.
 
 # %%
-from indad.features import concatenate, single
+from indad.features import concatenate
 
 
 def patch_features(maps, kernel):
     """Maps (b, c_i, h_i, w_i) -> (b, sum of c_i, h_0, w_0)."""
-    pooled = [neighbourhood(one, kernel) for one in maps]
-    grid = pooled[0].shape[-2:]
-    same = [one if one.shape[-2:] == grid else F.interpolate(one, grid, mode="bilinear")
-            for one in pooled]
-    return torch.cat(same, dim=1)
+    return joined([neighbourhood(one, kernel) for one in maps])
 
 
 for kernel, package in ((none, single), (plain, concatenate), (binomial, weighted)):
@@ -328,8 +488,8 @@ for kernel, package in ((none, single), (plain, concatenate), (binomial, weighte
 # %% [markdown]
 # ### What the average does, in one experiment
 #
-# Ask how far the spot on the good photo moved each patch feature. Beside it, the *nuisance*: the
-# same photo shifted by two pixels, which is no defect and should move little.
+# Ask how far the spot on the good image moved each patch feature. Beside it, the *nuisance*: the
+# same image shifted by two pixels, which is no defect and should move little.
 
 # %%
 shifted = good.transform(good.size, Image.Transform.AFFINE, (1, 0, 2, 0, 1, 0))
@@ -348,7 +508,7 @@ for name, kernel in {"none": none, "binomial": binomial, "plain": plain}.items()
 
 # %%
 figure, axes = canvas(4, size=2.4)
-panel(axes[0, 0], spotted, f"a spot on a good photo ({chosen.category})")
+panel(axes[0, 0], spotted, f"a spot on a good image ({chosen.category})")
 for one, (name, change) in zip(axes[0, 1:], moved.items()):
     picture = one.imshow(change, cmap="inferno", vmin=0, vmax=float(moved["none"].max()))
     one.set_title(f"neighbourhood: {name}", fontsize=9)
@@ -416,6 +576,36 @@ assert torch.equal(rows[image * h * w + y * w + x], features[image, :, y, x])
 print(tuple(features.shape), "->", tuple(rows.shape))
 
 # %% [markdown]
+# ### Exercise 01.4: where does this row come from?
+#
+# *Difficulty ●●○○○, 10 minutes.* Later, somebody asks what row 2611 of the table is. Return its image, its
+# row in the grid and its column, all counted from 0.
+
+# %% tags=["exercise"]
+def place_of(row, h, w):
+    """The number of a row, and the grid -> (image, y, x)."""
+    ...  # your code here
+
+
+check("01.4", place_of)
+
+# %% [markdown] tags=["hint"]
+# Each image has `h * w` rows, so the image is what `//` says of that, and `%` says what is left over. The
+# same once more with `w`.
+
+# %% tags=["solution"]
+def place_of(row, h, w):
+    image, place = divmod(row, h * w)
+    y, x = divmod(place, w)
+    return image, y, x
+
+# %% [markdown] tags=["teacher"]
+# - 15 minutes for rows, 01.4 and trap 2. Let them lay out a table of 2 x 2 x 3 numbers by hand.
+# - The usual mistake in 01.4 swaps height and width; a square grid hides it, so the check has none.
+# - Ask: which of the two traps would a test of shapes have found? (The first, before it is stretched.)
+# - 01.5 is the lesson in one function; whoever has it can skip ahead to lesson 02.
+
+# %% [markdown]
 # ## Trap 2: the reshape that forgets to permute
 #
 # `features.reshape(-1, d)` has the right shape too, but its rows mix numbers of one channel from
@@ -424,7 +614,7 @@ print(tuple(features.shape), "->", tuple(rows.shape))
 # %%
 wrong = features.reshape(b * h * w, d)
 figure, axes = canvas(3, size=2.4)
-panel(axes[0, 0], photos[0], "photo")
+panel(axes[0, 0], images[0], "image")
 for one, table, title in zip(axes[0, 1:], (rows, wrong), ("permuted, then reshaped",
                                                           "only reshaped")):
     colours, _ = pca_colours(table.view(b, h, w, d).permute(0, 3, 1, 2))
@@ -433,11 +623,35 @@ show(figure, "rows laid back onto the grid as colours: the part (of a gear, disc
      "axes were permuted, and only noise when they were just reshaped")
 
 # %% [markdown]
+# ### Exercise 01.5: patchify
+#
+# *Difficulty ●●●○○, 15 minutes.* The step in one function, and a shape does not tell whether
+# it is right: average k x k neighbourhoods (plainly, k odd, zero beyond the edge, and those zeros count)
+# and return one row for each patch.
+
+# %% tags=["exercise"]
+def patchify(feature_map, k):
+    """(b, c, h, w) -> (b * h * w, c): the mean of the k x k cells around each cell."""
+    ...  # your code here
+
+
+check("01.5", patchify)
+
+# %% [markdown] tags=["hint"]
+# `F.avg_pool2d(feature_map, k, stride=1, padding=?)`: a window of k keeps the size if it may stick out
+# by (k - 1) / 2 on each side. Then bring the channels to the end before you flatten.
+
+# %% tags=["solution"]
+def patchify(feature_map, k):
+    pooled = F.avg_pool2d(feature_map, k, stride=1, padding=k // 2)
+    return pooled.permute(0, 2, 3, 1).reshape(-1, feature_map.shape[1])
+
+# %% [markdown]
 # ## Does one layer drown the other?
 #
 # A squared distance is a sum over all numbers, so a layer with more or larger ones has more to say.
 # `layer_scales` multiplies each layer by one factor, so that the total variance of both is equal: over
-# all photos that are learned, and after the averages. The balance of each photo leaves little to do.
+# all images that are learned, and after the averages. The balance of each image leaves little to do.
 
 # %%
 def variances(table):
@@ -450,7 +664,7 @@ assert torch.allclose(layer_scales(rows, channels),
                       factors.repeat_interleave(torch.tensor(channels)), rtol=1e-4)
 scaled = rows * layer_scales(rows, channels)
 as_they_come = as_rows(patch_features(of_taken(maps), binomial))
-for name, table in {"as they come": as_they_come, "photos balanced": rows,
+for name, table in {"as they come": as_they_come, "images balanced": rows,
                     "layers scaled too": scaled}.items():
     shares = variances(table) / variances(table).sum()
     print(f"{name:17} share of the variance:",
@@ -467,79 +681,13 @@ assert torch.allclose(extracted.rows.cpu(), rows, rtol=1e-4, atol=1e-4 * float(r
 print("PatchCore extracts the same", tuple(extracted.rows.shape), "rows; its fit scales them")
 
 # %% [markdown]
-# ## Exercise 01.1: patchify
-#
-# *Difficulty ●●●○○, 15 minutes.* The step in one function: average k x k neighbourhoods (plainly, k
-# odd, zero beyond the edge, and those zeros count) and return one row for each patch.
-
-# %% tags=["exercise"]
-def patchify(feature_map, k):
-    """(b, c, h, w) -> (b * h * w, c): the mean of the k x k cells around each cell."""
-    ...  # your code here
-
-
-from notebooks.checks import check
-
-check("01.1", patchify)
-
-# %% [markdown] tags=["hint"]
-# `F.avg_pool2d(feature_map, k, stride=1, padding=?)`: a window of k keeps the size if it may stick out
-# by (k - 1) / 2 on each side. Then bring the channels to the end before you flatten.
-
-# %% tags=["solution"]
-def patchify(feature_map, k):
-    pooled = F.avg_pool2d(feature_map, k, stride=1, padding=k // 2)
-    return pooled.permute(0, 2, 3, 1).reshape(-1, feature_map.shape[1])
-
-# %% [markdown]
-# ## Exercise 01.2: the receptive field, without a network
-#
-# *Difficulty ●●●○○, 15 minutes.* What the gradient probe measured can be worked out from kernels and
-# strides alone. This is what EfficientNet-Lite0 does up to its layer 2 (convolutions of one pixel add
-# nothing):
-
-# %%
-from indad.backbones.loading import load_backbone
-
-steps, (lite, _) = [], load_backbone("efficientnet_lite0")
-for name, module in lite.network.named_modules():
-    if name == "blocks.3":  # where layer 2 ends
-        break
-    if isinstance(module, torch.nn.Conv2d) and module.kernel_size[0] > 1:
-        steps.append((module.kernel_size[0], module.stride[0]))
-print("(kernel, stride) of each convolution:", steps)
-if chosen.backbone == "efficientnet_lite0":
-    print("measured above:", (measured[2], strides[2]))
-
-# %% tags=["exercise"]
-def receptive_field(steps):
-    """Pixels that one cell sees across, and pixels between cells, after (kernel, stride) steps."""
-    ...  # your code here
-
-
-check("01.2", receptive_field)
-
-# %% [markdown] tags=["hint"]
-# Go through the steps with two numbers, the field and the stride so far, both 1 at first. A kernel of
-# size k reaches over k - 1 gaps between cells of the map it reads, and each gap is as wide as the
-# stride *before* this step.
-
-# %% tags=["solution"]
-def receptive_field(steps):
-    field, stride = 1, 1
-    for kernel, step in steps:
-        field += (kernel - 1) * stride
-        stride *= step
-    return field, stride
-
-# %% [markdown]
 # ## Look closer
 #
-# With widgets, choose a photo: all its layers side by side.
+# With widgets, choose an image: all its layers side by side.
 
 # %%
-explore(lambda photo: layers_figure(pictures, [photo]), photo=range(len(photos)),
-        start={"photo": 3}, alt=f"one photo ({chosen.category}) and its feature maps as colours")
+explore(lambda image: layers_figure(pictures, [image]), image=range(len(images)),
+        start={"image": 3}, alt=f"one image ({chosen.category}) and its feature maps as colours")
 
 # %% [markdown]
 # ## Recap
@@ -547,7 +695,7 @@ explore(lambda photo: layers_figure(pictures, [photo]), photo=range(len(photos))
 # - A feature map is a grid of vectors; places that look alike have vectors that are close.
 # - A cell looks much farther than its stride, and weighs the middle most. Middle layers know what is
 #   there and still where.
-# - Patch features: balance each photo's maps, average 3 x 3 neighbourhoods *with padding*, stretch to
+# - Patch features: balance each image's maps, average 3 x 3 neighbourhoods *with padding*, stretch to
 #   the first grid, put end to end, one row a patch: `(b, d, h, w)` to `(b * h * w, d)`. Scale the layers.
 # - Shapes do not show a missing padding or a missing permute. Pictures do.
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 03 · Coreset: remember less
 #
-# Sixteen photos left thousands of rows in the memory bank, and most of them say the same: one more piece
+# Sixteen images left thousands of rows in the memory bank, and most of them say the same: one more piece
 # of background, one more stretch of metal. **A tenth of the patches says nearly as much as all of
 # them, if one picks the right tenth**: always the patch that is farthest from everything picked so
 # far. Memory and search shrink tenfold. A random tenth is another matter.
@@ -12,6 +12,12 @@
 # **You need** [02 · Memory bank, distance, score, map](02_memory_distance_score_map.ipynb).
 #
 # TIMES
+
+# %% [markdown] tags=["teacher"]
+# - Begin with the plane (section 2), on the board: 12 dots, a start, and the class says who is next. 10
+#   minutes.
+# - Learners pick the point farthest from the *last* pick. Ask: "how far is it from its nearest pick?"
+# - Ask before the first figure: "which tenth would you keep?" Most say "the middle of the cloud".
 
 # %% tags=["setup"]
 
@@ -44,9 +50,36 @@ extracted = model.extract(train)
 scale = model.fit_features(extracted).feature_scale_  # balances the layers; on the GPU if there is one
 rows = extracted.rows.to(scale.device) * scale        # all there is to remember
 queries = model.extract(test).rows.to(scale.device) * scale
-ratios = [0.003, 0.01, 0.03, 0.1, 0.25]
-sizes = [max(int(len(rows) * ratio), 1) for ratio in ratios]
 print(f"{len(rows)} rows of {rows.shape[1]} numbers, {rows.numel() * 4 / 1e6:.1f} MB")
+
+# %% [markdown]
+# ### Exercise 03.1: how many rows is that?
+#
+# *Difficulty ●○○○○, 2 minutes.* A bank keeps a share of the rows, rounded down, but at least one. How many?
+# The lesson goes on with your function once it is right.
+
+# %% tags=["exercise"]
+def rows_kept(ratio, count):
+    """A share from 0 to 1, and how many rows there are -> how many the bank keeps, an int."""
+    ...  # your code here
+
+
+from indad.coreset import bank_size
+from notebooks.checks import check
+
+kept_of = check("03.1", rows_kept, otherwise=bank_size)
+
+# %% [markdown] tags=["hint"]
+# `int(...)` cuts off what is behind the point; `max(1, ...)` is at least 1.
+
+# %% tags=["solution"]
+def rows_kept(ratio, count):
+    return max(1, int(count * ratio))
+
+# %%
+ratios = [0.003, 0.01, 0.03, 0.1, 0.25]
+sizes = [kept_of(ratio, len(rows)) for ratio in ratios]
+print("rows kept:", ", ".join(f"{ratio:.1%} are {size}" for ratio, size in zip(ratios, sizes)))
 
 # %%
 def aurocs(order):
@@ -99,7 +132,7 @@ for name, found in curves.items():
 # ## Always the farthest
 #
 # In the plane one can watch it. There are many points of a common kind, few of a rarer kind, and a
-# handful of oddities, as in photos of a part. *Farthest-first* selection starts anywhere, and then picks
+# handful of oddities, as among the patches of a part. *Farthest-first* selection starts anywhere, and then picks
 # the point whose distance to its nearest pick is largest. Again and again.
 
 # %%
@@ -109,34 +142,82 @@ points = torch.cat([
     torch.randn(60, 2, generator=generator) * 0.9 + torch.tensor([5.0, 1.0]),
     torch.tensor([[2.0, 4.5], [-3.5, 2.5], [3.0, -3.5], [-3.0, -3.0], [7.5, -2.5]])])
 
+print("points", tuple(points.shape))
 
-def farthest_first(points, size, start=0):
-    """(n, d) -> indices of the picks, and the covering radius after each."""
-    to_nearest_pick = points.new_full((len(points),), torch.inf)
-    picks, radii, pick = [], [], start
-    for _ in range(size):
-        picks.append(pick)
-        to_pick = (points - points[pick]).norm(dim=1)
-        to_nearest_pick = torch.minimum(to_nearest_pick, to_pick)
-        pick = int(to_nearest_pick.argmax())         # the next one
-        radii.append(float(to_nearest_pick[pick]))   # how far it is: nobody is farther
-    return picks, radii
+# %% [markdown]
+# How well do some picks cover the points? The *covering radius* is the distance from the worst-covered point
+# to its nearest pick: circles of that radius around the picks reach every point.
+
+# %% [markdown]
+# ### Exercise 03.2: the covering radius
+#
+# *Difficulty ●●○○○, 10 minutes.* Each point has a distance to its *nearest* pick. Return the largest of
+# these. The lesson goes on with your function once it is right.
+
+# %% tags=["exercise"]
+def worst_covered(points, picks):
+    """(n, d), and indices of the picks -> the covering radius, a float."""
+    ...  # your code here
 
 
-picks, radii = farthest_first(points, 60)
+def radius_by_package(points, picks):
+    return float(nearest(points, points[picks])[0].max())
+
+
+covering_radius = check("03.2", worst_covered, otherwise=radius_by_package)
+
+# %% [markdown] tags=["hint"]
+# `torch.cdist(points, points[picks])` has a row for each point and a column for each pick. Along which of
+# the two do you take the minimum, and what is left for the maximum?
+
+# %% tags=["solution"]
+def worst_covered(points, picks):
+    return float(torch.cdist(points, points[picks]).amin(dim=1).max())
+
+# %% [markdown]
+# ### Exercise 03.3: farthest-first
+#
+# *Difficulty ●●●○○, 30 minutes.* Now the selection itself: begin with `start`; the next pick is always the
+# point whose distance to its nearest pick is largest. No point is picked twice, not even when
+# nothing but copies of picks is left. Of several points that are equally far, any will do. The lesson goes
+# on with your selection once it is right.
+
+# %% tags=["exercise"]
+def farthest_points(points, size, start):
+    """(n, d) -> a list of `size` indices in the order of picking, beginning with `start`."""
+    ...  # your code here
+
+
+def greedy_by_package(points, size, start):
+    return greedy_coreset(points, size, start=start).indices.tolist()
+
+
+greedy = check("03.3", farthest_points, otherwise=greedy_by_package)
+
+# %% [markdown] tags=["hint"]
+# Keep for each point the distance to its nearest pick, infinity at first. A new pick can only lower it:
+# `torch.minimum`. Set it to -1 for a point that was picked, so that it is never the largest. `argmax` says
+# who is next.
+
+# %% tags=["solution"]
+def farthest_points(points, size, start):
+    distances = points.new_full((len(points),), torch.inf)
+    picks = [start]
+    while len(picks) < size:
+        distances = torch.minimum(distances, (points - points[picks[-1]]).norm(dim=1))
+        distances[picks[-1]] = -1
+        picks.append(int(distances.argmax()))
+    return picks
+
+# %%
+picks = greedy(points, 60, 0)
+radii = [covering_radius(points, picks[:k + 1]) for k in range(60)]
 print("first picks", picks[:6], " radii", [round(radius, 2) for radius in radii[:6]])
 
 # %%
 from matplotlib.patches import Circle
 
 lots = random_coreset(len(points), 60, seed=1).tolist()
-
-
-def covering_radius(points, picks):
-    """The distance from the worst-covered point to its nearest pick."""
-    return float(torch.cdist(points, points[picks]).amin(1).max())
-
-
 figure, axes = plt.subplots(2, 4, figsize=(10, 5), sharex=True, sharey=True, layout="constrained")
 for line, (name, order) in zip(axes, {"greedy": picks, "random": lots}.items()):
     for one, k in zip(line, (2, 5, 10, 20)):
@@ -156,9 +237,8 @@ show(figure, "2, 5, 10 and 20 picks among 665 points, greedy above and random be
      "at the edge are not picked")
 
 # %% [markdown]
-# The *covering radius* is the distance from the worst-covered point to its nearest pick; circles
-# of that radius around the picks reach every point. Greedy goes to the oddities first. Random
-# goes where most points are, over and over. For anomaly detection that is fatal: a rare but good
+# Circles of the covering radius reach every point. Greedy goes to the oddities first. Random goes where
+# most points are, over and over. For anomaly detection that is fatal: a rare but good
 # patch that was not remembered is a false alarm.
 #
 # With widgets, add picks one by one:
@@ -180,6 +260,16 @@ explore(step, picks_so_far=range(1, 61), selection=["greedy", "random"],
         alt="eight greedy picks, with circles of the covering radius that reach all points")
 
 # %% [markdown]
+# **Think:** greedy goes to the oddities first. What if one of the training images is not good after all, and
+# shows a defect?
+
+# %% [markdown] tags=["answer"]
+# Then its patches are the oddest of all, and greedy takes them among the first: the bank remembers the
+# defect, and the next one like it passes. Random would probably miss it. What makes greedy good at rare
+# good patches makes it good at rare bad ones; so look at the training images (lesson 08), or let the
+# package look for suspects (lesson 10).
+
+# %% [markdown]
 # ## How good can any selection be?
 #
 # Finding the picks with the smallest possible radius is NP-hard. Greedy is never worse than twice
@@ -198,7 +288,7 @@ for k in (5, 10, 20, 40):
 # %% [markdown]
 # ## The same in 152 dimensions
 #
-# The photos' rows cannot be drawn (152 numbers with the backbone of the beginning, more with others), but
+# The images' rows cannot be drawn (152 numbers with the backbone of the beginning, more with others), but
 # their radius can. Random is drawn with five seeds.
 
 # %%
@@ -225,17 +315,26 @@ print(f"{as_good} greedy rows cover as well as {steps[-1]} random ones (last see
 # %% [markdown]
 # ## In the package: the same picks, lazily
 #
-# The loop above looks at every row for every pick. But a distance to the nearest pick only ever falls,
-# so an old one is an upper bound, and a row need not be looked at again until its bound could make it
-# the next pick. `greedy_coreset` does that, and makes the same picks in the same order.
+# A plain selection looks at every row for every pick. This is the package's, as every paper prints it:
+
+# %%
+import inspect
+
+from indad.coreset import greedy_coreset_one_at_a_time
+
+source = inspect.getsource(greedy_coreset_one_at_a_time)
+print(source[source.index("    indices, radii"):])
+
+# %% [markdown]
+# But a distance to the nearest pick only ever falls, so an old one is an upper bound, and a row need not be
+# looked at again until its bound could make it the next pick. `greedy_coreset` does that, and makes the
+# same picks in the same order.
 
 # %%
 import time
 
-from indad.coreset import greedy_coreset_one_at_a_time
-
 some, count = rows[:4096], min(400, len(rows) // 4)
-by_hand, _ = farthest_first(some, count, start=7)
+by_hand = greedy(some, count, 7)
 began = time.perf_counter()
 literal = greedy_coreset_one_at_a_time(some, count, start=7)
 between = time.perf_counter()
@@ -245,7 +344,7 @@ for name, selection in {"one at a time": literal, "lazily": lazy}.items():
     same = np.mean(selection.indices.cpu().numpy() == by_hand)
     print(f"{name}: {same:.0%} of {count} picks are those by hand, in the same order "
           "(ties within rounding may differ)")
-covered = covering_radius(some, lazy.indices)  # measured: the last radius says the same
+covered = covering_radius(some, lazy.indices.tolist())  # measured: the last radius says the same
 assert abs(covered - float(lazy.radii[-1])) < 1e-3 * float(lazy.radii[0])
 print(f"one at a time {between - began:.2f} s, lazily {done - between:.2f} s")
 
@@ -262,9 +361,42 @@ for k in (max(count // 40, 1), max(count // 8, 1), count // 4):
     print(f"the coreset of {k} is the beginning of the coreset of {count}")
 
 # %% [markdown]
-# ## Where in the photos are the picks?
+# ### Exercise 03.4: all radii in one pass
 #
-# Each pick is a patch of a training photo. Here is where the first 3 % lie in four of them.
+# *Difficulty ●●●○○, 15 minutes.* Above, the radius of each beginning was computed anew: the first pick was
+# looked at sixty times. Return the radii of all beginnings, and look at each pick once.
+
+# %% tags=["exercise"]
+def radii_of(points, picks):
+    """(n, d), and indices in the order of picking -> a list: entry i is the radius of picks[:i + 1]."""
+    ...  # your code here
+
+
+check("03.4", radii_of)
+
+# %% [markdown] tags=["hint"]
+# The same table as in farthest-first: for each point the distance to its nearest pick so far, infinity at
+# first. Take one pick after the other, lower the table by `torch.minimum`, and note its maximum.
+
+# %% tags=["solution"]
+def radii_of(points, picks):
+    distances = points.new_full((len(points),), torch.inf)
+    radii = []
+    for pick in picks:
+        distances = torch.minimum(distances, (points - points[pick]).norm(dim=1))
+        radii.append(float(distances.max()))
+    return radii
+
+# %% [markdown] tags=["teacher"]
+# - 03.3 takes half an hour with a class; 03.2 before it is what makes it doable.
+# - The usual mistakes: the distance to the last pick only; a maximum over picks where a minimum belongs.
+# - Ask: what does one more pick cost, in distances? (n: so size times n in all; then why lazily.)
+# - Whoever is quick: does the order of `picks` matter for the last entry of 03.4? (No. For the others, yes.)
+
+# %% [markdown]
+# ## Where in the images are the picks?
+#
+# Each pick is a patch of a training image. Here is where the first 3 % lie in four of them.
 
 # %%
 from indad.data.images import read_image
@@ -273,28 +405,34 @@ from indad.notebook.pictures import canvas, panel
 height, width = extracted.grid
 
 
-def places(order, photo):
-    """Rows and columns in the grid of one photo of the rows that were picked from it."""
+def places(order, image):
+    """Rows and columns in the grid of one image of the rows that were picked from it."""
     order = order.cpu()
-    inside = order[order // (height * width) == photo] % (height * width)
+    inside = order[order // (height * width) == image] % (height * width)
     return inside // width, inside % width
 
 
+def picks_figure(images, orders):
+    """Four images, and the places of the picks of each order in them."""
+    figure, axes = canvas(4, rows=len(orders), size=2.3)
+    for line, (name, order) in zip(axes, orders.items()):
+        for image, one in enumerate(line):
+            y, x = places(order, image)
+            panel(one, read_image(images[image].path).resize((256, 256)),
+                  f"{name}: {len(y)} picks in image {image}")
+            one.scatter((x + 0.5) * 256 / width, (y + 0.5) * 256 / height, s=14, color="#00FFFF",
+                        marker="o" if name == "greedy" else "^", edgecolors="black", linewidths=0.5)
+    return figure
+
+
 kept = int(0.03 * len(rows))
-figure, axes = canvas(4, rows=2, size=2.3)
-for line, name in zip(axes, orders):
-    for photo, one in enumerate(line):
-        y, x = places(orders[name][0][:kept], photo)
-        panel(one, read_image(train[photo].path).resize((256, 256)),
-              f"{name}: {len(y)} picks in photo {photo}")
-        one.scatter((x + 0.5) * 256 / width, (y + 0.5) * 256 / height, s=14, color="#00FFFF",
-                    marker="o" if name == "greedy" else "^", edgecolors="black", linewidths=0.5)
-show(figure, f"four photos ({chosen.category}) with the places of the picks; on drawn gears greedy ones "
+show(picks_figure(train, {name: of_seeds[0][:kept] for name, of_seeds in orders.items()}),
+     f"four images ({chosen.category}) with the places of the picks; on drawn gears greedy ones "
      "crowd on the gear, random ones are spread evenly over gear and background")
 
 # %%
 def share_outside(order):
-    """Share of picks more than 100 of 256 pixels from the middle of the photo."""
+    """Share of picks more than 100 of 256 pixels from the middle of the image."""
     y, x = (order % (height * width)) // width, order % width
     return float((torch.hypot((x + 0.5) / width - 0.5, (y + 0.5) / height - 0.5) > 100 / 256)
                  .float().mean())
@@ -308,6 +446,40 @@ for name, order in {"all rows": everywhere, "greedy": orders["greedy"][0][:kept]
 # %% [markdown]
 # Far from the middle of a drawn gear there is background. The random share of it is that of all rows.
 # Greedy spends less of its budget there, because one piece of background covers many others.
+#
+# On real photos it is less tidy. Four of sixteen good solar cells, and 1 % of their patches:
+
+# %%
+from indad.notebook.getting import solar_cells
+
+cells = solar_cells()
+good_cells = cells.train.replaced(cells.train[:16])
+of_cells = PatchCore(**chosen.options(resize=192, coreset_ratio=0.01, num_neighbors=1, seed=0))
+remembered = of_cells.extract(good_cells)
+balance = of_cells.fit_features(remembered).feature_scale_
+cell_rows = remembered.rows.to(balance.device) * balance
+kept_cells = kept_of(0.01, len(cell_rows))
+cell_orders = {"greedy": greedy_coreset(cell_rows, kept_cells, seed=0).indices,
+               "random": random_coreset(len(cell_rows), kept_cells, seed=0)}
+show(picks_figure(good_cells, cell_orders),
+     f"four good ones of {cells.name} with the places of the picks, greedy above and random below")
+for name, order in cell_orders.items():
+    count = [len(places(order, image)[0]) for image in range(len(good_cells))]
+    print(f"{name}: from {min(count)} to {max(count)} picks an image")
+
+# %% [markdown]
+# Greedy spends its picks on ends of bars, on corners, and on the dark wedge at the corner of the second cell,
+# which people took for good all the same. Bright, even silicon gets few, as one piece of it
+# covers all others; with random picks it is the other way round, and only luck remembers the wedge.
+
+# %% [markdown]
+# **Think:** greedy takes many picks from some of the images and few from others. Is that good?
+
+# %% [markdown] tags=["answer"]
+# It is what it is for. An image that looks like those before it adds nothing, so it gets few picks; one with
+# another frame, another light or a rare spot is needed, and gets many. An image with far more picks
+# than all others deserves a look: either it is a rare good one, or it is none. With picks by lot
+# each image gets about the same number, and the rare one is left out as often as any.
 
 # %% [markdown]
 # ## Fewer numbers a row
@@ -323,11 +495,38 @@ for name, order in {"all rows": everywhere, "greedy": orders["greedy"][0][:kept]
 # %%
 wider = PatchCore(**chosen.options(patch_features="unfolded", resize=192))
 wide = wider.extract(train[:2]).rows.cpu()                 # (n, 9 * 152)
+print("rows", tuple(wide.shape))
+
+# %% [markdown]
+# ### Exercise 03.5: a projection that keeps distances
+#
+# *Difficulty ●●●○○, 15 minutes.* Project rows to `dim` dimensions by a matrix of random numbers, one
+# matrix for all rows, drawn from `seed` alone. Distances must stay the same on average: mind the
+# scale.
+
+# %% tags=["exercise"]
+def project(rows, dim, seed):
+    """(n, d) -> (n, dim), with about the same distances; the same seed, the same result."""
+    ...  # your code here
+
+
+check("03.5", project)
+
+# %% [markdown] tags=["hint"]
+# `torch.randn(..., generator=torch.Generator().manual_seed(seed))`. A sum of `dim` squares of standard
+# normal numbers is `dim` on average; a squared length should grow by a factor of 1.
+
+# %% tags=["solution"]
+def project(rows, dim, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return rows @ torch.randn(rows.shape[1], dim, generator=generator) / dim ** 0.5
+
+# %%
 generator = torch.Generator().manual_seed(0)
 
 
 def projected(rows, k):
-    """(n, d) -> (n, k): times a matrix of normal random numbers, lengths kept on average."""
+    """(n, d) -> (n, k): as in the exercise; each call draws another matrix."""
     return rows @ torch.randn(rows.shape[1], k, generator=generator) / k ** 0.5
 
 
@@ -425,61 +624,6 @@ if stored.exists():
 # *Recall* is the share of patches whose nearest row was found. A patch whose nearest row was missed got
 # another one that lies hardly farther, so the AUROC falls far less than the recall, until a single
 # cell is looked into, as the reference implementation does.
-
-# %% [markdown]
-# ## Exercise 03.1: farthest-first
-#
-# *Difficulty ●●●○○, 15 minutes.* Write the selection without looking up, and better: when nothing but
-# copies of picks is left, `farthest_first` picks a point again, and a picked point must never be
-# picked twice. Of several points that are equally far, any will do.
-
-# %% tags=["exercise"]
-def farthest_points(points, size, start):
-    """(n, d) -> `size` indices in the order of picking, beginning with `start`."""
-    ...  # your code here
-
-
-from notebooks.checks import check
-
-check("03.1", farthest_points)
-
-# %% [markdown] tags=["hint"]
-# Keep for each point the distance to its nearest pick. A new pick can only lower it:
-# `torch.minimum`. Set it to -1 for a point that was picked, so that it is never the largest.
-
-# %% tags=["solution"]
-def farthest_points(points, size, start):
-    distances = torch.full((len(points),), torch.inf)
-    picks = [start]
-    while len(picks) < size:
-        distances = torch.minimum(distances, (points - points[picks[-1]]).norm(dim=1))
-        distances[picks[-1]] = -1
-        picks.append(int(distances.argmax()))
-    return picks
-
-# %% [markdown]
-# ## Exercise 03.2: a projection that keeps distances
-#
-# *Difficulty ●●○○○, 10 minutes.* Project rows to `dim` dimensions by a matrix of random numbers, one
-# matrix for all rows, drawn from `seed` alone. Distances must stay the same on average: mind the
-# scale.
-
-# %% tags=["exercise"]
-def project(rows, dim, seed):
-    """(n, d) -> (n, dim), with about the same distances; the same seed, the same result."""
-    ...  # your code here
-
-
-check("03.2", project)
-
-# %% [markdown] tags=["hint"]
-# `torch.randn(..., generator=torch.Generator().manual_seed(seed))`. A sum of `dim` squares of standard
-# normal numbers is `dim` on average; a squared length should grow by a factor of 1.
-
-# %% tags=["solution"]
-def project(rows, dim, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return rows @ torch.randn(rows.shape[1], dim, generator=generator) / dim ** 0.5
 
 # %% [markdown]
 # ## Recap

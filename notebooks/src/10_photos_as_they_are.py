@@ -385,4 +385,5 @@ def support_of(distances, photos, k):
 # - `align="rigid"`: parts are laid straight first; how far they were off is told.
 # - `robust=True`, and `check --suspects`: bad parts among the good are found and do not count.
 # - Each has a price, in time or in what is no longer seen: take what your photos need, and no more.
-
+#
+# **Next:** the model leaves the notebook. [09 · Ship it](09_ship_it.ipynb).

@@ -1,6 +1,7 @@
 """Plausible wrong answers to the exercises of lesson 02; the checker must refuse all of them."""
 
 import torch
+import torch.nn.functional as F
 
 
 def all_at_once(queries, bank, chunk):
@@ -122,8 +123,92 @@ def zero_for_one(q, bank, b):
     return float((1 - torch.exp(worst - torch.logsumexp(to_bank[around], 0))) * worst)
 
 
+def squares_only(patch, bank):
+    """Forgets the root."""
+    return (bank - patch).square().sum(1)
+
+
+def over_rows(patch, bank):
+    """Sums over the rows."""
+    return (bank - patch).square().sum(0).sqrt()
+
+
+def city_blocks(patch, bank):
+    """Sums differences, not squares."""
+    return (bank - patch).abs().sum(1)
+
+
+def mean_square(patch, bank):
+    """The mean instead of the sum."""
+    return (bank - patch).square().mean(1).sqrt()
+
+
+def to_nearest(patch, bank):
+    """Only the smallest one."""
+    return (bank - patch).norm(dim=1).min()
+
+
+def in_steps(grids, size):
+    """Repeats cells."""
+    return F.interpolate(grids[:, None], size, mode="nearest")[:, 0]
+
+
+def corners_aligned(grids, size):
+    """Lays the outermost cells onto the edge."""
+    return F.interpolate(grids[:, None], size, mode="bilinear", align_corners=True)[:, 0]
+
+
+def channel_left_in(grids, size):
+    """Does not take the dimension out again."""
+    return F.interpolate(grids[:, None], size, mode="bilinear")
+
+
+def lying_down(grids, size):
+    """Width before height."""
+    return F.interpolate(grids[:, None], size[::-1], mode="bilinear")[:, 0]
+
+
+def images_as_channels(grids, size):
+    """Stretches along one side only."""
+    return F.interpolate(grids, size[1], mode="linear")
+
+
+def largest_only(patches, share):
+    """Ignores the share."""
+    return patches.amax(1)
+
+
+def rounded_down(patches, share):
+    """Takes int instead of round."""
+    return patches.topk(max(int(share * patches.shape[1]), 1), dim=1).values.mean(1)
+
+
+def of_all_images(patches, share):
+    """The worst patches of all images together."""
+    return patches.flatten().topk(max(round(share * patches.numel()), 1)).values.mean()
+
+
+def summed(patches, share):
+    """A sum instead of a mean."""
+    return patches.topk(max(round(share * patches.shape[1]), 1), dim=1).values.sum(1)
+
+
+def best_ones(patches, share):
+    """The smallest distances."""
+    count = max(round(share * patches.shape[1]), 1)
+    return patches.topk(count, dim=1, largest=False).values.mean(1)
+
+
+def perhaps_none(patches, share):
+    """Forgets that one patch at least counts."""
+    return patches.topk(round(share * patches.shape[1]), dim=1).values.mean(1)
+
+
 MUTANTS = {
-    "02.1": [all_at_once, index_in_chunk, last_chunk_lost, last_chunk_wins, squared, wrong_axis],
-    "02.2": [match_left_out, around_q, overflows, root_of_d, weight_itself, largest_share,
+    "02.1": [squares_only, over_rows, city_blocks, mean_square, to_nearest],
+    "02.2": [all_at_once, index_in_chunk, last_chunk_lost, last_chunk_wins, squared, wrong_axis],
+    "02.3": [in_steps, corners_aligned, channel_left_in, lying_down, images_as_channels],
+    "02.4": [largest_only, rounded_down, of_all_images, summed, best_ones, perhaps_none],
+    "02.5": [match_left_out, around_q, overflows, root_of_d, weight_itself, largest_share,
              zero_for_one],
 }

@@ -105,9 +105,88 @@ def matrix_a_row(rows, dim, seed):
                       for i, row in enumerate(rows)])
 
 
+def rounded(ratio, count):
+    """Rounds instead of cutting off."""
+    return max(1, round(ratio * count))
+
+
+def perhaps_none(ratio, count):
+    """Forgets that one row at least is kept."""
+    return int(ratio * count)
+
+
+def with_a_fraction(ratio, count):
+    """Forgets to make it whole."""
+    return max(1.0, ratio * count)
+
+
+def what_goes(ratio, count):
+    """Counts the rows that are left out."""
+    return max(1, count - int(ratio * count))
+
+
+def nearest_covered(points, picks):
+    """The smallest distance of all, which is always 0."""
+    return float(torch.cdist(points, points[picks]).amin(1).min())
+
+
+def farthest_from_any(points, picks):
+    """The largest distance to any pick."""
+    return float(torch.cdist(points, points[picks]).max())
+
+
+def mean_distance(points, picks):
+    """The mean over the points."""
+    return float(torch.cdist(points, points[picks]).amin(1).mean())
+
+
+def axes_swapped(points, picks):
+    """The minimum over the points, the maximum over the picks."""
+    return float(torch.cdist(points, points[picks]).amin(0).max())
+
+
+def between_picks(points, picks):
+    """Looks at the picks only."""
+    return float(torch.cdist(points[picks], points[picks]).max())
+
+
+def of_each_pick(points, picks):
+    """Forgets the picks before."""
+    return [float((points - points[pick]).norm(dim=1).max()) for pick in picks]
+
+
+def one_late(points, picks):
+    """Notes the radius before it looks at the pick."""
+    distances, radii = (points - points[picks[0]]).norm(dim=1), []
+    for pick in picks:
+        radii.append(float(distances.max()))
+        distances = torch.minimum(distances, (points - points[pick]).norm(dim=1))
+    return radii
+
+
+def last_only(points, picks):
+    """The radius of all picks, again and again."""
+    return [float(torch.cdist(points, points[picks]).amin(1).max())] * len(picks)
+
+
+def gaps(points, picks):
+    """How far each pick is from those before it."""
+    return [0.0] + [float(torch.cdist(points[[pick]], points[picks[:k]]).min())
+                    for k, pick in enumerate(picks[1:], start=1)]
+
+
+def sorted_first(points, picks):
+    """Takes the picks in the order of their numbers."""
+    return [float(torch.cdist(points, points[sorted(picks)[:k + 1]]).amin(1).max())
+            for k in range(len(picks))]
+
+
 MUTANTS = {
-    "03.1": [from_last_pick, sum_of_distances, farthest_pick, nearest_point, start_ignored,
+    "03.1": [rounded, perhaps_none, with_a_fraction, what_goes],
+    "03.2": [nearest_covered, farthest_from_any, mean_distance, axes_swapped, between_picks],
+    "03.3": [from_last_pick, sum_of_distances, farthest_pick, nearest_point, start_ignored,
              one_too_many, picked_again, drawn],
-    "03.2": [no_scale, divided_by_dim, divided_by_width, first_columns, not_centred, unseeded,
+    "03.4": [of_each_pick, one_late, last_only, gaps, sorted_first],
+    "03.5": [no_scale, divided_by_dim, divided_by_width, first_columns, not_centred, unseeded,
              constant_seed, matrix_a_row],
 }

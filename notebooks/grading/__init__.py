@@ -1,0 +1,1 @@
+"""What grades notebooks that were handed in: reading them, confining them, judging them."""
