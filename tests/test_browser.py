@@ -22,16 +22,15 @@ SETTINGS = {  # all cells in the page at once, and nothing fetched from elsewher
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
 }
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-CELLS = {  # notebooks of our own, each with what is drawn in its first cell
-    "region": ("import numpy as np\nfrom indad.notebook.region import draw_region\n"
-               "drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))", "drawing.region"),
-    "paint": ("""import numpy as np
+CELLS = ("""import numpy as np
+from indad.notebook.region import draw_region
+drawing = draw_region(np.full((60, 100, 3), 200, np.uint8))""", "drawing.region", """
 from indad import PatchCore
 from indad.notebook.painting import paint_defect
 photos = np.random.default_rng(0).integers(90, 130, (5, 64, 64, 3), np.uint8)
 model = PatchCore(resize=64, map_kernel_size=9, coreset_ratio=0.2).fit(list(photos[:4]))
-painting = paint_defect(model, photos[4], strokes=[])""", "painting.sheet.drawn"),
-    "colab": ("""import sys, types
+painting = paint_defect(model, photos[4], strokes=[])""", "painting.sheet.drawn", """
+import sys, types
 sys.modules["google.colab"] = types.ModuleType("google.colab")
 from indad.notebook.pictures import canvas
 from indad.notebook.widgets import explore
@@ -41,8 +40,7 @@ def draw(k):
     figure.suptitle(f"picture {k}")
     return figure
 
-explore(draw, alt="a picture", k=["one", "two"])""", "'below'"),
-}
+explore(draw, alt="a picture", k=["one", "two"])""")  # of a notebook of our own
 pytestmark = pytest.mark.slow
 
 
@@ -60,10 +58,8 @@ def lab(tmp_path_factory):
                 cell.outputs, cell.execution_count = [], None
         notebook.cells.insert(0, nbformat.v4.new_code_cell(CELL))
         nbformat.write(notebook, file)
-    for name, cells in CELLS.items():
-        nbformat.write(nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL}, cells=[
-            nbformat.v4.new_code_cell(text) for text in cells]),
-            folder / "notebooks" / f"{name}.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL}, cells=[
+        nbformat.v4.new_code_cell(text) for text in CELLS]), folder / "notebooks" / "widgets.ipynb")
     (folder / "indad").symlink_to(REPOSITORY / "indad")
     for name, text in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -142,6 +138,9 @@ def changes(page, cell, act):
 
 def test_category_and_backbone_change_picture_and_score(browser, lab):
     page = opened(browser, lab, "00_find_your_first_defect")
+    menus = page.locator(".jp-CodeCell:has(select)").first
+    menus.get_by_label("category").select_option("gear")
+    menus.get_by_text("chosen: synthetic, gear, efficientnet_lite0 on cpu").wait_for()
     cell = page.query_selector_all(".jp-CodeCell:has(select)")[-1]
     cell.scroll_into_view_if_needed()
     keep_picture(page, "00-before")
@@ -180,85 +179,105 @@ def test_the_threshold_slides(browser, lab):
     page.close()
 
 
-def test_a_region_is_drawn_on_a_photo(browser, lab):
-    page = opened(browser, lab, "region", upto="draw_region(")
-    canvas = page.locator(".jp-OutputArea canvas")
-    page.wait_for_function("document.querySelector('.jp-OutputArea canvas').width === 100")
-    for x, y in ((10, 6), (90, 6), (50, 54), (10, 6)):
-        canvas.click(position={"x": x, "y": y})
-    page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
-    page.keyboard.press("Control+Enter")
-    shown = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
-    shown.wait_for()
-    keep_picture(page, "region-notebook")
-    polygons = ast.literal_eval(shown.inner_text())
-    assert len(polygons) == 1 and len(polygons[0]) == 3
-    for (x, y), wanted in zip(polygons[0], ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)), strict=True):
-        assert abs(x - wanted[0]) < 0.03 and abs(y - wanted[1]) < 0.03
+@pytest.fixture(scope="module")
+def widgets(browser, lab):
+    """The page with what `CELLS` show; each test has cells of its own in it."""
+    page = opened(browser, lab, "widgets")
+    yield page
     page.close()
 
 
-def test_a_defect_is_painted_and_score_and_map_follow(browser, lab):
-    page = opened(browser, lab, "paint", upto="paint_defect(")
-    answer = page.locator(".widget-html-content:has(img)")
+def output_of(page, number):
+    """What a cell gives if it is run once more."""
+    cell = page.locator(".jp-CodeCell").nth(number)
+    prompt = cell.locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    prompt.click()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("([prompt, before]) => /\\d/.test(prompt.textContent) && "
+                           "prompt.textContent !== before", arg=[prompt.element_handle(), before])
+    shown = cell.locator(".jp-OutputArea-output")
+    shown.wait_for()
+    return ast.literal_eval(shown.inner_text())
+
+
+def set_width(page, width):
+    """Of the page; where it is narrow, the list of files makes room."""
+    page.set_viewport_size({"width": width, "height": 900})
+    if (width < 600) == page.locator(".jp-FileBrowser").is_visible():
+        page.keyboard.press("Control+b")
+
+
+def test_a_region_is_drawn_on_a_photo(widgets):
+    set_width(widgets, 1280)
+    canvas = widgets.locator(".jp-CodeCell >> nth=0 >> canvas")
+    widgets.wait_for_function("document.querySelector('.jp-CodeCell canvas').width === 100")
+    for x, y in ((10, 6), (90, 6), (50, 54), (10, 6)):
+        canvas.click(position={"x": x, "y": y})
+    polygons = output_of(widgets, 1)
+    keep_picture(widgets, "region-notebook")
+    assert len(polygons) == 1 and len(polygons[0]) == 3
+    for (x, y), wanted in zip(polygons[0], ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)), strict=True):
+        assert abs(x - wanted[0]) < 0.03 and abs(y - wanted[1]) < 0.03
+
+
+def test_a_defect_is_painted_and_score_and_map_follow(widgets):
+    set_width(widgets, 1280)
+    cell = widgets.locator(".jp-CodeCell").nth(2)
+    answer, pictures = cell.locator(".widget-html-content:has(img)"), cell.locator("img")
     answer.wait_for()
-    first, before = page.query_selector_all(".jp-OutputArea img")
-    assert not first.is_visible() and before.is_visible()  # the picture for the saved notebook
-    untouched, src = answer.inner_text(), before.get_attribute("src")
+    kept, beside = pictures.all()
+    assert not kept.is_visible() and beside.is_visible()  # the picture for the saved notebook
+    untouched, src = answer.inner_text(), beside.get_attribute("src")
     score = float(untouched.split()[1].rstrip(","))
     assert untouched.startswith(f"score {score:.2f}, untouched {score:.2f}, limit ")
-    canvas = page.locator(".jp-OutputArea canvas")
-    page.wait_for_function("document.querySelector('.jp-OutputArea canvas').width === 400")
-    box, beside = canvas.bounding_box(), before.bounding_box()
-    assert beside["x"] > box["x"] + box["width"] - 1 and abs(beside["y"] - box["y"]) < 20
-    page.check("text=thick")
-    page.check("text=bright")
-    page.mouse.move(box["x"] + 100, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=3)
-    page.mouse.up()
-    page.wait_for_function("old => ![...document.images].some((image) => image.src === old)",
-                           arg=src)
-    page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
-    page.keyboard.press("Control+Enter")
-    shown = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
-    shown.wait_for()
-    keep_picture(page, "paint")
-    [stroke] = ast.literal_eval(shown.inner_text())
+    canvas = cell.locator("canvas")
+    cell.get_by_label("thick").check()
+    cell.get_by_label("bright").check()
+    canvas.scroll_into_view_if_needed()
+    box, place = canvas.bounding_box(), beside.bounding_box()
+    assert box["width"] == 400
+    assert place["x"] >= box["x"] + box["width"] and abs(place["y"] - box["y"]) < 20
+    canvas.hover(position={"x": 100, "y": 200})
+    widgets.mouse.down()
+    canvas.hover(position={"x": 300, "y": 200})
+    widgets.mouse.up()
+    widgets.wait_for_function("old => ![...document.images].some((image) => image.src === old)",
+                              arg=src)
+    [stroke] = output_of(widgets, 3)
+    keep_picture(widgets, "paint")
     assert (stroke["paint"], stroke["brush"]) == ("bright", "thick")
     assert stroke["points"][0] == pytest.approx([0.25, 0.5], abs=0.02)
     assert stroke["points"][-1] == pytest.approx([0.75, 0.5], abs=0.02)
     assert float(answer.inner_text().split()[1].rstrip(",")) > score
-    page.get_by_role("button", name="clear").click()
-    page.wait_for_function("text => document.querySelector('.widget-html-content:has(img)')"
-                           ".innerText === text", arg=untouched)
-    page.set_viewport_size({"width": 390, "height": 900})
-    page.keyboard.press("Control+b")
-    keep_picture(page, "paint-narrow")
-    page.close()
+    cell.get_by_role("button", name="clear").click()
+    widgets.wait_for_function("([answer, text]) => answer.innerText === text",
+                              arg=[answer.element_handle(), untouched])
+    set_width(widgets, 390)
+    canvas.scroll_into_view_if_needed()
+    keep_picture(widgets, "paint-narrow")
+    assert beside.bounding_box()["y"] > canvas.bounding_box()["y"] + 100  # below it
 
 
-def test_in_colab_a_click_exchanges_the_picture_where_it_stands(browser, lab):
+def test_in_colab_a_click_exchanges_the_picture_where_it_stands(widgets):
     """As far as it can be imitated: the way through widgets, which Colab takes, in JupyterLab."""
-    page = opened(browser, lab, "colab", upto="explore(", width=390)
-    page.keyboard.press("Control+b")  # the list of files makes room
-    pictures = page.locator(".jp-CodeCell:has(select) img")
-    pictures.wait_for()
+    set_width(widgets, 390)
+    cell = widgets.locator(".jp-CodeCell").nth(4)
+    cell.locator("img").first.wait_for()
+    cell.scroll_into_view_if_needed()
 
     def seen():
-        return [(one["y"], one["x"] + one["width"] <= 390) for one in (
-            shown.bounding_box() for shown in pictures.all() if shown.is_visible())]
+        """Places in the cell of the pictures to be seen, which are inside of it."""
+        outer = cell.bounding_box()
+        boxes = [one.bounding_box() for one in (*cell.locator("img").all(), cell.locator("select"))
+                 if one.is_visible()]
+        assert all(box["x"] + box["width"] <= outer["x"] + outer["width"] for box in boxes)
+        return [box["y"] - outer["y"] for box in boxes[:-1]]
 
-    [(top, fits)] = seen()
-    inside = page.evaluate("""() => {
-        const right = (chosen) => document.querySelector(chosen).getBoundingClientRect().right;
-        return right(".jp-CodeCell select") <= right(".jp-CodeCell:has(select) .jp-OutputArea");
-    }""")
-    assert fits and inside
+    [first] = seen()
     for choice in ("two", "one"):
-        page.select_option(".jp-CodeCell select", choice)
-        page.wait_for_selector(f"img.indad-alive[alt='a picture; picture {choice}']")
-        [(now, fits)] = seen()
-        assert abs(now - top) < 30 and fits
-    keep_picture(page, "colab-explore")
-    page.close()
+        cell.locator("select").select_option(choice)
+        cell.locator(f"img.indad-alive[alt='a picture; picture {choice}']").wait_for()
+        [now] = seen()
+        assert abs(now - first) < 30
+    keep_picture(widgets, "colab-explore")

@@ -148,7 +148,9 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
     import ipywidgets
 
     shown = display(data, metadata=metadata, raw=True, display_id=True)
-    place, words = ipywidgets.HTML(), ipywidgets.HTML()
+    place, words = [], ipywidgets.HTML()
+    if "google.colab" in sys.modules:  # where an output cannot be exchanged from a click
+        place = [ipywidgets.HTML()]
     controls = {name: control(name, options, values[name]) for name, options in choices.items()}
 
     def say(data: dict) -> None:
@@ -158,16 +160,16 @@ def explore(draw: Callable[..., "Figure"], *, alt: str, start: dict | None = Non
     def redraw(_change: dict) -> None:
         new, metadata = picture(draw(**{name: box.value for name, box in controls.items()}), alt)
         say(new)
-        if "google.colab" in sys.modules:  # where an output cannot be exchanged from a click
-            place.value = instead_of(data, "data:image/png;base64," + new["image/png"],
-                                     new["text/plain"])
+        if place:
+            place[0].value = instead_of(data, "data:image/png;base64," + new["image/png"],
+                                        new["text/plain"])
         else:
             shown.update(new, metadata=metadata, raw=True)
 
     for box in controls.values():
         box.observe(redraw, "value")
     say(data)
-    display(ipywidgets.VBox([place, *controls.values(), words]))
+    display(ipywidgets.VBox([*place, *controls.values(), words]))
 
 
 def control(name: str, options: Sequence, value: object) -> "Dropdown | SelectionSlider":
