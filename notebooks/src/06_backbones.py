@@ -242,6 +242,7 @@ def over_seeds(values):
         return f"{values[0]:.3f} for each of {len(values)} seeds"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} over {len(values)} seeds"
 
+# %%
 rows = {"its own statistics": aurocs("efficientnet_lite0"),
         "ImageNet's": aurocs("efficientnet_lite0", normalization="imagenet")}
 figure, axes = plt.subplots(figsize=(6.5, 1.9), layout="constrained")
@@ -451,10 +452,10 @@ shrunk = {"dropped": lambda maps: maps[..., ::2, ::2], "blurred, then dropped": 
 figure, axes = canvas(5, size=1.9)
 for place, (left, title) in enumerate(((0, "stripes"), (1, "one pixel farther"))):
     axes[0, 0].set_title("stripes", fontsize=9)
-    axes[0, 0].imshow(stripes[0, 0], cmap="gray", vmin=0, vmax=1)
+    axes[0, 0].imshow(stripes[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
     for which, (name, small) in enumerate(shrunk.items()):
         one = axes[0, 1 + 2 * which + place]
-        one.imshow(small(stripes[..., left:left + 17])[0, 0], cmap="gray", vmin=0, vmax=1)
+        one.imshow(small(stripes[..., left:left + 17])[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
         one.set_title(f"{name}:\n{title}", fontsize=9)
         one.axis("on")  # a frame, as white on white is not seen
         one.set(xticks=[], yticks=[])
