@@ -45,8 +45,8 @@ for line, (name, images) in zip(axes, ((chosen.category, chosen.train), (cells.n
 show(figure, f"four good ones to learn from: {chosen.category} above, {cells.name} below")
 
 # %% [markdown]
-# Would you dare to say from these what else a good one may look like? The cells differ in brightness and
-# texture, the drawn capsules in print and shade.
+# Would you dare to say from these what else a good one may look like? The drawn capsules differ in place, angle
+# and light; the real cells in brightness, in their lines, and in what grew in the material.
 
 # %% [markdown]
 # ## Every detector at once
@@ -431,7 +431,8 @@ for kind in ("none", "right angles", "rotations"):
     print(f"gear, 4 shots, {kind:13s} image AUROC {mean[2]:.3f} ± {std[2]:.3f} over {len(seeds)} seeds")
 
 # %% [markdown]
-# The pairs matter here: both lines use the same shots with each seed, so compare them **seed by seed**.
+# For the drawn gears as this page has them, four views do a good half of what eight do: a gear may lie at any
+# angle. The pairs matter here: both lines use the same shots with each seed, so compare them **seed by seed**.
 # The package's benchmark reports the mean difference with Student's 95 % interval over the pairs
 # (`tables.compare`). By hand it is mean ± t · s / √n:
 
