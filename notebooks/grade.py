@@ -127,7 +127,7 @@ def _stated(lesson: Lesson) -> list[Stated]:
     return reading.exercises(reading.cells_of(source.read_text(encoding="utf-8")))
 
 
-def _cell(text: str, longest: int = 300) -> str:
+def _cell(text: str, longest: int = 1000) -> str:
     """Text of a stranger as a cell: on one line, short, and no formula of a spreadsheet's."""
     plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     return ("'" if plain[:1] in ("=", "+", "-", "@") else "") + plain[:longest]
