@@ -51,7 +51,7 @@ def write(folder, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, name", [
-    *[("08", name) for name in FOLDERS], ("09", "three copies"), ("09", "hardly readable"),
+    *[("08", name) for name in FOLDERS], ("09", "hardly readable"),
     ("10", "hardly readable"), ("10", "one colour only")])
 def test_any_folder_ends_in_a_result_or_a_line(number, name, tmp_path, monkeypatch):
     lesson = next(lesson for lesson in LESSONS if lesson.number == number)
