@@ -17,7 +17,7 @@ WORDS = 150  # read in a minute
 LINES = 20  # of code
 PICTURE = 0.5  # minutes to look at one
 THINK = 1  # minute for a question, before its answer is unfolded
-SHOWS = re.compile(r"show|explore|browse(_\w+)?")  # functions whose call is a picture
+SHOWS = re.compile(r"show|explore|browse(_\w+)?|paint_defect")  # functions whose call is a picture
 UNREAD = {"setup", "choose", "teacher"}  # what is folded, or not in a learner's notebook
 EXERCISE = {"exercise", "hint", "solution"}  # read in the time that the exercise states
 

@@ -94,7 +94,8 @@ def test_every_exercise_of_a_lesson_states_points_and_minutes(lesson):
     notebook = nbformat.read(build.HERE / f"{lesson.name}.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            drawn = any("image/png" in output.get("data", {}) for output in cell.outputs)
+            drawn = any({"image/png", "image/jpeg"} & set(output.get("data", {}))
+                        for output in cell.outputs)
             assert not drawn or reading.pictures(cell.source), cell.source
             said = "".join(output.get("text", "") for output in cell.outputs)
             assert "Run all takes" not in said  # of an earlier build; the line at the top says it
