@@ -704,4 +704,4 @@ for other in ("efficientnet_lite1", "efficientnet_lite2") if rows else ():
 # - "No spread" and "the same in every draw" are silence, not certainty.
 # - Ten test images find blunders. They do not rank good detectors.
 #
-# **Next:** your own photos. [08 · Your own images](08_your_own_images.ipynb).
+# **Next:** who else finds defects from good photos only. [11 · The family](11_the_family.ipynb).

@@ -1014,4 +1014,4 @@ def merged(old, new):
 # - SPADE's memory grows with all images, PatchCore's with a tenth of them.
 # - Where every patch is normal and the whole is not, PatchCore is blind. Somebody has to look at the whole.
 #
-# **Next:** all of it together, on parts that are new to you, at the end of the [course map](README.md).
+# **Next:** your own photos. [08 · Your own images](08_your_own_images.ipynb).
