@@ -11,8 +11,8 @@ from notebooks import build, course, editions, reading
 from notebooks.checks import find
 from notebooks.course import LESSONS
 
-CASES = few(LESSONS, [LESSONS[3]])
-IDS = [lesson.number for lesson in LESSONS]
+SOME = [lesson for lesson in LESSONS if lesson.number in ("00", "03", "08")]
+CASES, IDS = few(SOME, [SOME[1]]), [lesson.number for lesson in SOME]
 # Kinds of cell that a lesson may have, whatever the lessons of today have.
 EXTRA = '''
 # %% [markdown]
