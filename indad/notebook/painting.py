@@ -87,7 +87,7 @@ class Painting:
         """Both pictures, for where nobody can paint."""
         hot, words = self.judged()
         figure, axes = canvas(2, size=3.2)
-        panel(axes[0, 0], self.photo, "a good photo, and what was painted on it")
+        panel(axes[0, 0], self.photo, "a good image, and what was painted on it")
         panel(axes[0, 1], hot, "anomaly map")
         figure.suptitle(words, fontsize=10)
         return figure
@@ -107,7 +107,7 @@ def paint_defect(model: PatchCore, photo: object, strokes: Sequence[Stroke] = SC
         >>> model.predict(painting.photo).scores                        # in a later cell
     """
     painting = Painting(model, photo, strokes)
-    data, metadata = picture(painting.figure(), "a photo of a good part with a painted defect, and "
+    data, metadata = picture(painting.figure(), "an image of a good part with a painted defect, and "
                              "the anomaly map")
     put(data, metadata)
     if painting.sheet.field is not None:
