@@ -107,8 +107,8 @@ def paint_defect(model: PatchCore, photo: object, strokes: Sequence[Stroke] = SC
         >>> model.predict(painting.photo).scores                        # in a later cell
     """
     painting = Painting(model, photo, strokes)
-    data, metadata = picture(painting.figure(), "an image of a good part with a painted defect, and "
-                             "the anomaly map")
+    data, metadata = picture(painting.figure(), "an image of a good part with a painted defect, "
+                             "and the anomaly map")
     put(data, metadata)
     if painting.sheet.field is not None:
         _alive(painting, data)
