@@ -47,7 +47,7 @@ def moved_figure(model: PatchCore, train: ImageSet, photo: "Image", scale: Colou
     hot = heated(moved, prediction.maps[0], scale)
     figure, axes = canvas(4, rows=2, size=2.3)
     pixels = np.asarray(moved)
-    panel(axes[0, 0], np.where(seen[..., None], pixels, pixels // 3), "the photo, moved")
+    panel(axes[0, 0], np.where(seen[..., None], pixels, pixels // 3), "the image, moved")
     panel(axes[0, 1], np.where(seen[..., None], hot, pixels // 3), "anomaly map")
     for number, match in enumerate(worst, 1):
         mark_box(axes[0, 0], match.box)
@@ -77,7 +77,7 @@ def browse_moved(model: PatchCore, train: ImageSet, image: object, *, right: int
     peaks, unmoved = model.predict(photo).peaks, explain(model, photo).distance
     scale = ColourScale.of(peaks, 1.2 * float(peaks[0]))
     explore(lambda **how: moved_figure(model, train, photo, scale, unmoved=unmoved, **how),
-            alt="a photo that was moved, its anomaly map, and its worst patches beside the "
+            alt="an image that was moved, its anomaly map, and its worst patches beside the "
                 "training patches nearest to them",
             start={"right": right, "down": down, "turn": turn},
             right=range(-20, 21, 5), down=range(-20, 21, 5), turn=range(-90, 91, 15))

@@ -58,8 +58,8 @@ class Painting:
     """A photo and what was painted on it so far, as a model sees it."""
 
     def __init__(self, model: PatchCore, photo: object, strokes: Sequence[Stroke]):
-        self.model, self._photo = model, as_rgb(photo)
-        self.before = model.predict(self._photo)
+        self.model, self.untouched = model, as_rgb(photo, model.levels_)
+        self.before = model.predict(self.untouched)
         self.sheet = Sheet(list(strokes))
         peaks = model.calibration_peaks_
         self.scale = ColourScale.of(peaks if len(peaks) else self.before.peaks,
@@ -68,23 +68,26 @@ class Painting:
     @property
     def photo(self) -> Image.Image:
         """The photo as it is now."""
-        return painted(self._photo, self.sheet.drawn)
+        return painted(self.untouched, self.sheet.drawn)
 
     def judged(self) -> tuple[np.ndarray, str]:
-        """The heat map over the photo as it is now, `(h, w, 3)` uint8, and the verdict in words."""
+        """Heat over the photo as it is now, as large as it is shown, `(h, w, 3)` uint8, and the
+        verdict in words."""
         photo, limit = self.photo, self.model.threshold_
         prediction = self.model.predict(photo)
         score = float(prediction.scores[0])
         words = f"score {score:.2f}, untouched {self.before.scores[0]:.2f}" + (
             "" if limit is None else f", limit {limit:.2f}: "
             f"{'defective' if score > limit else 'good'}")
-        return heated(photo, prediction.maps[0], self.scale), words
+        size = _shown(photo.size)
+        small_map = np.asarray(Image.fromarray(prediction.maps[0]).resize(size))
+        return heated(photo.resize(size), small_map, self.scale), words
 
     def figure(self) -> "Figure":
         """Both pictures, for where nobody can paint."""
         hot, words = self.judged()
         figure, axes = canvas(2, size=3.2)
-        panel(axes[0, 0], self.photo, "a good photo, and what was painted on it")
+        panel(axes[0, 0], self.photo, "a good image, and what was painted on it")
         panel(axes[0, 1], hot, "anomaly map")
         figure.suptitle(words, fontsize=10)
         return figure
@@ -104,8 +107,8 @@ def paint_defect(model: PatchCore, photo: object, strokes: Sequence[Stroke] = SC
         >>> model.predict(painting.photo).scores                        # in a later cell
     """
     painting = Painting(model, photo, strokes)
-    data, metadata = picture(painting.figure(), "a photo of a good part with a painted defect, and "
-                             "the anomaly map")
+    data, metadata = picture(painting.figure(), "an image of a good part with a painted defect, "
+                             "and the anomaly map")
     put(data, metadata)
     if painting.sheet.field is not None:
         _alive(painting, data)
@@ -121,15 +124,15 @@ def _alive(painting: Painting, before: dict) -> None:
 
     def judge(_change: object = None) -> None:
         hot, words = painting.judged()
-        shown = Image.fromarray(hot).resize(_shown(hot.shape[1::-1]))
-        answer.value = instead_of(before, address_of(shown), f"anomaly map, {words}") + (
+        shown = address_of(Image.fromarray(hot))
+        answer.value = instead_of(before, shown, f"anomaly map, {words}") + (
             f"<p><b>{html.escape(words)}</b></p>")
 
     painting.sheet.field.observe(judge, "value")
     row = ipywidgets.HBox([answer], layout=ipywidgets.Layout(flex_flow="row wrap"))
     row.add_class(f"{name}-row")
     display(row)
-    photo = as_rgb(painting._photo)
+    photo = painting.untouched
     painting.sheet.show(photo.resize(_shown(photo.size)), label=LABEL, tools=TOOLS,
                         script=BRUSH.read_text(encoding="utf-8"),
                         paints={paint: f"rgb{colour}" for paint, colour in PAINTS.items()},

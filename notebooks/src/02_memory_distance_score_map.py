@@ -88,7 +88,7 @@ browse_matches(of_cells, good_cells, broken)
 
 # %% [markdown]
 # And if a *good* part lies elsewhere, or turned? The bank has no order: a patch may find its partner at
-# any place of any photo. Move the photo, and see what its three worst patches are nearest to:
+# any place of any image. Move this one, and see what its three worst patches are nearest to:
 
 # %%
 from indad.notebook.moving import browse_moved
