@@ -46,7 +46,7 @@ def spread(items, count):
     """So many of the items, in equal steps from the first: neighbours are often of one batch."""
     return list(items)[::max(len(items) // count, 1)][:count]
 
-learn = spread(chosen.train, 16)
+learn = spread(chosen.train, 12)
 judged = [*spread([item for item in chosen.test if not item.label], 12),
           *spread([item for item in chosen.test if item.label], 15)]
 labels = np.array([item.label for item in judged])
@@ -614,12 +614,12 @@ for name, count in remember(widths, patches, budget).items():
 
 # %% [markdown]
 # Neither way is *the* fair one: the same share asks what a network sees, the same budget what a device can hold.
-# Say which you mean. Seeds still scatter more than the networks differ, so it takes more categories.
+# Say which you mean. Seeds still scatter about as much as the networks differ, so it takes more categories.
 
 # %% [markdown] tags=["teacher"]
 # - 30 minutes for layers, ensembles and the comparison; 06.5 is homework.
 # - In 06.4 nearly all reshape first. Let them draw the planted square on paper, where it lands, and why.
-# - Ask: network b is 0.02 better in this table. How many images in the wrong order is that? (180 pairs.)
+# - Ask: network b is 0.05 better in this table. How many images in the wrong order is that? (180 pairs.)
 # - Wrong idea: the error bar over seeds is the doubt. The 27 images are the larger one (lesson 04).
 
 # %% [markdown]
