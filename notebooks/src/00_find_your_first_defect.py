@@ -231,7 +231,7 @@ from indad.notebook.pictures import DEFECTIVE, GOOD
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 for axes, name, images, told in zip(panels, (cells.name, chosen.category), (cells.test, test),
                                     (found, prediction)):
-    kinds = sorted({item.defect_type for item in images}, key=lambda kind: kind != "good")
+    kinds = sorted({item.defect_type for item in images}, key=lambda kind: (kind != "good", kind))
     for place, kind in enumerate(kinds):
         scores = [s for s, item in zip(told.scores, images) if item.defect_type == kind]
         axes.plot(scores, [place] * len(scores), "o" if kind == "good" else "^", alpha=0.7,

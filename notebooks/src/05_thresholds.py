@@ -398,7 +398,7 @@ for rate in (0.05, 0.1, 0.2, 0.4):
 # - 30 minutes for the three sections on promises, without 05.4, which is homework or for those who are done.
 # - Most write `np.quantile` for 05.2, or use the rank as a position. Have them try n = 3 on paper.
 # - Many read "10 %" as "10 of the next 100". It is an average over calibrations; 05.4 is the cure.
-# - Ask: the ten real good cells gave no false alarm. May the report say "0 % false alarms"?
+# - Ask: for 5 %, the ten real good cells gave no false alarm. May the report say "0 % false alarms"?
 # %% [markdown]
 # ## Why is the best threshold of the test set cheating?
 #

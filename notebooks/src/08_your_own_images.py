@@ -524,9 +524,10 @@ flagged = [to_judge[verdicts.indices[i]].name for i in np.flatnonzero(verdicts.s
 print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged", *flagged[:12], sep=", ")
 
 # %% [markdown]
-# With so few held-out photos, no alarm or two say little about the true rate (lesson 04); a hundred
-# photos would say more. The dots of the held-out photos should mix with the learned ones: if they lie
-# clearly to the right, there are too few photos, or the two groups differ.
+# A marker that touches the line may lie just below it: what is printed counts the scores. With so few
+# held-out photos, no alarm or two say little about the true rate (lesson 04); a hundred photos would
+# say more. The dots of the held-out photos should mix with the learned ones: if they lie clearly to the
+# right, there are too few photos, or the two groups differ.
 #
 # ### Exercise 08.5: how bad may it be?
 #
