@@ -43,8 +43,10 @@ chosen = choose(drawn="capsule")
 # ## A crack, found
 #
 # First, real photos: solar cells, photographed in the dark while a current makes them glow. Two lines
-# do the work. `fit` remembers what good cells look like; `predict` judges others. The same two lines
-# then learn what you chose in the form, a drawn part at first.
+# do the work. `fit` cuts each good photo into small *patches* and remembers what they look like, in a
+# **memory bank**. `predict` cuts up other photos: the farther a patch is from all that the bank
+# remembers, the higher its number. The same two lines then learn what you chose in the form, a drawn
+# part at first. (What stands in the brackets can wait: later lessons explain it.)
 
 # %%
 from indad import PatchCore, evaluate
@@ -92,7 +94,8 @@ show(figure, f"a cracked one of {cells.name} and the heat map that covers its cr
 # The first is the photo of a broken solar cell: dark lines run across it, and a piece that no current
 # reaches is black. Bright places in the second are unlike anything in the good cells, and they follow
 # the cracks. Nobody told the detector what a crack is: it has seen good cells only. The three bars that
-# run from left to right leave it cold, as every good cell has them.
+# run from left to right leave it cold, as every good cell has them. The black piece is less hot than the
+# cracks: good cells have dark corners and bars, too.
 #
 # The third is a *drawing*, with a green line around its defect. Why draw, when there are photos? Nobody
 # has outlined the cracks of the solar cells, so we cannot count how much of a crack was found. Whoever
@@ -141,8 +144,9 @@ show(figure, f"three good training images beside three defective test images; ab
 # ### Exercise 00.1: what is in the test set?
 #
 # *Difficulty ●○○○○, 2 minutes.* Count the images of each type. An item says its own by
-# `item.defect_type`. Until you write something, the check says that the exercise is open, and
-# everything else runs on.
+# `item.defect_type`. Write where the three dots are, and keep the lines below the function, also when you
+# copy a solution: later cells need them. Until you write something, the check says that the exercise is
+# open, and everything else runs on.
 
 # %% tags=["exercise"]
 def count_types(items):
@@ -227,13 +231,13 @@ from indad.notebook.pictures import DEFECTIVE, GOOD
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 for axes, name, images, told in zip(panels, (cells.name, chosen.category), (cells.test, test),
                                     (found, prediction)):
-    kinds = sorted({item.defect_type for item in images}, key=lambda kind: kind != "good")
+    kinds = sorted({item.defect_type for item in images}, key=lambda kind: (kind != "good", kind))
     for place, kind in enumerate(kinds):
         scores = [s for s, item in zip(told.scores, images) if item.defect_type == kind]
         axes.plot(scores, [place] * len(scores), "o" if kind == "good" else "^", alpha=0.7,
                   color=GOOD if kind == "good" else DEFECTIVE)
     axes.set_yticks(range(len(kinds)), kinds)
-    axes.set(title=name, xlabel="anomaly score (distance in feature space)", ylabel="type")
+    axes.set(title=name, xlabel="anomaly score", ylabel="type")
     highest_good = told.scores[images.labels == 0].max()
     axes.axvline(highest_good, color="black", linestyle=":")
     above = (told.scores[images.labels == 1] > highest_good).sum()
@@ -242,17 +246,18 @@ show(figure, f"anomaly scores of each image, {cells.name} left and {chosen.categ
      "good and one for each defect type; a dotted line at the highest good score")
 
 # %% [markdown]
-# Each marker is an image. What lies right of the dotted line is found without a false alarm. On the
-# drawn capsules that is everything; on the real cells some markers are missing there. Here is the
-# defective image with the lowest score of all:
+# Each marker is an image, and the dotted line stands at the highest score of a good one. Defective images
+# to the right of it can be told from all good ones. On the drawn capsules these are all; of the real
+# cells some lie to the left. Here is the defective cell with the lowest score:
 
 # %%
 lowest = min((i for i, item in enumerate(cells.test) if item.label), key=lambda i: found.scores[i])
 browse(cells.test, found, start=lowest)
 
 # %% [markdown]
-# A few faint dark strokes, and good cells have such strokes, too. Real photos are harder than drawings,
-# and people do not agree on them either. A course that showed drawings only would hide that.
+# A few faint dark strokes; good cells have such strokes, too, and nothing in the map glows. Real photos
+# are harder than drawings, and people do not agree on them either. A course that showed drawings only
+# would hide that.
 
 # %% [markdown]
 # ### Exercise 00.3: one number for all of it
@@ -477,4 +482,5 @@ explore(draw, alt="a defective part, its anomaly map and, if known, its true def
 # - Real photos show that it works; drawn parts have outlines, so that one can count how well.
 #
 # **Next:** what it is that gets compared. [01 · What a network sees in a
-# patch](01_what_a_network_sees.ipynb).
+# patch](01_what_a_network_sees.ipynb). (On the quick way:
+# [05 · Thresholds in practice](05_thresholds.ipynb).)

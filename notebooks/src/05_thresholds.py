@@ -10,8 +10,8 @@
 # **You will learn** to take a threshold from good images with a guarantee, to weigh misses against
 # alarms, to read a score without taking it for a probability, and to notice drift.
 #
-# **You need** from notebook 02 that a score is a distance, and higher is worse. (**Recall** is the share
-# of defective parts that are found.)
+# **You need** from notebook 00 that a score is a distance: how far the worst patch of an image is from
+# the patches of good ones in the memory bank. Higher is worse. (Notebook 02 builds it by hand.)
 #
 # **In a hurry?** Do exercises 05.1, 05.2 and 05.5, and read the rest.
 #
@@ -112,10 +112,11 @@ def mistakes(scores, labels, threshold):
 # ## How can good parts promise anything?
 #
 # By a count. Take n good scores and one more good part. If nothing distinguishes them (they are
-# **exchangeable**), the new one is equally likely to be the worst of all n + 1, the second worst,
-# and so on. So it beats the r-th smallest of the other n with probability at most 1 - r / (n + 1); for
-# a rate of a, take r = ⌈(n + 1)(1 - a)⌉. Note the **+ 1**: the new part is one of those in line. This is
-# *split conformal prediction* (Vovk et al. 2005).
+# **exchangeable**), the new one is equally likely to have the highest score of all n + 1, the second
+# highest, and so on. So it scores above the r-th smallest of the other n with probability at most
+# 1 - r / (n + 1). For a rate of a, take r = ⌈(n + 1)(1 - a)⌉, where ⌈ ⌉ rounds up: of 19 scores and for
+# 10 %, the 18th. Note the **+ 1**: the new part is one of those in line. This is *split conformal
+# prediction* (Vovk et al. 2005).
 
 # With few parts there is little to promise: nothing says that the new part is not the worst yet, and that
 # happens with probability 1 / (n + 1). For less than that the rank is beyond n, and no finite threshold is
@@ -242,16 +243,18 @@ show(figure, f"{chosen.category}: histogram of the false-alarm rates of 1,000 sp
      "conformal rank and with np.quantile")
 
 # %% [markdown]
-# The promise is kept **on average** over splits (up to the chance in a thousand of them), as long as so
-# few parts can promise it; a single threshold can be far off in either direction. More calibration parts
-# narrow that, by one over their square root. (Exercise 05.4 is about a promise for the single threshold.)
+# The legend has the means. The promise is kept **on average** over splits (up to the chance in a
+# thousand of them), as long as so few parts can promise it. `np.quantile` forgets the part to come: its
+# threshold is lower, and flags more. A single threshold can be far off in either direction. More
+# calibration parts narrow that, by one over their square root. (Exercise 05.4 is about a promise for
+# the single threshold.)
 
 # %% [markdown]
 # ## May the training images judge themselves?
 #
 # And the scores that `fit` notes? An image that is judged without its own patches meets a bank with holes
-# where they were, the larger the fewer patches the bank keeps. So it scores higher than a new part
-# would. Compare wanted and realised rates:
+# where they were. The fewer patches the bank keeps, the larger are the holes. So the image scores higher
+# than a new part would. Compare wanted and realised rates:
 
 # %%
 rates, some = np.linspace(0.04, 0.5, 24), min(32, len(fresh) // 2)
@@ -271,8 +274,9 @@ print(f"over these rates, the threshold of fit raises {100 * np.mean(found):.1f}
       f"average, where {100 * np.mean(rates):.1f} % are allowed")
 
 # %% [markdown]
-# A line below the diagonal, as the drawn gears have it, is cautious: fewer false alarms than allowed, and
-# some defects missed for it. With a few dozen good parts to spare, keep them out of the training
+# The line of the fresh parts stays close to the diagonal, a little below, as ranks are whole numbers. A
+# line far below, as `fit` has it with the drawn gears, is cautious: fewer false alarms than allowed,
+# and some defects missed for it. With a few dozen good parts to spare, keep them out of the training
 # (`calibration="held-out"` does that): then the argument above holds word for word. With few parts, or
 # until you have counted alarms on the line, cautious is not the worst way to be wrong.
 
@@ -313,7 +317,7 @@ for rank, colour, hatch in ((54, GOOD, ""), (58, DEFECTIVE, "//")):
               "all cases")
     print(f"number {rank}: {100 * np.mean(by_rank <= wanted):.1f} % of the draws keep to "
           f"{100 * wanted:.0f} %, by theory {100 * kept_word:.1f} %")
-axes.axvline(wanted, color="black", linestyle="--")
+axes.axvline(wanted, color="black", linestyle="--", label=f"wanted: {100 * wanted:.0f} %")
 axes.set(xlabel="true false-alarm rate of a single threshold", ylabel="draws of 59 good scores")
 axes.legend()
 show(figure, "histogram of the true false-alarm rates of 2,000 thresholds, taken as the 54th and as the "
@@ -394,12 +398,13 @@ for rate in (0.05, 0.1, 0.2, 0.4):
 # - 30 minutes for the three sections on promises, without 05.4, which is homework or for those who are done.
 # - Most write `np.quantile` for 05.2, or use the rank as a position. Have them try n = 3 on paper.
 # - Many read "10 %" as "10 of the next 100". It is an average over calibrations; 05.4 is the cure.
-# - Ask: the ten real good cells gave no false alarm. May the report say "0 % false alarms"?
+# - Ask: for 5 %, the ten real good cells gave no false alarm. May the report say "0 % false alarms"?
 # %% [markdown]
 # ## Why is the best threshold of the test set cheating?
 #
-# Many projects report the F1 of the threshold that is best *on the test set*, F1-max. (F1 is the harmonic
-# mean of precision and recall.) By hand: try them all.
+# Many projects report the F1 of the threshold that is best *on the test set*, F1-max. (**Recall** is
+# the share of defective parts that are flagged, **precision** the share of flagged parts that are
+# defective, and F1 their harmonic mean.) By hand: try them all.
 
 # %%
 from indad.experiments.thresholds import f1_max_threshold
@@ -539,7 +544,8 @@ show(figure, f"{chosen.category}: cost of a part over the threshold for three sh
 
 # %% [markdown]
 # Now choose prices, rarity and threshold, and read off what 1,000 parts cost. Where is the cheapest
-# threshold if an alarm stops the whole line, and costs as much as a miss?
+# threshold if an alarm stops the whole line, and costs as much as a miss? (Where nothing can be clicked:
+# `best_cost_threshold(both, both_labels, cost_miss=20, cost_alarm=20, defect_rate=0.05)`.)
 
 # %%
 from indad.notebook.costs import browse_costs
@@ -549,12 +555,12 @@ browse_costs(both, both_labels, start=threshold)
 # %% [markdown]
 # ## Is a score a probability?
 #
-# No: it is a distance. It has no upper end, and another setting has another scale. Here are two scores of
-# the *same* detector: its worst patch, and the peak of its smoothed map. Scaling them to 0...1 by the
-# smallest and largest of a test set (as some projects do) makes them depend on whatever else is in that
-# set. What compares is the **rank among good parts**: the share of good ones that score at least as
-# high, the new one counted in. Of three good scores 1, 2 and 3, a new 2.5 has one at least as high; with
-# itself, 2 of 4: its rank is 0.5.
+# No: it is a distance. It has no upper end, and another setting has another scale. The figure below has
+# two scores of the *same* detector: its worst patch, and the peak of its smoothed map. Scaling them to
+# 0...1 by the smallest and largest of a test set (as some projects do) makes them depend on whatever
+# else is in that set. What can be compared is the **rank among good parts**: the share of good ones
+# that score at least as high, the new one counted in. Of three good scores 1, 2 and 3, a new 2.5 has
+# one at least as high; with itself, 2 of 4: its rank is 0.5.
 
 # %% [markdown]
 # ### Exercise 05.6: a rank that is a p-value
@@ -699,4 +705,5 @@ show(figure, f"{chosen.category}: scores of the same {len(shown)} good parts at 
 #   defects are.
 # - A score is a distance; its rank among good parts can be compared. Watch it for drift.
 #
-# **Next:** other networks to look through. [06 · Backbones](06_backbones.ipynb).
+# **Next:** other networks to look through. [06 · Backbones](06_backbones.ipynb). (On the quick way:
+# [08 · Your own images](08_your_own_images.ipynb).)

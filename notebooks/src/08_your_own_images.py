@@ -233,9 +233,11 @@ report = audit(work / "photos")
 print(str(report).replace(str(work), "."))
 
 # %% [markdown]
-# A **fault** is something to mend, a note is something to know. A duplicate matters more than it seems:
-# if one copy is learned and the other held out, a test on it is a test of memory, and false alarms look
-# rarer than they are.
+# A **fault** is something to mend, a note is something to know, and `L` is Pillow's word for grey. In
+# the sample, four of the five accidents are found, the copy twice: by its picture and by its name. The
+# fifth is a bad part among good ones, which no look at files can see. A duplicate matters more than it
+# seems: if one copy is learned and the other held out, a test on it is a test of memory, and false
+# alarms look rarer than they are.
 
 # %% [markdown]
 # ### By hand: the same picture twice
@@ -522,8 +524,9 @@ flagged = [to_judge[verdicts.indices[i]].name for i in np.flatnonzero(verdicts.s
 print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged", *flagged[:12], sep=", ")
 
 # %% [markdown]
-# With so few held-out photos, zero or two alarms say little about the true rate (lesson 04); one hundred
-# would. The dots of the held-out photos should mix with the learned ones: if they lie clearly to the
+# A marker that touches the line may lie just below it: what is printed counts the scores. With so few
+# held-out photos, no alarm or two say little about the true rate (lesson 04); a hundred photos would
+# say more. The dots of the held-out photos should mix with the learned ones: if they lie clearly to the
 # right, there are too few photos, or the two groups differ.
 #
 # ### Exercise 08.5: how bad may it be?
@@ -535,7 +538,7 @@ print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged", *flagg
 
 # %% tags=["exercise"]
 def at_most(alarms, photos):
-    """The false-alarm rate that is exceeded with 5 % risk only, to three digits."""
+    """The false-alarm rate that is exceeded with 5 % risk only, right to 0.001."""
     ...  # your code here
 
 
@@ -561,8 +564,8 @@ def at_most(alarms, photos):
     return low
 
 # %% [markdown]
-# With 7 photos and no alarm the rate may be 35 %; with 100 photos and none, 3 %. That is what more
-# photos buy.
+# With 7 photos and no alarm the rate may be 35 %, with 7 and one alarm 52 %; with 100 photos and none,
+# 3 %. That is what more photos buy.
 
 # %% [markdown] tags=["teacher"]
 # - 35 minutes with 08.5, which needs the binomial distribution; for those without it, draw: throw 7 coins.
@@ -575,7 +578,8 @@ def at_most(alarms, photos):
 #
 # A verdict that can be asked for its reason is worth more. The score is the distance of the photo's
 # worst patches to the nearest remembered ones, so the reason is a pair: the patch, and the good patch
-# that comes nearest to it. With widgets you can ask about any patch.
+# that comes nearest to it. (Black beside a patch lies outside the photo.) With widgets you can ask about
+# any patch.
 
 # %%
 from indad.data.layouts import Item
@@ -611,4 +615,10 @@ browse_matches(on_cells, cells.train, broken[told.indices[int(told.scores.argmax
 # - Hold out good photos and count alarms on them; few photos without an alarm promise little.
 # - A flagged patch and its nearest good patch, side by side, are the reason for a verdict.
 #
+<<<<<<< HEAD
 # **Next:** what breaks in a plant, and how to mend it. [10 · Photos as they are](10_photos_as_they_are.ipynb).
+=======
+# **Next:** photos that are large, cluttered or askew.
+# [10 · Photos as they are](10_photos_as_they_are.ipynb). If yours are not:
+# [09 · Ship it](09_ship_it.ipynb).
+>>>>>>> 25f45429f1cc20ddd204926ffd5d3bfed4ea20d4
