@@ -615,10 +615,6 @@ browse_matches(on_cells, cells.train, broken[told.indices[int(told.scores.argmax
 # - Hold out good photos and count alarms on them; few photos without an alarm promise little.
 # - A flagged patch and its nearest good patch, side by side, are the reason for a verdict.
 #
-<<<<<<< HEAD
-# **Next:** what breaks in a plant, and how to mend it. [10 · Photos as they are](10_photos_as_they_are.ipynb).
-=======
 # **Next:** photos that are large, cluttered or askew.
 # [10 · Photos as they are](10_photos_as_they_are.ipynb). If yours are not:
 # [09 · Ship it](09_ship_it.ipynb).
->>>>>>> 25f45429f1cc20ddd204926ffd5d3bfed4ea20d4
