@@ -238,8 +238,8 @@ def layers_figure(pictures, rows):
 
 # %%
 pictures = [pca_colours(one) for one in maps]
-show(layers_figure(pictures, [0, 1, last]),
-     f"three images ({chosen.category}) and their feature maps, shallowest first, as colours; of drawn "
+show(layers_figure(pictures, [0, last]),
+     f"two images ({chosen.category}) and their feature maps, shallowest first, as colours; of drawn "
      "gears first edges, then teeth and holes, then rim, disc and background")
 
 # %% [markdown]

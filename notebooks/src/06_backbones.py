@@ -543,7 +543,7 @@ import time
 
 compared = [*names] if chosen.choice.weights else [*names, ensemble]
 milliseconds = dict.fromkeys(compared, np.inf)
-for _ in range(6):  # in turn, so that a moment when the machine is busy is fair to all
+for _ in range(4):  # in turn, so that a moment when the machine is busy is fair to all
     for name in compared:
         model, _ = judge(name)
         began = time.perf_counter()
