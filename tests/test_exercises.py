@@ -149,6 +149,12 @@ def test_an_answer_that_raises_is_wrong_and_stops_nothing(number, capsys):
     assert find(number).hint
 
 
+def test_a_value_in_place_of_the_function_is_told(capsys):
+    check("00.1", {"good": 3})
+    told = capsys.readouterr().out
+    assert "give the function itself" in told and "called with" not in told
+
+
 @pytest.mark.parametrize("kind", [list, tuple, np.asarray])
 def test_positions_may_be_numpys(kind):
     def take(count, k, seed):

@@ -89,13 +89,14 @@ def judge(number: str, answer: object) -> Outcome:
             returned = (answer(**copy.deepcopy(case.arguments)) if callable(answer)
                         else copy.deepcopy(answer))
         except Exception as error:  # the reader's code may do anything
-            return _wrong(exercise, number, case, f"it raised {type(error).__name__}: {error}")
+            problem = f"it raised {type(error).__name__}: {error}"
+            return _wrong(exercise, number, case, problem, callable(answer))
         if returned is None or returned is Ellipsis:
             return Outcome(None, f"◌ {number} is open: nothing came back yet")
         problem = (case.judge(returned) if case.judge
                    else difference(returned, case.expected, exercise.tolerance))
         if problem:
-            return _wrong(exercise, number, case, problem)
+            return _wrong(exercise, number, case, problem, callable(answer))
     return Outcome(True, f"✓ {number}: right, in {count} case{'s' * (count != 1)}")
 
 
@@ -171,13 +172,14 @@ def _rounded(value: object) -> object:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _wrong(exercise: Exercise, number: str, case: Case, problem: str) -> Outcome:
+def _wrong(exercise: Exercise, number: str, case: Case, problem: str, asked: bool) -> Outcome:
     called = ", ".join(f"{name}={brief(value)}" for name, value in case.arguments.items())
     lines = [f"✗ {number}: {problem}"]
     if case.says:
         lines.append(f"  in the case of {case.says}")
     if called:
-        lines.append(f"  called with {called}")
+        lines.append(f"  called with {called}" if asked else
+                     "  it was not called: give the function itself, without ( ) behind its name")
     if exercise.hint:
         lines.append(f"  hint: {exercise.hint}")
     return Outcome(False, "\n".join(lines))
