@@ -32,6 +32,7 @@ from indad.notebook.choose import form
 
 from . import course, pages, reading
 from .course import LESSONS, Lesson
+from .outputs import tidy
 from .pages import badges, link
 
 HERE = Path(__file__).resolve().parent
@@ -203,31 +204,6 @@ def run(notebook: NotebookNode, *, static: bool = True, kernel: KernelManager | 
     began = time.perf_counter()
     client.execute(env=environment)
     return time.perf_counter() - began
-
-
-def tidy(notebook: NotebookNode) -> None:
-    """Leave in the outputs what a reader needs: no widgets, no progress bars, no folder of ours."""
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        kept = []
-        for output in cell.outputs:
-            if output.output_type == "stream" and output.name == "stderr":
-                continue
-            for kind in [kind for kind in output.get("data", {}) if "widget" in kind]:
-                del output.data[kind]
-            if output.output_type == "display_data" and not output.data:
-                continue
-            output.pop("transient", None)
-            if output.output_type == "stream":
-                output.text = output.text.replace(str(HERE.parent), ".")
-            for kind, value in output.get("data", {}).items():
-                if isinstance(value, str) and kind.startswith("text/"):
-                    output.data[kind] = re.sub(r" at 0x[0-9a-f]+", "",
-                                               value.replace(str(HERE.parent), "."))
-            kept.append(output)
-        cell.outputs = kept
 
 
 def read_times() -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from indad.notebook import chosen as choosing
-from indad.notebook import getting
+from indad.notebook import getting, widgets
 from indad.notebook.chosen import Chosen
 
 CELL = """import sys
@@ -38,5 +38,6 @@ def make_smaller(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(choosing, "get_images", fewer)
     patch.setattr(getting, "solar_cells", fewer_cells)
     patch.setattr(Chosen, "size", smaller)
+    patch.setattr(widgets, "DPI", 30)
     patch.setattr(Chosen, "options", lambda chosen, *, resize=None, **more:
                   options(chosen, resize=resize or (None if "tiles" in more else 256), **more))

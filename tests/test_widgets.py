@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cases import few
 from matplotlib import pyplot
+from nbformat.v4 import new_output
 from PIL import Image
 from pretend_gpu import pretend_gpu
 from scipy.ndimage import uniform_filter
@@ -20,6 +21,7 @@ from indad.data.images import Placement
 from indad.deploy.explanation import box_in_photo, explain
 from indad.notebook import pictures as views
 from indad.notebook import widgets
+from notebooks.outputs import make_small
 
 
 class Shown:
@@ -110,20 +112,23 @@ def pixels_of(data):
     return kind, np.asarray(Image.open(io.BytesIO(base64.b64decode(data[kind]))).convert("RGB"))
 
 
-@pytest.mark.parametrize("static", few(["1", ""], [""]))
-def test_small_spots_and_thin_lines_keep_their_colours(static, monkeypatch):
+@pytest.mark.parametrize("built", few([True, False], [False]))
+def test_small_spots_and_thin_lines_keep_their_colours(built):
     """Also in what makes the pictures of a build small."""
-    monkeypatch.setenv(widgets.STATIC, static)
     figure, axes = pyplot.subplots(figsize=(4, 3))
     axes.imshow(np.random.default_rng(0).integers(60, 180, (90, 120, 3), np.uint8))
     axes.plot([50, 54], [40, 40], color="#00FF00", linewidth=3)
-    kind, pixels = pixels_of(widgets.picture(figure, "a short green line on noise")[0])
-    assert kind == ("image/jpeg" if static else "image/png")
+    data, metadata = widgets.picture(figure, "a short green line on noise")
+    output = new_output("display_data", data, metadata=metadata)
+    if built:
+        make_small(output)
+    kind, pixels = pixels_of(output.data)
+    assert kind == ("image/jpeg" if built else "image/png")
     red, green, blue = pixels.astype(int).transpose(2, 0, 1)
     assert ((green > 200) & (red < 80) & (blue < 80)).sum() > 20
 
 
-def test_a_build_makes_pictures_small_without_bands(monkeypatch):
+def test_a_build_makes_pictures_small_without_bands():
     """A heat map over a colour gradient, and a plot, against what they are elsewhere."""
     def heat_map():
         figure, axes = pyplot.subplots(figsize=(3, 3))
@@ -135,14 +140,13 @@ def test_a_build_makes_pictures_small_without_bands(monkeypatch):
         axes.axis("off")
         return figure
 
-    for draw, kind in ((heat_map, "image/jpeg"), (lambda: curve(9), "image/png")):
-        monkeypatch.delenv(widgets.STATIC, raising=False)
-        whole = widgets.picture(draw(), "a picture")[0]
-        monkeypatch.setenv(widgets.STATIC, "1")
-        small, metadata = widgets.picture(draw(), "a picture")
-        (_, wanted), (found, pixels) = pixels_of(whole), pixels_of(small)
-        assert found == kind and metadata[kind]["alt"] == small["text/plain"]
-        assert len(small[kind]) < 0.6 * len(whole["image/png"])
+    for figure, kind in ((heat_map(), "image/jpeg"), (curve(9), "image/png")):
+        data, metadata = widgets.picture(figure, "a picture")
+        small = new_output("display_data", dict(data), metadata=metadata)
+        make_small(small)
+        (_, wanted), (found, pixels) = pixels_of(data), pixels_of(small.data)
+        assert found == kind and small.metadata[kind]["alt"] == small.data["text/plain"]
+        assert len(small.data[kind]) < 0.6 * len(data["image/png"])
         off = np.abs(uniform_filter(pixels - wanted.astype(float), (5, 5, 0)))
         assert np.quantile(off, 0.99) < 4  # bands of 256 colours: 10
 

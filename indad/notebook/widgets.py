@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 STATIC = "INDAD_STATIC"  # set it to draw pictures only, as builds and tests do
 DPI = 110
 FITS = "98%"  # of a narrow page, a phone's
-QUALITY, MOST_OFF = 85, 3  # of pictures in a build: of JPEG, and levels of 255 for PNG
 
 
 def banner() -> None:
@@ -58,7 +57,7 @@ def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
     """A figure as a notebook's output: a picture, and in words for those who do not see it.
 
     The words are `alt` and the figure's own title. Returns the data and metadata that
-    `IPython.display.display(..., raw=True)` takes; the picture is a PNG, in a build also a JPEG.
+    `IPython.display.display(..., raw=True)` takes; the picture is a PNG.
     """
     import base64
 
@@ -69,31 +68,8 @@ def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
     drawn, kind = io.BytesIO(), "image/png"
     figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight")
     pyplot.close(figure)
-    if os.environ.get(STATIC):
-        drawn, kind = _smaller(drawn)
     packed = base64.b64encode(drawn.getvalue()).decode()
     return {kind: packed, "text/plain": alt}, {kind: {"alt": alt}, "alt": alt}
-
-
-def _smaller(drawn: io.BytesIO) -> tuple[io.BytesIO, str]:
-    """A picture in a third to a fifth of its bytes, so that a notebook of photos stays below 1 MB.
-
-    Lines and letters go with 256 colours, far apart, as the most frequent ones would have no room
-    for a thin outline. A heat map over a coloured photo has more colours: there these are bands, up
-    to 15 of 255 levels wide, and as many bytes as a JPEG, whose mean over 5 x 5 pixels is off by 4.
-    """
-    import numpy as np
-    from PIL import Image
-
-    whole = Image.open(drawn).convert("RGB")
-    few = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE)
-    off = np.abs(np.asarray(few.convert("RGB"), np.int16) - np.asarray(whole))
-    made = io.BytesIO()
-    if np.quantile(off, 0.98) <= MOST_OFF:
-        few.save(made, "PNG", optimize=True)
-        return made, "image/png"
-    whole.save(made, "JPEG", quality=QUALITY, subsampling=0, optimize=True)  # sharp letters
-    return made, "image/jpeg"
 
 
 def show(figure: "Figure", alt: str) -> None:
