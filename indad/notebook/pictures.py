@@ -145,7 +145,7 @@ def threshold_figure(scores: np.ndarray, labels: np.ndarray, threshold: float,
     axes.hist(scores[labels == 1], bins, color=DEFECTIVE, alpha=0.7, hatch="//", label="defective")
     axes.axvline(threshold, color="black", linestyle="--", label="threshold")
     axes.set(xlabel="anomaly score", ylabel="images")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("y", integer=True)  # images are whole
     figure.suptitle(f"threshold {threshold:.2f}: {false_alarms.sum()} of {np.sum(labels == 0)} "
                     f"good flagged, {misses.sum()} of {np.sum(labels == 1)} defects missed",
                     fontsize=10)
