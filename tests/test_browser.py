@@ -211,7 +211,8 @@ def set_width(page, width):
 def test_a_region_is_drawn_on_a_photo(widgets):
     set_width(widgets, 1280)
     canvas = widgets.locator(".jp-CodeCell >> nth=0 >> canvas")
-    widgets.wait_for_function("document.querySelector('.jp-CodeCell canvas').width === 100")
+    widgets.wait_for_function(
+        "() => document.querySelector('.jp-CodeCell canvas').width === 100")
     for x, y in ((10, 6), (90, 6), (50, 54), (10, 6)):
         canvas.click(position={"x": x, "y": y})
     polygons = output_of(widgets, 1)

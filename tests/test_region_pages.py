@@ -43,7 +43,8 @@ def test_a_region_is_drawn_and_a_model_fitted_with_it(photos, tmp_path):
             page.set_input_files("#files", photos / "0.png")
             page.wait_for_selector(".result[data-verdict]")
             page.click("#region summary")
-            page.wait_for_function("document.querySelector('#region-canvas').width === 128")
+            page.wait_for_function(  # a function: the page's policy forbids to evaluate a text
+                "() => document.querySelector('#region-canvas').width === 128")
             canvas = page.locator("#region-canvas")
             canvas.scroll_into_view_if_needed()
             for x, y in ((13, 10), (115, 10), (64, 86)):

@@ -109,7 +109,7 @@ def solar_cells() -> Cells:
 
     Example:
         >>> cells = solar_cells()
-        >>> prediction = PatchCore().fit(cells.train).predict(cells.test)
+        >>> model = PatchCore().fit(cells.train[:8])
     """
     try:
         train, test = load_dataset("elpv", "mono_reduced")
