@@ -37,7 +37,7 @@ def instructor(lesson: Lesson, cells: list[NotebookNode]) -> Iterator[NotebookNo
     spent = dict(zip((title for title, _ in reading.sections(cells)), _elapsed(cells), strict=True))
     last = None
     for place, cell in enumerate(cells):
-        tags, heading = set(cell.metadata.get("tags", ())), _section(cell)
+        tags, heading = set(cell.metadata.get("tags", ())), reading.section(cell)
         if "solution" in tags:
             yield new_markdown_cell(f"**Solution**\n\n```python\n{cell.source}\n```",
                                     metadata={"tags": ["solution"]})
@@ -98,11 +98,6 @@ def write(kind: str, lessons: list[Lesson], folder: Path | None, *, outputs: boo
 def _head(lesson: Lesson, words: str) -> NotebookNode:
     """Without badges: they open the course, with its solutions."""
     return new_markdown_cell(f"{words}\n\n{build.links(lesson)}")
-
-
-def _section(cell: NotebookNode) -> str | None:
-    found = cell.cell_type == "markdown" and re.search(r"^## (.+)$", cell.source, re.M)
-    return found[1] if found else None
 
 
 def _elapsed(cells: list[NotebookNode]) -> Iterator[str]:

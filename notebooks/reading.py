@@ -79,12 +79,18 @@ def sections(cells: Iterable[NotebookNode]) -> Iterator[tuple[str, float]]:
     """Each heading of the second order, and the minutes to its next, those of exercises too."""
     heading, held = "", []
     for cell in [*cells, None]:
-        found = cell and cell.cell_type == "markdown" and re.search(r"^## (.+)$", cell.source, re.M)
+        found = "" if cell is None else section(cell)
         if cell is None or found:
             if heading:
                 yield heading, reading(held) + sum(one.minutes for one in exercises(held))
-            heading, held = (found[1] if found else ""), []
+            heading, held = found, []
         held.append(cell)
+
+
+def section(cell: NotebookNode) -> str:
+    """The heading of the second order that a cell begins, or ""."""
+    found = cell.cell_type == "markdown" and re.search(r"^## (.+)$", cell.source, re.M)
+    return found[1] if found else ""
 
 
 def exercises(cells: Iterable[NotebookNode]) -> list[Stated]:

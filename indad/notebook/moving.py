@@ -40,8 +40,8 @@ def moved_figure(model: PatchCore, train: ImageSet, photo: "Image", scale: Colou
     counted = minimum_filter(seen, 2 * rim + 1, mode="nearest")
 
     def is_counted(box: Box) -> bool:
-        left, top, low, bottom = (max(round(value), 0) for value in box)
-        return bool(counted[top:bottom, left:low].all())
+        left, top, end, bottom = (max(round(value), 0) for value in box)
+        return bool(counted[top:bottom, left:end].all())
 
     prediction, worst = model.predict(moved), explain_worst(model, moved, MOST, among=is_counted)
     hot = heated(moved, prediction.maps[0], scale)
