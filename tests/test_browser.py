@@ -30,6 +30,15 @@ from indad.notebook.painting import paint_defect
 photos = np.random.default_rng(0).integers(90, 130, (5, 64, 64, 3), np.uint8)
 model = PatchCore(resize=64, map_kernel_size=9, coreset_ratio=0.2).fit(list(photos[:4]))
 painting = paint_defect(model, photos[4], strokes=[])""", "painting.sheet.drawn", """
+from indad import load_dataset
+from indad.data.synthetic.categories import write_category
+from indad.notebook.moving import browse_moved
+write_category("drawn/tiles", "tiles", train=4, good=1, per_defect=1)
+train, test = load_dataset("drawn", "tiles")
+moving = PatchCore(resize=64, map_kernel_size=9, coreset_ratio=0.2).fit(train)
+browse_moved(moving, train, test[0])""", """
+from indad.notebook.costs import browse_costs
+browse_costs(np.array([1.0, 2, 3, 4]), np.array([0, 1, 0, 1]), 2.5, steps=4)""", """
 import sys, types
 sys.modules["google.colab"] = types.ModuleType("google.colab")
 from indad.notebook.pictures import canvas
@@ -260,10 +269,38 @@ def test_a_defect_is_painted_and_score_and_map_follow(widgets):
     assert beside.bounding_box()["y"] > canvas.bounding_box()["y"] + 100  # below it
 
 
+def slid(page, cell, title):
+    """What a cell says before and after a key is pressed on the slider of that title."""
+    handle = cell.query_selector(f".widget-slider:has-text('{title}') .noUi-handle")
+    handle.scroll_into_view_if_needed()
+    return changes(page, cell, lambda: handle.press("ArrowRight"))
+
+
+def test_a_photo_is_moved_and_turned(widgets):
+    set_width(widgets, 1280)
+    cell = widgets.query_selector_all(".jp-CodeCell")[4]
+    before, after = slid(widgets, cell, "right")
+    assert before.startswith("moved 0 % right, 0 % down, turned 0°: largest distance ")
+    assert after.startswith("moved 5 % right, 0 % down, turned 0°: largest distance ")
+    assert slid(widgets, cell, "turn")[1].startswith("moved 5 % right, 0 % down, turned 15°: ")
+    keep_picture(widgets, "moved")
+
+
+def test_what_a_threshold_costs(widgets):
+    set_width(widgets, 1280)
+    cell = widgets.query_selector_all(".jp-CodeCell")[5]
+    before, after = slid(widgets, cell, "cost of a miss")
+    assert before == ("threshold 2.50: 1,000 parts cost 975 (misses 500, alarms 475); "
+                      "cheapest at 1.00: 475")
+    assert after.startswith("threshold 2.50: 1,000 parts cost 1,725 (misses 1,250, alarms 475)")
+    assert slid(widgets, cell, "threshold")[1].startswith("threshold 3.")
+    keep_picture(widgets, "costs")
+
+
 def test_in_colab_a_click_exchanges_the_picture_where_it_stands(widgets):
     """As far as it can be imitated: the way through widgets, which Colab takes, in JupyterLab."""
     set_width(widgets, 390)
-    cell = widgets.locator(".jp-CodeCell").nth(4)
+    cell = widgets.locator(".jp-CodeCell").nth(6)
     cell.locator("img").first.wait_for()
     cell.scroll_into_view_if_needed()
 
