@@ -2,8 +2,8 @@
 
 Each lesson has a file with its exercises: small cases first, an obvious and slow solution to
 compare with, and a word on the usual mistake. An unsolved exercise is said to be open, and that is
-all. Where the lesson goes on with what was written, `check` gives it back if it is right, and the
-package's own function until then.
+all. Where the lesson goes on with what was written, `check` gives it back if it is right, and until
+then the function that the lesson names, of the package or of a few lines.
 """
 
 import copy
@@ -60,7 +60,7 @@ def check(number: str, answer: object, *, otherwise: Any = None) -> Any:
     Args:
         number: of the exercise, such as "03.1".
         answer: the reader's function (or value, where the exercise asks for one).
-        otherwise: what the lesson goes on with until the answer is right.
+        otherwise: the function that the lesson goes on with until the answer is right.
 
     Returns what to go on with, `answer` or `otherwise`, where there is an `otherwise`.
     """
@@ -74,7 +74,7 @@ def check(number: str, answer: object, *, otherwise: Any = None) -> Any:
     if otherwise is None:
         return None
     print("  the cells below go on with " + (
-        "yours" if outcome.passed else "the package's own, until this is right"))
+        "yours" if outcome.passed else f"`{otherwise.__name__}`, until this is right"))
     return answer if outcome.passed else otherwise
 
 

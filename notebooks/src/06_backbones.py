@@ -356,11 +356,11 @@ def tokens_to_map(tokens, grid, prefix):
     ...  # your code here
 
 
-def package_map(tokens, grid, prefix):
+def by_torch(tokens, grid, prefix):
     return tokens[:, prefix:].unflatten(1, grid).movedim(-1, 1)
 
 
-to_map = check("06.4", tokens_to_map, otherwise=package_map)
+to_map = check("06.4", tokens_to_map, otherwise=by_torch)
 
 # %% [markdown] tags=["hint"]
 # `reshape` keeps numbers in their order in memory. As it is, the d numbers of a token come one after the
@@ -430,7 +430,11 @@ def blur_drop(maps):
     ...  # your code here
 
 
-shrink = check("06.5", blur_drop, otherwise=lambda maps: BlurPool2d(maps.shape[1])(maps))
+def by_timm(maps):
+    return BlurPool2d(maps.shape[1])(maps)
+
+
+shrink = check("06.5", blur_drop, otherwise=by_timm)
 
 # %% [markdown] tags=["hint"]
 # `torch.nn.functional.pad(maps, (1, 1, 1, 1), mode="reflect")` mirrors. Blur along rows, then along columns: with
@@ -589,11 +593,11 @@ def fair_budget(widths, patches, budget):
     ...  # your code here
 
 
-def package_budget(widths, patches, budget):
+def by_clipping(widths, patches, budget):
     return {name: int(np.clip(budget // widths[name], 1, patches[name])) for name in widths}
 
 
-remember = check("06.6", fair_budget, otherwise=package_budget)
+remember = check("06.6", fair_budget, otherwise=by_clipping)
 
 # %% [markdown] tags=["hint"]
 # `budget // widths[name]` is how many fit as a whole. `min` and `max` do the rest. A dict comprehension goes over

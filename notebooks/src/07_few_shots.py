@@ -210,11 +210,11 @@ def mean_and_spread(values):
     ...  # your code here
 
 
-def package_spread(values):
+def by_statistics(values):
     return tuple(np.array([of(column.tolist()) for column in values.T]) for of in (fmean, stdev))
 
 
-spread = check("07.3", mean_and_spread, otherwise=package_spread)
+spread = check("07.3", mean_and_spread, otherwise=by_statistics)
 
 # %% [markdown] tags=["hint"]
 # Axis 0 are the seeds. `std` of numpy divides by n unless `ddof=1` is given.
