@@ -6,9 +6,11 @@ Reading Rate, 1990; the others are set by hand. Nobody has yet been timed with a
 """
 
 import ast
+import copy
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import jupytext
 from nbformat import NotebookNode
@@ -49,6 +51,12 @@ class Minutes:
 
 def cells_of(text: str) -> list[NotebookNode]:
     """The cells of a source, a percent script; their tags are in `metadata["tags"]`."""
+    return copy.deepcopy(_read(text))
+
+
+@cache
+def _read(text: str) -> list[NotebookNode]:
+    """Once for each text: a tenth of a second, and whoever asks for cells asks for minutes too."""
     return jupytext.reads(text, fmt="py:percent").cells
 
 
