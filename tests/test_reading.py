@@ -103,7 +103,7 @@ def test_every_exercise_of_a_lesson_states_points_and_minutes(lesson):
 
 def bullets_by_chance(text):
     """Lines that begin a list in the middle of a paragraph: where a minus was wrapped, say."""
-    lines = [("", ""), *zip(text.splitlines(), text.splitlines()[1:])]
+    lines = [("", ""), *zip(text.splitlines(), text.splitlines()[1:], strict=False)]
     return [line for before, line in lines if re.match(r" {0,3}([-+*]|1[.)]) ", line)
             and re.match(r"\S", before) and not re.match(r"([-+*]|\d+[.)]) |#", before)]
 

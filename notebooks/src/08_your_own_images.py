@@ -520,7 +520,7 @@ for place, (name, values) in enumerate(rows.items()):
 axes.axvline(threshold, color="black", linestyle="--", label="threshold")
 axes.set_yticks(range(3), rows)
 axes.set(xlabel="anomaly score", ylim=(-0.5, 2.5))
-axes.legend()
+axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no score is
 show(figure, "scores of learned, held-out and new photos, with the threshold as a dashed line")
 flagged = [to_judge[verdicts.indices[i]].name for i in np.flatnonzero(verdicts.scores > threshold)]
 print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged", *flagged[:12], sep=", ")

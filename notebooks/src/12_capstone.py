@@ -30,13 +30,13 @@ chosen = choose(drawn="gear")
 # %% [markdown]
 # ## Your pictures
 #
-# Type your name or number. (`sample` is nobody's: its report is worth nothing.) All pictures here are
+# Type your name or number. (`anyone` is nobody's: its report is worth nothing.) All pictures here are
 # **drawings**: only of these the truth about every one is known, and a grader can be fair. What you do with
 # them is what you would do with photos.
 
 # %%
 #@title Who are you? { display-mode: "form" }
-name = "sample"  #@param {type: "string"}
+name = "anyone"  #@param {type: "string"}
 
 import tempfile
 from pathlib import Path
@@ -317,7 +317,7 @@ for place, (values, marker, colour) in enumerate(rows.values()):
 axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
 axes.set_yticks(range(3), rows)
 axes.set(xlabel="anomaly score", ylim=(-0.5, 2.5))
-axes.legend()
+axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no score is
 show(figure, "scores of good, defective and unjudged drawn parts, with the threshold")
 
 # %% [markdown]
