@@ -335,8 +335,8 @@ show(figure, "the vectors of good images at one place in two of their numbers wi
 
 # %% [markdown]
 # On the drawn boards, corners and sides are bright in the middle picture, where a board's edge is now here
-# and now there: each lies a little differently. There PaDiM forgives much; where all good ones are alike, little. PatchCore has one measure for all
-# places. The price: place 7 must be place 7 in every image.
+# and now there: each lies a little differently. There PaDiM forgives much; where all good ones are alike,
+# little. PatchCore has one measure for all places. The price: place 7 must be place 7 in every image.
 #
 # **Think:** there are 32 good images, and 100 numbers at each place. What would go wrong without ε?
 
