@@ -95,7 +95,7 @@ def in_audit(**parts):
     (lambda report: report_of("Ada") | {"name": NAME, "seed": 6},
      "scores: 20 of your 20 parts are missing"),
     (lambda report: report | {"name": "Ada", "seed": seed_of("Ada")}, "none of your parts"),
-    (lambda report: report_of("example"), "'example' is nobody's"),
+    (lambda report: report_of("anyone"), "'anyone' is nobody's"),
     (changed("name", "  "), "name: a name or number is needed"),
     (changed("name", ["Ada"]), "name: a name or number is needed"),
     (without("threshold"), "missing: threshold, of the verdicts"),

@@ -1,13 +1,15 @@
 """A defect painted on a good photo: the strokes, what the model says of them, and what is shown."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from indad import PatchCore
 from indad.errors import InputError
-from indad.notebook import drawing, painting
+from indad.notebook import drawing, painting, region
 from indad.notebook.painting import BRUSHES, PAINTS, SCRATCH, paint_defect, painted
 
 GREY = np.full((100, 200, 3), 128, np.uint8)
@@ -72,6 +74,16 @@ def test_without_a_front_end_a_picture_says_score_and_limit(fitted, shown):
         f"; score {score:.2f}, untouched {clean:.2f}, limit {model.threshold_:.2f}: "
         f"{'defective' if score > model.threshold_ else 'good'}")
     assert np.array_equal(kept.photo, painted(photo, SCRATCH)) and score > clean
+
+
+@pytest.mark.parametrize("tool", [region, painting])
+def test_where_no_script_runs_there_is_a_sentence_and_nothing_dead(shown, tool):
+    drawing.Sheet([]).show(Image.fromarray(GREY), label=tool.LABEL, tools=tool.TOOLS, script="")
+    [page] = shown
+    without = re.sub(r"<script>.*?</script>", "", page.data, flags=re.DOTALL)
+    assert re.sub(r"<[^>]*>", "", without).strip() == drawing.WITHOUT_SCRIPT
+    assert set(re.findall(r"<(\w+)", without)) == {"div", "p"}  # no button, no empty canvas
+    assert "<canvas" in page.data and "<button" in page.data  # a script makes them
 
 
 @pytest.mark.slow

@@ -101,6 +101,22 @@ def test_every_exercise_of_a_lesson_states_points_and_minutes(lesson):
             assert "Run all takes" not in said  # of an earlier build; the line at the top says it
 
 
+def bullets_by_chance(text):
+    """Lines that begin a list in the middle of a paragraph: where a minus was wrapped, say."""
+    lines = [("", ""), *zip(text.splitlines(), text.splitlines()[1:], strict=False)]
+    return [line for before, line in lines if re.match(r" {0,3}([-+*]|1[.)]) ", line)
+            and re.match(r"\S", before) and not re.match(r"([-+*]|\d+[.)]) |#", before)]
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=[lesson.number for lesson in LESSONS])
+def test_no_wrapped_line_becomes_a_list(lesson):
+    assert bullets_by_chance("take column k\n - 1, and of that") == [" - 1, and of that"]
+    assert not bullets_by_chance("Two:\n\n- one\n  and more\n- two\n\nk - 1\n# A\n- 3")
+    for cell in build.assemble(lesson, {}).cells:
+        if cell.cell_type == "markdown":
+            assert not bullets_by_chance(cell.source), cell.source
+
+
 def test_totals_of_the_page_add_up():
     page = (build.HERE / "README.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]]

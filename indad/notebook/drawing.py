@@ -41,6 +41,9 @@ class Sheet:
              **values: Any) -> None:
         """Put the field and the photo into the notebook.
 
+        A script puts canvas and tools into the page, so that where none runs (on GitHub, in a
+        notebook that is not trusted) there is a sentence instead, and nothing that is dead.
+
         Args:
             photo: in the pixels that the page shows.
             label: of the canvas, for those who do not see it.
@@ -53,7 +56,8 @@ class Sheet:
         if self.field is not None:
             display(self.field)
         display(HTML(PAGE % {
-            "name": self.name, "label": label, "tools": tools, "script": script,
+            "name": self.name, "script": script, "without": WITHOUT_SCRIPT,
+            "inside": json.dumps(INSIDE % {"label": label, "tools": tools}).replace("</", "<\\/"),
             "start": json.dumps(self.start), "source": json.dumps(address_of(photo)),
             "values": json.dumps(values)}))
 
@@ -65,13 +69,17 @@ def address_of(photo: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
-PAGE = """
-<div id="%(name)s" style="max-width:100%%">
+WITHOUT_SCRIPT = "No script runs here, so nothing can be drawn: what the code gives is taken."
+INSIDE = """
 <canvas tabindex="0" style="max-width:100%%;cursor:crosshair" aria-label="%(label)s"></canvas>
 %(tools)s
-</div>
+"""
+PAGE = """
+<div id="%(name)s" style="max-width:100%%"><p>%(without)s</p></div>
 <script>(() => {
-const whole = document.getElementById("%(name)s"), canvas = whole.querySelector("canvas");
+const whole = document.getElementById("%(name)s");
+whole.innerHTML = %(inside)s;
+const canvas = whole.querySelector("canvas");
 const start = %(start)s, source = %(source)s, values = %(values)s;
 const tell = (drawn) => {
   const field = document.querySelector(".%(name)s input");

@@ -24,8 +24,8 @@ class RegionDrawing:
 def draw_region(photo: object, start: Sequence | str = ()) -> RegionDrawing:
     """Show a photo to click corners on: around what is to be seen, the first one again to close.
 
-    Where nobody can click, the photo is shown with what is given as `start`: polygons, or a text of
-    them as the command line takes it.
+    It begins with `start`: polygons, or a text of them as the command line takes it. That stays
+    where nobody can click; and where no script runs, a sentence says so.
 
     Example:
         >>> drawing = draw_region("bolts/good/001.png")

@@ -39,8 +39,8 @@ def grade_report(report: object) -> list[str]:
         week = week_of(report["name"])
     except InputError as error:
         return [*problems, f"wrong: name: {error}"]
-    if week.name.casefold() == "example":
-        problems.append("wrong: name: 'example' is nobody's; type yours, and run all again")
+    if week.name.casefold() == "anyone":
+        problems.append("wrong: name: 'anyone' is nobody's; type yours, and run all again")
     for part, grade in GRADES.items():
         if report.get(part) is None:
             continue

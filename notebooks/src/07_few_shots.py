@@ -310,6 +310,7 @@ def choice_figure(shots, seed):
     left.hist(scores[labels == 0], bins, color=GOOD, alpha=0.7, label="good")
     left.hist(scores[labels == 1], bins, color=DEFECTIVE, alpha=0.6, hatch="//", label="defective")
     left.legend()
+    left.yaxis.get_major_locator().set_params(integer=True)  # no half images
     left.set(xlabel="anomaly score (distance)", ylabel="images", title=f"training images {picked}"
              if shots <= 8 else f"{shots} training images")
     band(right, counts, aurocs, COLOURS[0], "o", "all seeds")
@@ -336,8 +337,8 @@ from indad.data.augmentation import augmented
 
 capsules, capsules_test = load_dataset("synthetic", "capsule")
 gears, gears_test = load_dataset("synthetic", "gear")
-figure, axes = canvas(8, size=1.5)
-for one, view in zip(axes[0], augmented([gears[0].path], "rotations")):
+figure, axes = canvas(4, rows=2, size=1.7)
+for one, view in zip(axes.flat, augmented([gears[0].path], "rotations")):
     panel(one, view.as_rgb(), "as drawn" if view.number == 0 else f"{45 * view.number}°")
 show(figure, "a drawn gear and its seven rotated views")
 
@@ -528,8 +529,8 @@ for part in parts:
 # lesson. Turn the good drawn capsules of the test set by 90 degrees and call them defective:
 
 # %%
-upright = [read_image(item.path) for item in capsules_test if item.label == 0]
-lying_wrong = [turned(picture, 90) for picture in upright]
+as_drawn = [read_image(item.path) for item in capsules_test if item.label == 0]
+lying_wrong = [turned(picture, 90) for picture in as_drawn]
 turned_features = model.extract(lying_wrong)
 shots = choose_shots(few, 4, category="capsule", seed=0)
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained",
@@ -540,12 +541,13 @@ for one, kind in zip(axes[1:], ("none", "rotations")):
     wrong = few_shot_scores(distance_table(turned_features, banks["capsule"][kind]), shots)
     auroc = np.mean((wrong[:, None] > good) + 0.5 * (wrong[:, None] == good))
     bins = np.linspace(min(good.min(), wrong.min()), max(good.max(), wrong.max()), 16)
-    one.hist(good, bins, color=GOOD, alpha=0.7, label="upright")
+    one.hist(good, bins, color=GOOD, alpha=0.7, label="as drawn")
     one.hist(wrong, bins, color=DEFECTIVE, alpha=0.6, hatch="//", label="turned by 90°")
     one.set(xlabel="anomaly score (distance)", ylabel="images")
+    one.yaxis.get_major_locator().set_params(integer=True)
     one.set_title(f"augmentation {kind}: AUROC {auroc:.3f}", fontsize=10)
     one.legend()
-show(figure, "a capsule turned by 90 degrees; scores of upright and turned capsules, without "
+show(figure, "a capsule turned by 90 degrees; scores of capsules as drawn and turned, without "
      "augmentation and with rotations")
 
 # %% [markdown]
@@ -641,7 +643,7 @@ seed = [zlib.crc32(b"gear"), zlib.crc32(b"rust")]
 picked = sorted(np.random.default_rng(seed).permutation(len(rust))[:4])
 assert [rust[i] for i in picked] == [item for item in small_test if item.defect_type == "rust"]
 print(f"{len(gears)} + {len(gears_test)} images became {len(small_train)} + {len(small_test)}, "
-      f"rust: {[rust[i].path.stem for i in picked]}")
+      f"rust: {', '.join(rust[i].path.stem for i in picked)}")
 
 # %% [markdown]
 # What do such numbers say? Let a detector be truly at AUROC 0.95 (scores of good and defective images are
@@ -662,7 +664,7 @@ for n in sizes:
 figure, axes = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 for place, n in enumerate(sizes):
     low, high = np.percentile(measured[n], [2.5, 97.5])
-    axes.plot([place, place], [low, high], color=GOOD, linewidth=4)
+    axes.plot([place, place], [low, high], color=GOOD, linewidth=4, solid_capstyle="butt")
     axes.text(place + 0.08, low, f"{low:.2f} to {high:.2f}", fontsize=9, va="bottom")
 axes.axhline(truth, color="black", linestyle="--", linewidth=1, label="the truth")
 axes.set_xticks(range(len(sizes)), [f"{n} + {n}" for n in sizes])

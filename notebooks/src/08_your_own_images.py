@@ -121,8 +121,8 @@ with in_words_of_a_form():  # whatever is wrong with a folder is said in one lin
     learn, held_out = load_dataset(work / "photos")
     hasty = PatchCore(**options).fit(learn, strict=False)
 to_judge = images_in(new) or [item.path for item in held_out]
-print(f"learned from {len(learn) - len(hasty.skipped_)} photos, skipped: "
-      f"{[learn[i].path.name for i, _ in hasty.skipped_]}")
+print(f"learned from {len(learn) - len(hasty.skipped_)} photos; skipped:",
+      ", ".join(learn[i].path.name for i, _ in hasty.skipped_) or "none")
 
 # %%
 import numpy as np
@@ -263,7 +263,7 @@ for path in images_in(good):
     seen.setdefault(fingerprint, path)
 pairs = {frozenset(Path(name).name for name in fault.paths) for fault in report.faults
          if ": the same picture" in fault.message}
-print([sorted(pair) for pair in by_hand] or "no picture is there twice")
+print("\n".join(" and ".join(sorted(pair)) for pair in by_hand) or "no picture is there twice")
 same = set().union(*by_hand) == set().union(*pairs)
 print("audit says the same" if same else "audit and this cell differ: only here blank pictures count, "
       "and only there photos are compared by the grey levels that all of them have")
@@ -367,7 +367,8 @@ for path in sorted(odd.iterdir()):
     right = np.asarray(read_image(path), float)
     shifts[path.stem] = ("turned" if plain.size != right.shape[1::-1] else
                          f"{np.abs(np.asarray(plain, float) - right).mean():.1f} grey levels off")
-print(shifts)
+for name, said in shifts.items():
+    print(f"{name + ', converted:':<24}{said}")
 off = np.abs(np.asarray(read_image(odd / "16 bits.png"), float)[..., 0] - grey).max()
 print(f"read_image: the photo of 16 bits is {off:.0f} grey levels off at most")
 
@@ -436,7 +437,7 @@ def judge(learned, judged):
 
 scores = dict(zip(clean, cross_fit(clean, 2, judge)))
 ranked = sorted(scores, key=scores.get, reverse=True)
-print(f"{len(clean)} photos left; the strangest: {[p.name for p in ranked[:3]]}")
+print(f"{len(clean)} photos left; the strangest:", ", ".join(path.name for path in ranked[:3]))
 planted = good / "IMG_0012.png"
 if sample and planted in ranked:
     print(f"the defective part among them, {planted.name}, is number {ranked.index(planted) + 1}")
@@ -452,6 +453,7 @@ axes.plot(range(1, len(ranked) + 1), [scores[path] for path in ranked], "o", col
 axes.plot([1], [scores[ranked[0]]], "^", color=DEFECTIVE, ms=9)
 axes.annotate(ranked[0].name, (1, scores[ranked[0]]), (8, -4), textcoords="offset points")
 axes.set(xlabel="rank among the good photos", ylabel="anomaly score", title="judged by the other half")
+axes.set_xticks([1, *(rank for rank in axes.get_xticks() if 1 < rank <= len(ranked) and rank % 1 == 0)])
 panel(first, read_image(ranked[0]), f"strangest: {ranked[0].name}")
 panel(second, read_image(ranked[1]), f"second: {ranked[1].name}")
 show(figure, f"{chosen.category}: scores of all good photos in descending order; beside them, "
@@ -518,7 +520,7 @@ for place, (name, values) in enumerate(rows.items()):
 axes.axvline(threshold, color="black", linestyle="--", label="threshold")
 axes.set_yticks(range(3), rows)
 axes.set(xlabel="anomaly score", ylim=(-0.5, 2.5))
-axes.legend()
+axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no score is
 show(figure, "scores of learned, held-out and new photos, with the threshold as a dashed line")
 flagged = [to_judge[verdicts.indices[i]].name for i in np.flatnonzero(verdicts.scores > threshold)]
 print(f"{len(flagged)} of {len(verdicts.scores)} new photos are flagged", *flagged[:12], sep=", ")
@@ -601,6 +603,10 @@ told = on_cells.predict(broken)
 browse_matches(on_cells, cells.train, broken[told.indices[int(told.scores.argmax())]])
 
 # %% [markdown]
+# Only the patch that is farthest from all remembered ones is marked. It need not lie on the fault that
+# strikes you first: another place of the same part may be nearly as far, and a large black area may even
+# have black neighbours in the bank.
+#
 # If the two patches look alike to you, the alarm is about something that you do not see or do not
 # mind, such as the light; then photos taken in that light belong into the folder. If nothing good
 # looks like the patch, the alarm is right.

@@ -121,7 +121,7 @@ right.set(xlabel="photo", ylabel="relative difference", yscale="log", ylim=(3e-1
           title="how far from this notebook's (10⁻⁹: none)")
 right.axhline(1e-3, color="black", linestyle="--", label="refused above this")
 left.legend(fontsize=8)
-right.legend(fontsize=8)
+right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)  # hides nothing there
 show(figure, f"{chosen.category}: scores of each photo from several places, and how far they differ")
 
 # %% [markdown]
@@ -180,7 +180,7 @@ for file in sorted((work / "saved").iterdir()):
     print(f"{file.name:<20}{file.stat().st_size / 1e3:9.1f} kB")
 for name, tensor in record["tensors"].items():
     print(f"   {name:<17}{tensor['dtype']:<9}{tensor['shape']}")
-print([key for key in record if key not in ("tensors", "options")])
+print("in model.json besides:", ", ".join(key for key in record if key not in ("tensors", "options")))
 
 # %% [markdown]
 # Numbers and readable text, nothing that is executed on loading (a pickle, which many programs
@@ -324,13 +324,13 @@ measured = {name: latencies(run) for name, run in ways.items()}
 figure, axes = plt.subplots(figsize=(6.5, 2.2), layout="constrained")
 for place, (name, times) in enumerate(measured.items()):
     axes.plot(times, [place] * len(times), "o", color=COLOURS[place], alpha=0.5)
-    for percent, side in ((50, "right"), (95, "left")):
+    for percent, end, edge in ((50, 0.32, "bottom"), (95, -0.32, "top")):  # names apart, however close
         value = np.percentile(times, percent)
         axes.plot([value] * 2, [place - 0.3, place + 0.3], color="black")
-        axes.annotate(f"p{percent}", (value, place + 0.32), ha=side, fontsize=8)
+        axes.annotate(f"p{percent}", (value, place + end), ha="center", va=edge, fontsize=9)
     print(f"{name:<17} p50 {np.percentile(times, 50):4.0f} ms, p95 {np.percentile(times, 95):4.0f} ms")
 axes.set_yticks(range(len(measured)), measured)
-axes.set(xlabel="milliseconds for one photo", ylim=(-0.5, len(measured) - 0.3), xlim=(0, None))
+axes.set(xlabel="milliseconds for one photo", ylim=(-0.75, len(measured) - 0.3), xlim=(0, None))
 show(figure, "latency of single photos, with median and 95th percentile for each way to run the model")
 
 # %% [markdown]
@@ -434,7 +434,7 @@ def cusum(scores, mean, std, slack=0.5, most=3.0):
 def stream_figure(scores, mean, std, limit, fades):
     sums = cusum(scores, mean, std)
     alarm = next((i for i, value in enumerate(sums) if value > limit), None)
-    figure, (top, below) = plt.subplots(2, 1, figsize=(7, 4), sharex=True, layout="constrained")
+    figure, (top, below) = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")
     top.plot(scores, "o", color=COLOURS[0], markersize=4)
     top.plot(np.arange(9, len(scores)), np.convolve(scores, np.ones(10) / 10, "valid"),
              color="black", label="mean of the last 10")
@@ -444,9 +444,11 @@ def stream_figure(scores, mean, std, limit, fades):
         axes.axvline(fades, color="gray", linestyle=":", label="light begins to fade")
         if alarm is not None:
             axes.axvline(alarm, color=COLOURS[1], linewidth=2, alpha=0.6, label=f"alarm at {alarm}")
-        axes.legend(fontsize=8, loc="upper left")
-    top.set(ylabel="anomaly score", title="good parts only, under a fading lamp")
+    top.set(ylabel="anomaly score", title="good ones only, in fading light")
     below.set(xlabel="photo", ylabel="CUSUM, std")
+    named = {name: line for axes in (below, top)
+             for line, name in zip(*axes.get_legend_handles_labels())}
+    figure.legend([*named.values()], [*named], fontsize=9, loc="outside lower center", ncols=2)
     return figure
 
 # %%
@@ -468,7 +470,7 @@ print(f"limit 8: the alarm comes at photo {above[0]}, and the light fades from 3
 calm = rng.normal(mean, std, (40, 500))
 peaks = np.array([cusum(scores, mean, std).max() for scores in calm])
 for limit in (2, 4, 8, 16):
-    print(f"limit {limit:>2}: {np.mean(peaks > limit):4.0%} of 40 streams of 500 good photos alarm")
+    print(f"limit {limit:>2}: {np.sum(peaks > limit):>2} of 40 streams of 500 good photos alarm")
 
 # %% [markdown]
 # (Those scores are drawn from a normal distribution, which is kinder than reality: try your own.)
@@ -552,14 +554,14 @@ from indad import BACKBONES, CATALOG
 from indad.backbones.registry import find_backbone
 
 print("program: MIT (file LICENSE)")
-print(f"this notebook: weights of {chosen.backbone}: "
+print(f"this notebook: weights of {chosen.backbone}, "
       + ", ".join(find_backbone(name).licence for name in chosen.backbone.split("+")))
 print(chosen.credit or f"this notebook: photos of {chosen.dataset}, drawn by program or your own")
 for name in ("efficientnet_lite0", "wide_resnet50_2", "resnet50_clip", "antialiased_wide_resnet50_2",
              "dinov3_small"):
-    print(f"weights of {name:<30}{BACKBONES[name].licence}")
+    print(f"weights of {name}: {BACKBONES[name].licence}")
 for name, dataset in CATALOG.items():
-    print(f"photos of {name:<31}{dataset.licence}")
+    print(f"photos of {name}: {dataset.licence}")
 
 # %% [markdown]
 # NC means: not commercially. A model fitted on a research dataset is fine for learning; for a line,

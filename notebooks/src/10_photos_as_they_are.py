@@ -52,7 +52,8 @@ print(f"{len(train)} good photos to learn from, {len(good)} good and {len(bad)} 
 
 # %% [markdown]
 # One function fits. The other counts: how many good photos are flagged, how many defects are missed, at
-# the threshold of the good photos learned from (lesson 05).
+# the threshold of the good photos learned from (lesson 05). All is small here, so that it runs quickly, and
+# small defects may be missed from the start: what matters below is what each spoiling adds.
 
 # %%
 def fitted(photos, **options):
@@ -348,8 +349,8 @@ def inside(x, y, polygon):
 # ## 3 · Parts that lie askew
 #
 # Somebody moves the stop of the conveyor by a finger's width. Below, good parts are moved and turned a
-# little, the background goes on beyond the old border. It takes time to lay
-# photos straight, so these are a few.
+# little; the background goes on beyond the old border. It takes time to lay photos straight, so these are
+# a few.
 
 # %%
 def moved(photo, right=0.0, down=0.0, degrees=0.0):
@@ -466,6 +467,7 @@ ranks = np.arange(1, len(order) + 1)
 axes.plot(ranks[~planted], worst[order][~planted], "o", color=GOOD, ms=4, label="good")
 axes.plot(ranks[planted], worst[order][planted], "^", color=DEFECTIVE, ms=7, label="defective")
 axes.set(xlabel="rank", ylabel="distance without support")
+axes.set_xticks([1, *(rank for rank in axes.get_xticks() if 1 < rank <= len(order) and rank % 1 == 0)])
 axes.legend()
 for one, number in zip(photos, order, strict=False):
     panel(one, mixed[number], f"photo {number}")
@@ -509,8 +511,8 @@ check("10.5", suspects)
 
 # %% [markdown] tags=["hint"]
 # Two loops over photos, i and j ≠ i: distances between all patches of i and all of j as `(p, p)`, of
-# which the smallest in each row, `(p,)`. Stack them over j to `(p, n - 1)`, sort each row, take column k
-#  - 1, and of that the largest. The rest is two medians, `np.flatnonzero` and `np.argsort`.
+# which the smallest in each row, `(p,)`. Stack them over j to `(p, n - 1)`, sort each row, and take column
+# `k - 1`, and of that the largest. The rest is two medians, `np.flatnonzero` and `np.argsort`.
 
 # %% tags=["solution"]
 def suspects(patches, k):

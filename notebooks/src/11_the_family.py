@@ -50,10 +50,11 @@ for year, idea, name in RELATIVES:
     axes.plot(year, idea, "o" if built else "s", color=GOOD if built else "#999999", ms=9)
     axes.annotate(name, (year, idea), (0, 9), textcoords="offset points", ha="center", fontsize=9)
 axes.set_yticks(range(len(IDEAS)), IDEAS)
-axes.set(xlim=(2017.3, 2024.9), ylim=(-0.5, 4.8), title="round and blue: built below, or in lessons 02 "
-         "and 03; square and grey: told, with a picture of the idea")
+axes.set(xlim=(2017.3, 2024.9), ylim=(-0.5, 4.8))
+axes.set_title("round and blue: built below, or in lessons 02 and 03\n"
+               "square and grey: its idea is told or drawn, or its paper only named", fontsize=10)
 axes.grid(axis="x", alpha=0.3)
-show(figure, "ten methods by year, 2018 to 2024, in five rows for their ideas: rebuild the image, teach "
+show(figure, "twelve methods by year, 2018 to 2024, in five rows for their ideas: rebuild the image, teach "
      "a student, learn a density, a Gaussian for each place, remember patches")
 
 # %% [markdown]
@@ -325,7 +326,7 @@ for deviations in (1, 2, 3):
 axes.plot(*there[:, [x, y]].T.numpy(), "o", color=GOOD, ms=5, label="good images, this place")
 axes.plot(*patches[worst, [x, y]].numpy(), "^", color=DEFECTIVE, ms=10, label="the example")
 axes.set(xlabel=f"number {x}", ylabel=f"number {y}", title="a place: 1, 2, 3 deviations")
-axes.legend(fontsize=8)
+axes.legend(fontsize=9)
 varied = known.var(0).sum(1).sqrt()
 panel(still, mapped(varied), "how much good images vary at each place")
 show_map(found, places, "PaDiM's map")
@@ -333,9 +334,9 @@ show(figure, "the vectors of good images at one place in two of their numbers wi
      "and three deviations, the example far outside; a map of how much each place varies; PaDiM's map")
 
 # %% [markdown]
-# On the drawn boards, the rim is bright in the middle picture: each board lies a little differently.
-# There PaDiM forgives much; where all good ones are alike, little. PatchCore has one measure for all
-# places. The price: place 7 must be place 7 in every image.
+# On the drawn boards, corners and sides are bright in the middle picture, where a board's edge is now here
+# and now there: each lies a little differently. There PaDiM forgives much; where all good ones are alike,
+# little. PatchCore has one measure for all places. The price: place 7 must be place 7 in every image.
 #
 # **Think:** there are 32 good images, and 100 numbers at each place. What would go wrong without ε?
 
@@ -501,10 +502,12 @@ figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.1), layout="constrained")
 for one, number in zip(axes, (0, 1, 12)):
     one.plot(*stages[number][0].T, ".", color=GOOD, ms=2, label="patches of good images")
     one.plot(*stages[number][1].T, "^", color=DEFECTIVE, ms=6, label="the example's strangest")
-    one.set(title=f"after {number} step{'s' * (number != 1)}", aspect="equal")
-axes[0].legend(fontsize=7)
+    one.set(title=f"after {number} step{'s' * (number != 1)}", aspect="equal", xlabel="first axis, bent",
+            ylabel="second axis, bent")
+axes[0].set(xlabel="where good patches differ most", ylabel="towards the strangest")
+figure.legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=2)
 show(figure, "patches of good images in two directions: an odd cloud at first, a round one after twelve "
-     "steps; the strangest patches of the example far out")
+     "steps; the strangest patches of the example mostly at its edge")
 
 # %% [markdown]
 # Two directions of many are shown: the one in which good patches differ most, and the one that leads
@@ -552,7 +555,7 @@ show(figure, "the example, rebuilt by the principal components of good images, a
 # %% [markdown]
 # ## Which one is better?
 #
-# All on the same features of the same images. `kept` is what the method has to keep, in megabytes, `ms`
+# All on the same features of the same images. `MB kept` is what the method has to keep, in megabytes, `ms`
 # the median time to judge one image, without the network, on this machine's CPU; `image` and `pixel`
 # are AUROC, `pro` is AUPRO up to 30 % (lesson 04), where masks are known. An image's score is its
 # highest place, but for the first row: the distance of the image's mean vector, as SPADE's paper has
@@ -624,10 +627,10 @@ tables = {name: table for name, (table, _) in results.items()}
 for name, table in tables.items():
     one = sets[name]
     print(f"{name}: {len(one.known)} good images to learn from, {len(one.seen)} judged")
-    print(f"{'':24}{'image':>7}{'pixel':>7}{'pro':>7}{'kept':>9}{'ms':>7}")
+    print(f"{'image':>9}{'pixel':>7}{'pro':>7}{'MB kept':>9}{'ms':>6}")
     for method, (*found, megabytes, ms) in table.items():
         numbers = "".join(f"{'-' if value is None else f'{value:.3f}':>7}" for value in found)
-        print(f"{method:24}{numbers}{megabytes:6.1f} MB{ms:7.1f}")
+        print(f"{method}\n  {numbers}{megabytes:9.1f}{ms:6.1f}")  # two lines: a phone is narrow
     print()
 
 # %%
@@ -638,7 +641,7 @@ for one, (name, table) in zip(axes, tables.items()):
                  color=GOOD if method.startswith("PatchCore") else "#777777")
     one.set(xscale="log", xlabel="megabytes kept", title=name)
 axes[0].set_ylabel("image AUROC")
-axes[-1].legend(fontsize=7, loc="lower right")
+figure.legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=3)
 show(figure, "image AUROC over the megabytes that each of the six methods keeps, for the three sets of "
      "images")
 
@@ -671,7 +674,9 @@ show(figure, f"a defective image of {cells.name}, and the maps of SPADE, PaDiM, 
 # - **The coreset** costs no accuracy here, a tenth of the memory, and a fraction of the time.
 #
 # **Think:** gears of the set `synthetic` lie at any angle. Does PaDiM lose there too? Guess, then run
-# `compared(described(*load_dataset("synthetic", "gear")))[0]`.
+#
+#     gears = load_dataset("synthetic", "gear")
+#     compared(described(*gears))[0]
 
 # %% [markdown] tags=["answer"]
 # It need not, and here it does not: a gear looks much the same at any angle, so the place "on the rim,
@@ -706,7 +711,7 @@ check("11.4", megabytes)
 
 # %% [markdown] tags=["hint"]
 # Count numbers first, multiply by 4 / 10⁶ at the end. A covariance of k numbers has k² entries. Compare
-# with the column `kept` above.
+# with the column `MB kept` above.
 
 # %% tags=["solution"]
 def megabytes(photos, places, numbers, drawn, share):
@@ -840,8 +845,8 @@ def logical(train, groups):
     for name, (judge, _) in methods.items():
         scores = np.array([float(judge(one).max()) for one in boxes.seen])
         found = image_metrics(scores, labels)["image_auroc"]
-        print(f"  {name:24}{found:6.3f}   median of good ones {np.median(scores[labels == 0]):7.2f}, "
-              f"of wrong ones {np.median(scores[labels == 1]):7.2f}")
+        print(f"  {name:24}{found:6.3f}\n    medians: good {np.median(scores[labels == 0]):.2f}, "
+              f"wrong {np.median(scores[labels == 1]):.2f}")
     return methods, boxes
 
 print("each part in its compartment; wrong: two swapped; image AUROC")
@@ -860,7 +865,7 @@ down, across = np.mgrid[:2 * half, :2 * half]
 dotted[(down - half) ** 2 + (across - half) ** 2 < 36] = (200, 30, 30)
 three = {"good": fixed[1]["good"][0], "a crumb": dotted, "two swapped": fixed[1]["two swapped"][0]}
 features = boxes.look(list(three.values()))
-figure, axes = canvas(3, rows=5, size=1.9)
+figure, axes = canvas(3, rows=5, size=2.0)
 for column, (name, whole) in enumerate(three.items()):
     panel(axes[0, column], whole, name)
 for row, name in enumerate(("PatchCore", "PaDiM", "student", "rebuilt features"), start=1):
@@ -868,7 +873,7 @@ for row, name in enumerate(("PatchCore", "PaDiM", "student", "rebuilt features")
     scale = ColourScale(float(found[0].max()), float(max(one.max() for one in found)) * 1.001)
     for column, (whole, one) in enumerate(zip(three.values(), found)):
         shown = np.asarray(Image.fromarray(whole).resize(one.shape[::-1]))
-        panel(axes[row, column], heated(shown, one, scale), f"{name}: highest {one.max():.1f}")
+        panel(axes[row, column], heated(shown, one, scale), f"{name}\nhighest {one.max():.1f}")
 show(figure, "a good box, one with a crumb and one with two parts swapped, and below them the maps of "
      "PatchCore, PaDiM, the student and rebuilt features")
 
@@ -915,6 +920,7 @@ from indad.experiments.published import published_table
 
 table = published_table("fewshot-winclip-mvtec")
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+print(f"{'good photos':18}" + "".join(f"{k:>6}" for k in (1, 2, 4)))
 methods = [one for one in table["methods"] if not one["shots"]["1"].get("digitised")
            and "448" not in one["method"]]
 for place, one in enumerate(methods):
@@ -923,8 +929,7 @@ for place, one in enumerate(methods):
     axes.plot([str(k) for k in points], points.values(), "os^Dvp<>"[place % 8] + "-",
               color=GOOD if one["method"].startswith("AnomalyDINO") else "#777777",
               label=one["method"], ms=7)
-    print(f"{one['method']:20}" + "".join(f"{k:>6} photo{'s' * (k > 1)} {value:5.1f}"
-                                          for k, value in points.items()))
+    print(f"{one['method']:18}" + "".join(f"{points.get(k, ''):>6}" for k in (1, 2, 4)))
 axes.set(xlabel="good photos", ylabel="image AUROC on MVTec AD, %", title="published")
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
 show(figure, "published image AUROC on MVTec AD with one, two and four good photos, of eight methods")

@@ -21,7 +21,7 @@
 # ## Choose
 #
 # Which parts you get is not for you to choose here. The form still says with which network, and on which
-# device.
+# device; what it prints of images plays no part, as yours are drawn below.
 
 # %% tags=["choose"]
 from indad.notebook.choose import choose
@@ -30,13 +30,13 @@ chosen = choose(drawn="gear")
 # %% [markdown]
 # ## Your pictures
 #
-# Type your name or number. (`example` is nobody's: its report is worth nothing.) All pictures here are
+# Type your name or number. (`anyone` is nobody's: its report is worth nothing.) All pictures here are
 # **drawings**: only of these the truth about every one is known, and a grader can be fair. What you do with
 # them is what you would do with photos.
 
 # %%
 #@title Who are you? { display-mode: "form" }
-name = "example"  #@param {type: "string"}
+name = "anyone"  #@param {type: "string"}
 
 import tempfile
 from pathlib import Path
@@ -160,7 +160,9 @@ def to_leave_out(faults):
 # %%
 left_out = leave_out(found.faults)
 clean = [path for path in learn if path.name not in {*left_out["unreadable"], *left_out["copies"]}]
-print(f"{len(clean)} of {len(learn)} pictures stay; left out: {left_out}")
+print(f"{len(clean)} of {len(learn)} pictures stay")
+for why, files in left_out.items():
+    print(f"left out, {why}:", ", ".join(files) or "none")
 
 # %% [markdown]
 # Then the parts. Each half of the pictures judges the other (lesson 08), so that a bad part is judged by a
@@ -218,7 +220,7 @@ def limit(scores):
 
 # %%
 line = limit_of([*strange.values()])
-print(f"beyond {line:.2f}: {[file for file in ranked if strange[file] > line] or 'none'}")
+print(f"beyond {line:.2f}:", ", ".join(file for file in ranked if strange[file] > line) or "none")
 
 # %% [markdown]
 # A limit decides nothing. Look at the six above, and type the names of those that **you** call bad, with
@@ -230,11 +232,11 @@ bad_parts = ""  #@param {type: "string"}
 
 bad = sorted({part.strip() for part in bad_parts.split(",") if part.strip()})
 unknown = [file for file in bad if file not in strange]
-print(f"not among the pictures: {', '.join(unknown)}" if unknown else f"bad parts: {bad or 'none'}")
+print(f"not among the pictures: {', '.join(unknown)}" if unknown else f"bad parts: {', '.join(bad) or 'none'}")
 kept = [path for path in clean if path.name not in bad]
 
 # %% [markdown]
-# **Think:** one of the six is good, but strange: another light, or a knot where others have none. What
+# **Think:** one of the six is good, but strange: in another light, or turned farther than the rest. What
 # if you throw it out as well, and what if you leave a bad one in?
 
 # %% [markdown] tags=["answer"]
@@ -251,7 +253,8 @@ kept = [path for path in clean if path.name not in bad]
 # ## 2 · Learn, and choose a threshold
 #
 # The scores of good parts come from the pictures learned from, each judged by the bank without it (lesson
-# 05); the scores of defective ones from those that the inspector has found.
+# 05); the scores of defective ones from those that the inspector has found. Of copies that are still
+# there, one is learned, so there may be fewer scores than pictures.
 
 # %%
 model = PatchCore(**options).fit(kept)
@@ -314,7 +317,7 @@ for place, (values, marker, colour) in enumerate(rows.values()):
 axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
 axes.set_yticks(range(3), rows)
 axes.set(xlabel="anomaly score", ylim=(-0.5, 2.5))
-axes.legend()
+axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no score is
 show(figure, "scores of good, defective and unjudged drawn parts, with the threshold")
 
 # %% [markdown]
@@ -336,9 +339,9 @@ show(figure, "scores of good, defective and unjudged drawn parts, with the thres
 #
 # - `name` as typed, and `seed`: what `seed_of(name)` gives;
 # - `audit`: a dict with `unreadable`, `copies` and `bad`, three lists of file names;
-# - `good_scores`, `bad_scores`, as given, and `scores`: file name -> score of each part to be judged;
+# - `good_scores`, `bad_scores`, as given, and `scores`: file name → score of each part to be judged;
 # - `threshold`: the cheapest, and `expected_cost`: euros per part at it, from the given scores;
-# - `verdicts`: file name -> "defective" where the score is above the threshold, "good" else;
+# - `verdicts`: file name → "defective" where the score is above the threshold, "good" else;
 # - `words`: thirty words at least, yours: what you found, why this threshold, what you would not promise.
 #
 # The check calls it with the numbers of other students. Whether *your* report is right is said below.
