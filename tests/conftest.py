@@ -11,6 +11,8 @@ import pytest
 from loopback import Loopback
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Where it is set, each of the processes that tests start would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only get in the way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Grammars of web addresses that nbformat brings, by way of jsonschema, and that nothing here uses:
