@@ -174,7 +174,8 @@ def measure(candidate: Candidate, train: ImageSet, test: ImageSet, seed: int) ->
 def markdown(rows: list[dict], heading: str) -> str:
     """A line a candidate: set by set, and the mean over the sets of the mean of both metrics.
 
-    Differences from `default` are of the same category and seed; their standard error is beside.
+    Differences from `default` are of the same category and seed; beside is the standard error over
+    categories, of their means over seeds, which share test images and so are not independent.
     """
     cells: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     paired: dict = defaultdict(dict)
@@ -192,7 +193,10 @@ def markdown(rows: list[dict], heading: str) -> str:
     for what, value in both.items():
         shown = (" / ".join(f"{mean(values):.4f}" for values in cells[what][name].values())
                  for name in sets)
-        changes = [one - paired["default"][key] for key, one in paired[what].items()]
+        by_category = defaultdict(list)
+        for (category, seed), one in paired[what].items():
+            by_category[category].append(one - paired["default"][category, seed])
+        changes = [mean(values) for values in by_category.values()]
         against = "" if what == "default" else (
             f"{value - both['default']:+.4f} ± {stdev(changes) / len(changes) ** 0.5:.4f}")
         lines.append(f"| {what} | {' | '.join(shown)} | {value:.4f} | {against} |")
@@ -227,7 +231,7 @@ def main() -> None:
     seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
     heading = (f"Image AUROC / AUPRO, seed {seeds}, every second test image of "
                f"{', '.join(LARGE)}; each candidate is `default` with that one thing changed. "
-               "± is the standard error over categories, paired.")
+               "± is the standard error over categories, paired, of means over seeds.")
     text = markdown(rows, heading)
     (options.output / "candidates.md").write_text(text, encoding="utf-8")
     print(text)
