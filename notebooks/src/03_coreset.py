@@ -611,10 +611,10 @@ if stored.exists():
     for size, axes in zip(sizes, panels, strict=True):
         for row, marker in zip([row for row in measured if row["rows"] == size], "os^D"):
             axes.plot(row["ms"], row["image_auroc"], marker)
-            place = {"exact": (0, -26), "hnsw": (8, 8)}.get(row["search"], (0, 8))
+            place = {"exact": (6, -29), "ivfpq": (-6, 3)}.get(row["search"], (0, 8))
             axes.annotate(f"{names[row['search']]}\n(recall {row['recall']:.0%})",
                           (row["ms"], row["image_auroc"]), place, textcoords="offset points",
-                          ha="left" if place[0] else "center", fontsize=9)
+                          ha="right" if place[0] < 0 else "center", fontsize=9)
         axes.set(xscale="log", xlabel="milliseconds an image, one thread",
                  title=f"{size:,} rows")
         axes.margins(x=0.5, y=0.35)
