@@ -218,9 +218,9 @@ for place, name in enumerate(names):
         difference = middle - auroc(predictions[names[0]].scores, labels)
         right.plot(difference, place, "o", color="black")
         apart = np.ptp(interval(generator.permutation(results[name]) - results[names[0]]))
-        print(f"{name} minus {names[0]}: {difference:+.3f}, {told(results[name] - results[names[0]])}, "
+        print(f"{name} minus {names[0]}: {difference:+.3f}, {told(results[name] - results[names[0]])}\n    "
               + ("0 is outside" if colour == DEFECTIVE else "0 is not ruled out: may be luck")
-              + f"\n    {high - low:.3f} wide; with draws of one's own {apart:.3f}")
+              + f"; {high - low:.3f} wide; with draws of one's own {apart:.3f}")
 left.set_yticks(range(3), names)
 right.set_yticks([1, 2], names[1:])
 left.set(xlabel="image AUROC, 95 % interval", ylim=(2.5, -0.5))
