@@ -40,6 +40,7 @@ SOURCES, TIMES = HERE / "src", HERE / "times.json"
 CELL_SECONDS = 120
 
 SETUP = '''#@title Setup: run me first { display-mode: "form" }
+# Nothing to read here: this finds the package, or fetches it, and says what it runs on.
 import importlib.util, os, subprocess, sys, types
 from pathlib import Path
 

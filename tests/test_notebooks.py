@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import nbformat
 import pytest
@@ -133,6 +134,23 @@ def test_outputs_render_everywhere(lesson):
         words = output.data["text/plain"]
         assert len(words) > 15 and "Figure" not in words, f"no words for a picture: {words}"
     assert str(build.HERE.parent) not in file.read_text(encoding="utf-8")
+
+
+def test_what_a_lesson_says_of_stored_pairs_has_the_sign_of_their_rows():
+    """A pair's difference is its second less its first, and so it must be read."""
+    stored = build.HERE.parent / "results/reference/sweeps/synthetic/benchmark.json"
+    rows = json.loads(stored.read_text())["rows"]
+    lesson = next(one for one in LESSONS if one.number == "06")
+    told = re.findall(r"^(\S+) minus (\S+): (\S+) points", "".join(
+        output.get("text", "") for cell in code(built(lesson)) for output in cell.outputs), re.M)
+
+    def mean(backbone):
+        return fmean(row["image_auroc"]["mean"] for row in rows
+                     if row["backbone"] == backbone and row["category"] != "mean")
+
+    assert len(told) == 3
+    for one, other, points in told:
+        assert float(points) == pytest.approx(100 * (mean(one) - mean(other)), abs=0.006)
 
 
 def test_building_keeps_outputs_of_cells_that_did_not_change():

@@ -191,7 +191,7 @@ show(figure, f"two places of a defective one of {cells.name}, and where three go
 
 # %% [markdown]
 # Bright is near, on one scale for all six. Above, a usual place of the broken cell, between its bars: most
-# of a good cell is like it. Below, the oddest place, which lies where two cracks run together. The framed
+# of a good cell is like it. Below, the oddest place, on one of two cracks that run side by side. The framed
 # places are the nearest that good cells have to offer, and they are about twice as far. Nobody trained
 # the network on solar cells. (ELPV's photos; the line above the figure says whose they are.)
 
@@ -671,7 +671,7 @@ for name, table in {"as they come": as_they_come, "images balanced": rows,
           ", ".join(f"layer {layer} {share:.0%}" for layer, share in zip(taken, shares)))
 
 # %% [markdown]
-# These scaled rows are what the payoff figure compared, and what `PatchCore` remembers.
+# These scaled rows are what the first figure compared, place by place, and what `PatchCore` remembers.
 
 # %%
 from indad import PatchCore

@@ -74,7 +74,7 @@ browse_matches(of_cells, good_cells, broken)
 # %% [markdown]
 # The frame lies on a crack. The nearest that sixteen good cells have to offer is plain silicon: no good cell
 # has a line at that slant, so the distance is large, and the crack needs no name. (The bars of a cell are
-# darker than the crack, and cold: every good cell has them at the same height.)
+# darker than the crack, and no find all the same: every good cell has them at the same height.)
 
 # %% [markdown]
 # **Think:** a good cell with a speck of dust on it is judged defective. You may add ten photos of good cells
@@ -94,6 +94,12 @@ browse_matches(of_cells, good_cells, broken)
 from indad.notebook.moving import browse_moved
 
 browse_moved(model, train, next(item for item in test if item.label == 0), right=10, turn=15)
+
+# %% [markdown]
+# The title says how far the worst patch is after the move, and how far it was before. On the drawn gear
+# that is a little more: gears lie at many angles in the bank, so a turned tooth finds a turned tooth. Patch
+# 1 lies at the very edge, to which only the move has brought a tooth. (The black beside it is beyond the
+# picture.)
 
 # %% [markdown]
 # ## How far is one patch?
@@ -149,7 +155,7 @@ def distances_to(patch, bank):
 # the square needs n x m only, and most of the work is a matrix product, the fastest thing a
 # processor can do:
 #
-# $$\|q - m\|^2 = \|q\|^2 - 2\, q \cdot m + \|m\|^2$$
+# $$\lVert q - m \rVert^2 = \lVert q \rVert^2 - 2 q \cdot m + \lVert m \rVert^2$$
 
 # %%
 def all_distances(queries, bank):
@@ -404,7 +410,7 @@ def worst_share(patches, share):
 # **Equation 7.** Let q be the worst patch, m* the bank row nearest to it, s* their distance, and N the
 # b bank rows nearest to m*, m* itself among them:
 #
-# $$s = \Big(1 - \frac{\exp(s^*)}{\sum_{m \in N} \exp \|q - m\|}\Big)\, s^*$$
+# $$s = \Big(1 - \frac{\exp(s^*)}{\sum_{m \in N} \exp \lVert q - m \rVert}\Big) s^*$$
 
 # %%
 def reweight(q, bank, b):
@@ -546,6 +552,7 @@ for place, (name, values) in enumerate(scores.items()):
 axes.axvline(1, color="black", linestyle="--")
 axes.set_yticks(range(len(scores)), list(scores))
 axes.set(xlabel="score / largest score of a good image")
+axes.invert_yaxis()
 axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 show(figure, "scores of good and defective images under four rules, a row each; defective ones right "
      "of the dashed line score higher than every good image")

@@ -200,7 +200,7 @@ results = {name: resampled(pairs(p.scores, labels)) for name, p in predictions.i
 # %%
 def whisker(axes, values, place, colour):
     """Their interval as a line at this height, or the words that there is none."""
-    axes.plot(interval(values), [place, place], color=colour, linewidth=3)
+    axes.plot(interval(values), [place, place], color=colour, linewidth=3, solid_capstyle="butt")
     if np.ptp(values) < 1e-12:
         axes.text(values[0], place - 0.1, "no interval", ha="center", va="bottom", fontsize=8)
 
@@ -218,9 +218,9 @@ for place, name in enumerate(names):
         difference = middle - auroc(predictions[names[0]].scores, labels)
         right.plot(difference, place, "o", color="black")
         apart = np.ptp(interval(generator.permutation(results[name]) - results[names[0]]))
-        print(f"{name} minus {names[0]}: {difference:+.3f}, {told(results[name] - results[names[0]])}, "
+        print(f"{name} minus {names[0]}: {difference:+.3f}, {told(results[name] - results[names[0]])}\n    "
               + ("0 is outside" if colour == DEFECTIVE else "0 is not ruled out: may be luck")
-              + f"\n    {high - low:.3f} wide; with draws of one's own {apart:.3f}")
+              + f"; {high - low:.3f} wide; with draws of one's own {apart:.3f}")
 left.set_yticks(range(3), names)
 right.set_yticks([1, 2], names[1:])
 left.set(xlabel="image AUROC, 95 % interval", ylim=(2.5, -0.5))
@@ -324,7 +324,7 @@ for row, found in enumerate((few_scores, all_scores)):
         axes.plot(values, np.full(len(values), row + (label - 0.5) / 5), marker, color=colour, alpha=0.7,
                   label=None if row else ("defective" if label else "good"))
 axes.set_yticks([0, 1], ["learned from 5", f"learned from {every}"])
-axes.set(xlabel="anomaly score (1: median good cell)", ylim=(-0.5, 1.5))
+axes.set(xlabel="anomaly score (1: median good cell)", ylim=(1.5, -0.5))
 axes.legend()
 show(figure, f"{cells.name}: scores of good and defective test images for a detector that has learned from 5 "
      f"photos and for one that has learned from {every}")
@@ -642,6 +642,7 @@ right.hist(reported, bins, color=DEFECTIVE, alpha=0.6, hatch="//",
 right.set(xlabel="image AUROC of the chosen setting", ylabel="splits",
           title=f"{len(settings)} real settings")
 right.legend(fontsize=8)
+right.locator_params("x", nbins=5)
 show(figure, "left: AUROC of 200 guessing detectors, the best marked; right: AUROC of the chosen one of many "
      "settings on the half that chose it, and on the other half")
 
@@ -670,7 +671,7 @@ show(figure, "left: AUROC of 200 guessing detectors, the best marked; right: AUR
 # %%
 leaked = cell_scores([*few, *range(every, every + len(good_cells))])
 print(f"image AUROC {auroc(few_scores, cell_labels):.3f} from five photos, "
-      f"{auroc(leaked, cell_labels):.3f} with the leak; on cells that did not leak it is no better")
+      f"{auroc(leaked, cell_labels):.3f} with the leak")
 
 # %% [markdown]
 # The good test cells are remembered to the pixel and score next to nothing, so every defect scores above them.

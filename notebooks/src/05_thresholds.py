@@ -313,8 +313,7 @@ for rank, colour, hatch in ((54, GOOD, ""), (58, DEFECTIVE, "//")):
     by_rank = norm.sf(np.sort(calibrations, 1)[:, rank - 1])
     kept_word = beta.cdf(wanted, 59 + 1 - rank, rank)
     axes.hist(by_rank, bins, color=colour, alpha=0.6, hatch=hatch,
-              label=f"number {rank} of 59: at most {100 * wanted:.0f} % in {100 * kept_word:.0f} % of "
-              "all cases")
+              label=f"number {rank} of 59: kept in {100 * kept_word:.0f} % of all cases")
     print(f"number {rank}: {100 * np.mean(by_rank <= wanted):.1f} % of the draws keep to "
           f"{100 * wanted:.0f} %, by theory {100 * kept_word:.1f} %")
 axes.axvline(wanted, color="black", linestyle="--", label=f"wanted: {100 * wanted:.0f} %")
@@ -385,14 +384,14 @@ for rate in (0.05, 0.1, 0.2, 0.4):
     low = beta.ppf(0.025, alarms, n_good - alarms + 1) if alarms else 0.0
     high = beta.ppf(0.975, alarms + 1, n_good - alarms) if alarms < n_good else 1.0
     missed = np.mean(cell_scores[cells.test.labels == 1] <= line)
-    print(f"wanted {100 * rate:2.0f} %: above {line:.2f}, {alarms} of {n_good} good ones flagged (in truth "
-          f"{100 * low:.1f} to {100 * high:.1f} %, 95 % sure), {100 * missed:.0f} % of defects missed")
+    print(f"wanted {100 * rate:2.0f} %: {alarms} of {n_good} good ones flagged ({100 * low:.1f} to "
+          f"{100 * high:.1f} %), {100 * missed:.0f} % missed")
 
 # %% [markdown]
-# Look at what is missed: could you have seen it? And look at the brackets: after ten good cells, hardly any
-# false-alarm rate is ruled out (they are exact intervals of a binomial share, Clopper and Pearson 1934). **The
-# promise does not come from these ten.** It comes from the count above, and holds for cells like those
-# kept aside.
+# Look at what is missed: could you have seen it? And look at the brackets, which hold the true false-alarm
+# rate (95 % sure): after ten good cells, hardly any is ruled out. (They are exact intervals of a binomial
+# share, Clopper and Pearson 1934.) **The promise does not come from these ten.** It comes from the count
+# above, and holds for cells like those kept aside.
 
 # %% [markdown] tags=["teacher"]
 # - 30 minutes for the three sections on promises, without 05.4, which is homework or for those who are done.

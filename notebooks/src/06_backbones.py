@@ -3,7 +3,7 @@
 #
 # PatchCore learns nothing but which patches are good; how a patch *looks* to it is decided by the
 # **backbone**, a network that somebody else trained for another purpose. **Changing it is one word.
-# Feeding it wrongly is one word too, costs more than any backbone gains, and raises no error.**
+# Feeding it wrongly is one word too, can cost more than another backbone gains, and raises no error.**
 # Below: a drawn defect and a real one through several networks, what each must be fed with, what a
 # transformer hands out instead of feature maps, and a comparison in which nothing but the backbone differs.
 #
@@ -147,11 +147,10 @@ show(figure, f"{cells.name}: one defective, and its anomaly maps through each ba
 # %%
 from indad import BACKBONES
 
-print(f"{'name':<28}{'trained as':<17}{'MB':>5}{'size':>6}  {'mean':<23}{'licence':<17}here")
+print(f"{'name (*: packaged)':<28}{'trained as':<17}{'MB':>3}  licence")
 for row in BACKBONES.values():
-    print(f"{row.name:<28}{row.family:<17}{row.weights_mb:>5}{row.size:>6}  "
-          f"{', '.join(f'{value:.3f}' for value in row.mean):<23}{row.licence:<17}"
-          f"{'packaged' if row.package else ''}")
+    name = row.name + " *" * bool(row.package)
+    print(f"{name:<28}{row.family:<17}{row.weights_mb:>3}  {row.licence}")
 
 # %% [markdown]
 # - **ImageNet**: told 1.3 million photos apart by 1,000 names. The default of nearly all published results.
@@ -250,7 +249,7 @@ for place, (name, values) in enumerate(rows.items()):
     one_for_each_seed(axes, values, place, "^" if place else "o", DEFECTIVE if place else GOOD)
     print(f"{name}: image AUROC {over_seeds(values)}")
 axes.set_yticks(range(2), rows)
-axes.set(xlabel="image AUROC, one marker for each seed, one above the other", ylim=(-0.5, 1.5),
+axes.set(xlabel="image AUROC, one marker for each seed, one above the other", ylim=(1.5, -0.5),
          title=f"efficientnet_lite0 on {chosen.category}: the same weights, other constants")
 show(figure, "image AUROC with the network's own pixel statistics and with ImageNet's, three seeds each")
 own, others = map(np.mean, rows.values())
@@ -454,15 +453,16 @@ stripes[..., ::2] = 1.0
 grey = torch.from_numpy(np.array(photo.convert("L"), np.float32))[None, None] / 255  # the cell above
 shrunk = {"dropped": lambda maps: maps[..., ::2, ::2], "blurred, then dropped": shrink}
 figure, axes = canvas(5, size=1.9)
+axes[0, 0].set_title("stripes", fontsize=9)
+axes[0, 0].imshow(stripes[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
 for place, (left, title) in enumerate(((0, "stripes"), (1, "one pixel farther"))):
-    axes[0, 0].set_title("stripes", fontsize=9)
-    axes[0, 0].imshow(stripes[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
     for which, (name, small) in enumerate(shrunk.items()):
         one = axes[0, 1 + 2 * which + place]
         one.imshow(small(stripes[..., left:left + 17])[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
         one.set_title(f"{name}:\n{title}", fontsize=9)
-        one.axis("on")  # a frame, as white on white is not seen
-        one.set(xticks=[], yticks=[])
+for one in axes.flat:
+    one.axis("on")  # a frame, as white on white is not seen
+    one.set(xticks=[], yticks=[])
 show(figure, "stripes of one pixel, dropped to half the size at two positions: all white or all black; and "
      "blurred first: grey at both")
 for name, small in shrunk.items():
@@ -488,15 +488,16 @@ figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
 for place, layers in enumerate(choices.values()):
     more = dict(layers=layers) if layers else {}  # the registry's, which we have
     one_for_each_seed(axes, aurocs("efficientnet_lite0", **more), place)
-axes.set_yticks(range(len(choices)), [f"layers {layers}" for layers in choices])
+axes.set_yticks(range(len(choices)), [f"layer{'s' * (' and ' in of)} {of}" for of in choices])
 axes.set(xlabel="image AUROC, one marker for each seed, one above the other",
-         title=f"efficientnet_lite0 on {chosen.category}", ylim=(-0.5, len(choices) - 0.5))
+         title=f"efficientnet_lite0 on {chosen.category}", ylim=(len(choices) - 0.5, -0.5))
 show(figure, "image AUROC by layers used, three seeds each")
 
 # %% [markdown]
-# One category is an anecdote: the best layer for a gear need not be the best for cloth. What holds
-# more widely is that the last layer, nearest to where the network names things, is a poor place
-# to look for scratches. Does the figure agree?
+# One category is an anecdote: the best layer for a gear need not be the best for cloth. The paper leaves
+# out the last layer, as it is coarse and nearest to where the network names things. On the drawn gears
+# the figure neither agrees nor disagrees: one seed of layer 4 is the best of all, another the worst. Where
+# seeds lie so far apart, three of them put no layer before another.
 
 # %% [markdown]
 # **Think:** a defect is 6 pixels wide. Layer 4 has a stride of 32. Can it be found there at all?
@@ -565,7 +566,7 @@ for name in compared:
 figure, axes = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
 for (name, row), marker in zip(table.items(), "o^sDvP" * len(table)):
     axes.errorbar(row["ms"], np.mean(row["aurocs"]), np.std(row["aurocs"], ddof=1), marker=marker,
-                  capsize=3, markersize=8, label=f"{name}, {row['mb']:.1f} MB", linestyle="none")
+                  capsize=3, markersize=8, label=f"{name}, {row['mb']:.2f} MB", linestyle="none")
 axes.set(xlabel="milliseconds for one image on this machine", ylabel="image AUROC, mean ± std of 3 seeds",
          title=f"{chosen.category}: {len(learn)} images learned, {len(judged)} judged")
 figure.legend(fontsize=8, loc="outside lower center", ncols=2)
@@ -659,14 +660,14 @@ if stored.exists():
 # %%
 for c in sweep["comparisons"] if stored.exists() else ():
     if c["metric"] == "image_auroc" and c["axis"] == "backbone" and c["high"] is not None:
-        print(f"{c['a']} minus {c['b']}: {100 * c['mean']:+.2f} points, 95 % interval "
+        print(f"{c['b']} minus {c['a']}: {100 * c['mean']:+.2f} points, 95 % interval "
               f"{100 * c['low']:+.2f} to {100 * c['high']:+.2f}, {c['n']} pairs of runs")
 
 # %% [markdown]
-# Each comparison is *paired*: same category, ratio and seed, only the backbone differs, so that the
-# difference between categories, which dwarfs all else in the figure, cancels. An interval that contains
-# 0 says that these data give no reason to switch. On your own parts the order may be another:
-# test there.
+# The figure shows one ratio, 10 %; the lines below it pool all three. Each comparison is *paired*: same
+# category, ratio and seed, only the backbone differs, so that the difference between categories, which
+# dwarfs all else in the figure, cancels. An interval that contains 0 says that these data give no reason
+# to switch. On your own parts the order may be another: test there.
 
 # %% [markdown]
 # ## What others measured
