@@ -62,24 +62,6 @@ def test_a_picture_has_words_and_leaves_no_figure_open():
     assert again == data  # the same figure, the same bytes
 
 
-def test_titles_above_pictures_are_as_large_as_fits():
-    def sizes(words):
-        figure, axes = views.canvas(4, size=1.8)
-        for one, title in zip(axes[0], ["good", words, words, words], strict=True):
-            views.panel(one, np.zeros((4, 4)), title)
-        widgets.picture(figure, "four")
-        boxes = [one.title.get_window_extent() for one in axes[0]]
-        meet = any(left.x1 > right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
-        (size,) = {one.title.get_fontsize() for one in axes[0]}  # all alike
-        return size, meet
-
-    smallest, largest = widgets.TITLES
-    assert sizes("good") == (largest, False)
-    size, meet = sizes("a training image, 12")
-    assert smallest < size < largest and not meet
-    assert sizes("the patch that it is nearest to, 7")[0] == smallest
-
-
 def test_without_a_front_end_there_is_just_the_picture(shown):
     widgets.explore(curve, alt="a line", k=range(2, 9), kind=["line", "dots"])
     assert len(shown.calls) == 1

@@ -15,7 +15,7 @@ from ..deploy.explanation import Box, Match, explain, train_box
 from ..deploy.pictures import ColourScale, heat, zoomed
 from ..engine.prediction import Prediction
 from ..patchcore import PatchCore
-from .widgets import PANELS, explore
+from .widgets import explore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,6 @@ def canvas(columns: int, *, rows: int = 1, size: float = 3.0) -> tuple["Figure",
                                    layout="constrained")
     for one in axes.flat:
         one.axis("off")
-    figure.set_gid(PANELS)
     return figure, axes
 
 

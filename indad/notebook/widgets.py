@@ -21,13 +21,10 @@ from ..data.datasets import in_notebook
 if TYPE_CHECKING:
     from ipywidgets import Dropdown, SelectionSlider
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 STATIC = "INDAD_STATIC"  # set it to draw pictures only, as builds and tests do
 DPI = 110
 FITS = "98%"  # of a narrow page, a phone's
-PANELS = "panels"  # what a figure of pictures side by side is called
-TITLES = (9.0, 12.0)  # points: the smallest and the largest above a picture
 
 
 def banner() -> None:
@@ -68,35 +65,11 @@ def picture(figure: "Figure", alt: str) -> tuple[dict, dict]:
 
     title = figure.get_suptitle()
     alt = f"{alt}; {title}" if title else alt
-    if figure.get_gid() == PANELS:
-        enlarge_titles(figure)
     drawn, kind = io.BytesIO(), "image/png"
     figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight")
     pyplot.close(figure)
     packed = base64.b64encode(drawn.getvalue()).decode()
     return {kind: packed, "text/plain": alt}, {kind: {"alt": alt}, "alt": alt}
-
-
-def enlarge_titles(figure: "Figure") -> None:
-    """Give titles above pictures one size, the largest at which none reaches its neighbour's place.
-
-    A phone shows a figure of many pictures so small that its titles can hardly be read.
-    """
-    smallest, largest = TITLES
-    titled = [axes for axes in figure.axes if axes.get_title()]
-    for text in (*figure.texts, *(axes.title for axes in titled)):
-        text.set_fontsize(largest)
-    figure.draw_without_rendering()  # lays out: only now it is known how wide all is
-
-    def fits(text: "Text", share: float) -> float:
-        room = 0.95 * share * figure.bbox.width / text.get_window_extent().width
-        return max(largest * min(room, 1.0), smallest)
-
-    for text in figure.texts:  # the title of the whole
-        text.set_fontsize(fits(text, 1.0))
-    sizes = [fits(axes.title, axes.get_position(original=True).width) for axes in titled]
-    for axes in titled:
-        axes.title.set_fontsize(min(sizes))
 
 
 def show(figure: "Figure", alt: str) -> None:
