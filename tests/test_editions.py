@@ -103,9 +103,10 @@ def test_an_edition_is_written_where_one_says(tmp_path, monkeypatch, capsys):
         "00_find_your_first_defect.ipynb", "03_coreset.ipynb"]
     assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
     assert {file: file.stat().st_mtime_ns for file in build.HERE.glob("*")} == before
-    ignored = subprocess.run(["git", "check-ignore", "-q", editions.FOLDER / "student/x.ipynb"],
-                             cwd=build.HERE)
-    assert ignored.returncode == 0
+    if (build.HERE.parent / ".git").exists():  # and not what was unpacked from an archive
+        ignored = subprocess.run(["git", "check-ignore", "-q", editions.FOLDER / "student/x.ipynb"],
+                                 cwd=build.HERE)
+        assert ignored.returncode == 0
 
 
 @pytest.mark.parametrize("words, said", [

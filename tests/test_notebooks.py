@@ -279,6 +279,8 @@ def setup_in(folder, *, colab=True, path=None, **variables):
     lines = ["import sys, types", "sys.path[:] = [p for p in sys.path if p]"]
     if colab:
         lines.append("sys.modules['google.colab'] = types.ModuleType('google.colab')")
+    if path is None:
+        lines.append("sys.modules['indad'] = None")  # wherever else it may be installed
     file = folder / "cell.py"
     file.write_text("\n".join([*lines, tagged(build.assemble(LESSONS[0], {}), "setup")[0].source]))
     environment = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
