@@ -22,6 +22,8 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # What imports make stays to the end: looking through it all for garbage, again and again, would be
 # a quarter of the time of collecting tests.
 gc.set_threshold(50_000)
+# It waits for a disk, against a loss of power. Tests of who calls it put their own in its place.
+os.fsync = lambda descriptor: None
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

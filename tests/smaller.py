@@ -1,4 +1,4 @@
-"""Lessons in less time: images a third as large, and no more than `FEW` to learn from.
+"""Lessons in less time: images a third as large, no more than `FEW` to learn from, plain pictures.
 
 In a module of its own, because a notebook's kernel takes it too, and nothing else of the tests.
 """
@@ -14,9 +14,23 @@ from indad.notebook.chosen import Chosen
 CELL = """import sys
 if "smaller" not in sys.modules:
     import pytest, smaller
+    smaller.lay_out_plainly(pytest.MonkeyPatch())
     smaller.make_smaller(pytest.MonkeyPatch())"""  # before all others of a notebook
 FEW = 16
 PATCH = 16  # pixels, of the transformers in the lessons: what sizes are multiples of
+
+
+def lay_out_plainly(patch: pytest.MonkeyPatch) -> None:
+    """Each picture is drawn once, and not twice before to find places for all that is in it."""
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+
+    def saved(figure, *arguments, bbox_inches=None, **options):
+        figure.set_layout_engine("none")
+        save(figure, *arguments, **options)
+
+    patch.setattr(Figure, "savefig", saved)
 
 
 def make_smaller(patch: pytest.MonkeyPatch) -> None:

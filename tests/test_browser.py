@@ -84,6 +84,7 @@ def lab(tmp_path_factory):
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1",
          "--allow-root", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+         "--LabApp.expose_app_in_browser=True",
          f"--ServerApp.root_dir={folder}", f"--LabApp.user_settings_dir={folder / 'settings'}",
          f"--LabApp.workspaces_dir={folder / 'workspaces'}", "--LabApp.extension_manager=readonly"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -106,18 +107,29 @@ def _wait(attempt, seconds):
 
 
 @pytest.fixture(scope="module")
-def browser(lab):
-    with running_browser() as running:
-        yield running
+def page(lab):
+    """JupyterLab, loaded once: that takes as long as what a notebook has to compute."""
+    with running_browser() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(f"{lab}/lab?reset")
+        page.wait_for_function("() => window.jupyterapp && jupyterapp.shell")
+        yield page
 
 
-def opened(browser, lab, name, *, upto=None, width=1280):
-    """A notebook whose cells, all or up to one, have run in a fresh kernel without an error."""
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    page.set_default_timeout(PATIENCE * 1000)
-    page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb?reset")
+def opened(page, name, *, upto=None):
+    """The page with a notebook alone in it, whose cells, all or up to one, have run in a fresh
+    kernel without an error."""
+    set_width(page, 1280)
+    page.evaluate("""async path => {
+        await jupyterapp.restored;
+        for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();
+        const panel = await jupyterapp.commands.execute('docmanager:open', {path});
+        await panel.sessionContext.ready;
+    }""", f"notebooks/{name}.ipynb")
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
-    page.wait_for_selector("text=/Python 3.* \\| Idle/")  # in the status bar: a kernel that listens
+    page.wait_for_function(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     cells = page.query_selector_all(".jp-CodeCell")
     last = next((place for place, cell in enumerate(cells) if upto and upto in cell.inner_text()),
                 len(cells) - 1)
@@ -145,8 +157,8 @@ def changes(page, cell, act):
     return words, cell.query_selector(".widget-html-content").inner_text()
 
 
-def test_category_and_backbone_change_picture_and_score(browser, lab):
-    page = opened(browser, lab, "00_find_your_first_defect")
+def test_category_and_backbone_change_picture_and_score(page):
+    opened(page, "00_find_your_first_defect")
     menus = page.locator(".jp-CodeCell:has(select)").first
     menus.get_by_label("category").select_option("gear")
     menus.get_by_text("chosen: synthetic, gear, efficientnet_lite0 on cpu").wait_for()
@@ -159,14 +171,12 @@ def test_category_and_backbone_change_picture_and_score(browser, lab):
     again, other = changes(page, cell, lambda: backbone.select_option("efficientnet_lite1"))
     assert again == after and other != after
     keep_picture(page, "00-after")
-    page.set_viewport_size({"width": 480, "height": 900})
-    page.keyboard.press("Control+b")  # the list of files makes room
+    set_width(page, 480)
     keep_picture(page, "00-narrow")
-    page.close()
 
 
-def test_the_threshold_slides(browser, lab):
-    page = opened(browser, lab, "05_thresholds", upto="browse_thresholds(")
+def test_the_threshold_slides(page):
+    opened(page, "05_thresholds", upto="browse_thresholds(")
     cell = page.query_selector_all(".jp-CodeCell:has(.widget-slider)")[0]
     cell.scroll_into_view_if_needed()
     keep_picture(page, "05-before")
@@ -182,18 +192,14 @@ def test_the_threshold_slides(browser, lab):
     before, after = changes(page, cell, drag)
     assert "threshold" in before and before != after
     keep_picture(page, "05-after")
-    page.set_viewport_size({"width": 480, "height": 900})
-    page.keyboard.press("Control+b")  # the list of files makes room
+    set_width(page, 480)
     keep_picture(page, "05-narrow")
-    page.close()
 
 
 @pytest.fixture(scope="module")
-def widgets(browser, lab):
+def widgets(page):
     """The page with what `CELLS` show; each test has cells of its own in it."""
-    page = opened(browser, lab, "widgets")
-    yield page
-    page.close()
+    return opened(page, "widgets")
 
 
 def output_of(page, number):
