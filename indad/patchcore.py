@@ -27,9 +27,8 @@ from .engine.prediction import Prediction, joined
 from .engine.upsampling import check_blur
 from .errors import Progress
 from .features import PatchNetwork, load_network
-from .learned import storage
+from .learned import estimator, storage
 from .learned.copies import each_once, learned_digests
-from .learned.estimator import Estimator, NotFitted
 from .learned.fitted import Fitted
 from .learned.growth import grow
 from .learned.learning import learn
@@ -49,7 +48,7 @@ def _of_network(name: str) -> Any:
     return property(lambda model: getattr(model.prepare(), name), doc=f"`PatchNetwork.{name}`")
 
 
-class PatchCore(Estimator, Parameters):
+class PatchCore(estimator.Estimator, Parameters):
     """Anomaly detection from good images only, as a scikit-learn estimator.
 
     What the constructor takes: see `__init__`, made from the table in `presets.Parameters`; what
@@ -285,7 +284,8 @@ class PatchCore(Estimator, Parameters):
     def check_fitted(self) -> Fitted:
         """What was learned, on the device that is wanted; raises `InputError` if it is stale."""
         if not self.__sklearn_is_fitted__():
-            raise NotFitted("this PatchCore has no memory bank yet; call fit(images) first")
+            raise estimator.NotFitted(
+                "this PatchCore has no memory bank yet; call fit(images) first")
         self.fitted_.check_unchanged(self.options)
         self.fitted_ = self.fitted_.to(self.prepare().device)
         return self.fitted_

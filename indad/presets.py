@@ -12,8 +12,6 @@ from textwrap import fill
 from types import MappingProxyType
 from typing import Any
 
-from sklearn.base import BaseEstimator
-
 from .backbones.loading import LAYERS, NORMALIZATIONS, PIXELS, SIDES, SIZES
 from .backbones.registry import OFFLINE
 from .calibration import CALIBRATIONS
@@ -89,7 +87,7 @@ PRESETS.update({f"paper-{percent}": _PAPER | dict(coreset_ratio=percent / 100)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Parameters(BaseEstimator):
+class Parameters:
     """What `PatchCore` takes, as scikit-learn's estimators do; see `__init__`.
 
     The constructor stores its arguments and does nothing else; each is an attribute. What is

@@ -42,8 +42,20 @@ def test_parameters_are_attributes_that_can_be_asked_for_set_and_cloned():
     twin = clone(model)
     assert twin is not model and twin.get_params() == model.get_params()
     assert PatchCore(**model.get_params()).get_params() == model.get_params()
-    with pytest.raises(ValueError, match="Invalid parameter 'corset'"):
+    with pytest.raises(ValueError, match="unknown parameter 'corset'; did you mean coreset"):
         model.set_params(corset="greedy")
+
+
+class Mine(PatchCore):
+    def __init__(self, *, extra=1, seed=0, **others):
+        super().__init__(seed=seed, **others)
+        self.extra = extra
+
+
+def test_a_subclass_has_the_parameters_that_its_constructor_names():
+    mine = Mine(extra=2, seed=3, coreset_ratio=0.2)
+    assert mine.get_params() == {"extra": 2, "seed": 3} and repr(mine) == "Mine(extra=2, seed=3)"
+    assert clone(mine).set_params(extra=4).get_params() == {"extra": 4, "seed": 3}
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ import indad
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMPILERS = {"torch._dynamo", "torch._inductor", "sympy", "torchvision", "timm", "torch.onnx"}
-OF_SOME_COMMAND = {"matplotlib", "jinja2", "requests", "flask",
+OF_SOME_COMMAND = {"matplotlib", "jinja2", "requests", "flask", "sklearn", "scipy.stats", "pandas",
                    "huggingface_hub", "faiss", "onnx", "onnxruntime", "ipywidgets", "IPython"}
-HEAVY = {"torch", "numpy", "scipy", "PIL", "pandas"}  # the last by sklearn, where it is
+HEAVY = {"torch", "numpy", "scipy", "PIL"}
 # What has run when, and what it has no use for.
 STEPS = {
     "import indad": ("import indad", HEAVY | COMPILERS | OF_SOME_COMMAND),

@@ -1,26 +1,70 @@
-"""What scikit-learn's pipelines, searches and scorers ask besides `fit` and `predict`."""
+"""What scikit-learn's pipelines, searches and scorers ask besides `fit` and `predict`.
 
-from typing import Any
+They ask by name and not by class. So nothing is inherited from scikit-learn, whose import takes two
+thirds as long as torch's: it is imported where somebody asks who has done that before.
+"""
+
+import copy
+from inspect import signature
+from typing import Any, TypeVar
 
 import numpy as np
-from sklearn.base import OutlierMixin
-from sklearn.exceptions import NotFittedError
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..metrics import image_metrics
 
-
-class NotFitted(InputError, NotFittedError):
-    """Asked before `fit`."""
+Same = TypeVar("Same", bound="Estimator")
 
 
-class Estimator(OutlierMixin):
+def __getattr__(name: str) -> Any:
+    """`NotFitted`, an error of ours and of scikit-learn's, from when it is first raised on."""
+    if name != "NotFitted":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from sklearn.exceptions import NotFittedError
+
+    errors = InputError, NotFittedError
+    globals()[name] = type(name, errors, dict(__module__=__name__, __doc__="Asked before `fit`."))
+    return globals()[name]
+
+
+class Estimator:
     """Scores as scikit-learn asks for them: in all of them higher is *more* anomalous.
 
     That is contrary to the habit of its outlier detectors, and as of its binary classifiers, with
     the labels that `fit` takes: 0 is good, 1 is defective. So scorers by name ("roc_auc",
     "average_precision") mean what they say.
     """
+
+    _estimator_type = "outlier_detector"  # where scikit-learn before 1.6 looks
+    fit: Any  # this and the next are `PatchCore`'s
+    predict: Any
+    threshold_: Any
+    _loaded: Any
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """What the constructor takes, as of a subclass too, and what it is if not given."""
+        return {name: one.default for name, one in sorted(signature(cls).parameters.items())
+                if one.kind is not one.VAR_KEYWORD}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All parameters by name, which make this anew. None is an estimator, so none is `deep`."""
+        return {name: getattr(self, name) for name in self._defaults()}
+
+    def set_params(self: Same, **params: Any) -> Same:
+        """Change parameters. Raises `InputError` for a name that is none."""
+        for name in params:
+            if name not in self.get_params():
+                raise unknown("parameter", name, self.get_params())
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """With what differs from the defaults."""
+        given = (f"{name}={getattr(self, name)!r}" for name, usual in self._defaults().items()
+                 if repr(getattr(self, name)) != repr(usual))
+        return f"{type(self).__name__}({', '.join(given)})"
 
     def score_samples(self, X: object) -> np.ndarray:
         """`(n,)` scores of images."""
@@ -45,16 +89,21 @@ class Estimator(OutlierMixin):
                              "split them with StratifiedKFold")
         return found
 
+    def fit_predict(self, X: object, y: object = None) -> Any:
+        """Learn from images, and judge them."""
+        return self.fit(X, y).predict(X)
+
     def __sklearn_tags__(self) -> Any:
         """X holds pictures, and what it may be is our own business."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.no_validation = True
-        return tags
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(estimator_type=self._estimator_type, target_tags=TargetTags(required=False),
+                    transformer_tags=None, classifier_tags=None, regressor_tags=None,
+                    input_tags=InputTags(two_d_array=False), no_validation=True)
 
     def __sklearn_clone__(self) -> Any:
         """A clone is not fitted, but need not load the network again."""
-        twin = super().__sklearn_clone__()
+        twin = type(self)(**copy.deepcopy(self.get_params()))
         if hasattr(self, "_loaded"):
             twin._loaded = self._loaded
         return twin

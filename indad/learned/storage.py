@@ -174,7 +174,7 @@ def options_of(record: dict, folder: Path, weights: str | Path | None) -> dict[s
         name: tuple(value) if isinstance(value, list) else value
         for name, value in record["options"].items()}
     try:
-        check_options(Parameters().get_params() | options | {"weights": None})
+        check_options(vars(Parameters()) | options | {"weights": None})
     except InputError as error:
         raise InputError(f"{folder}: its record is not as indad writes it ({error})") from error
     if weights is not None:
