@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/runs/start"))
     options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
     checkouts = {"this": HERE} | ({"other": options.against} if options.against else {})
     times: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -69,7 +70,6 @@ def main() -> None:
              "| command | " + " | ".join(checkouts) + " |", "|---|" + "---|" * len(checkouts)]
     lines += [f"| `{what}` | " + " | ".join(f"{median(found[name]):.2f}" for name in checkouts)
               + " |" for what, found in times.items()]
-    options.output.mkdir(parents=True, exist_ok=True)
     write_json(options.output / "start.json",
                {"seconds": times, "environment": environment(pick_device("cpu"))})
     text = "\n".join(lines) + "\n"
