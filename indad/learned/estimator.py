@@ -53,9 +53,10 @@ class Estimator:
 
     def set_params(self: Same, **params: Any) -> Same:
         """Change parameters. Raises `InputError` for a name that is none."""
+        known = self._defaults()
         for name in params:
-            if name not in self.get_params():
-                raise unknown("parameter", name, self.get_params())
+            if name not in known:
+                raise unknown("parameter", name, known)
         for name, value in params.items():
             setattr(self, name, value)
         return self
