@@ -5,6 +5,7 @@ import torch
 from cases import few
 
 from indad.engine import search
+from indad.engine.boxes import BLOCK, Boxes
 from indad.engine.search import METHODS, MemoryIndex
 from indad.neighbors import nearest, nearest_by_product
 
@@ -72,8 +73,8 @@ def test_where_all_rows_tie_k_others_are_found(method, bank):
 @pytest.mark.parametrize("method", ["float32", "bfloat16"])
 def test_most_of_the_bank_is_never_looked_at(monkeypatch, method, k):
     bank, queries, seen = features(20_000, 40, seed=1), features(200, 40, seed=2), []
-    visit = MemoryIndex._visit
-    monkeypatch.setattr(MemoryIndex, "_visit", lambda self, points, wanted, *best: (
+    visit = Boxes._visit
+    monkeypatch.setattr(Boxes, "_visit", lambda self, points, wanted, *best: (
         seen.append(wanted.float().mean()), visit(self, points, wanted, *best)))
     MemoryIndex(bank, method=method).search(queries, k)
     assert sum(seen) < 0.25
@@ -162,12 +163,12 @@ def test_no_row_is_nearer_than_the_bound_of_its_block(method, scale, spread):
     bank = (torch.randn(1700, 40, generator=generator) * axes + 3) * scale
     queries = (torch.randn(300, 40, generator=generator) * axes + 3) * scale
     queries = torch.cat([queries, bank[:50], bank.mean(0)[None]])
-    index = MemoryIndex(bank)
-    index._prepare(method)
-    points, rows = (queries - index._origin).double(), (bank - index._origin)[index._order].double()
-    lower = index._lower_costs(points.float()).T
-    costs = rows.square().sum(1) / 2 - points @ rows.T
-    true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
+    boxes = Boxes(bank, getattr(torch, method))
+    assert boxes.order[:1700].sort().values.tolist() == [*range(1700)]
+    points, rows = (queries - boxes.origin).double(), (bank - boxes.origin).double()
+    lower = boxes.lower_costs(points.float()).T
+    costs = (rows.square().sum(1) / 2 - points @ rows.T)[:, boxes.order[:1700]]
+    true = torch.stack([block.amin(1) for block in costs.split(BLOCK, dim=1)], 1)
     assert (lower <= true).all()
     assert (true - lower).mean() < 0.1 * costs.std()  # nor so low that it says nothing
 

@@ -15,7 +15,7 @@ from indad.coreset import (
     select_coreset,
 )
 from indad.data.images import Placement, to_photo
-from indad.engine import search
+from indad.engine import boxes, search
 from indad.engine.machine import available_memory
 from indad.engine.projections import mean_distances
 from indad.engine.search import METHODS, MemoryIndex
@@ -59,10 +59,10 @@ def test_rounding_to_bfloat16_cannot_hide_the_nearest_row(monkeypatch):
     found, _ = nearest(queries, bank, method="bfloat16")
     torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-6)
 
-    coarse = search._coarse
-    monkeypatch.setattr(search, "_coarse", lambda *about: (
+    coarse = boxes._coarse
+    monkeypatch.setattr(boxes, "_coarse", lambda *about: (
         (made := coarse(*about))[0], torch.zeros_like(made[1])))
-    monkeypatch.setattr(search, "STORED", 0.0)
+    monkeypatch.setattr(boxes, "STORED", 0.0)
     wrong, _ = nearest(queries, bank, method="bfloat16")
     assert (wrong.double() > 1.5 * wanted).any()
 
@@ -71,18 +71,17 @@ def test_the_bound_covers_how_costs_are_stored(monkeypatch):
     """Whole numbers are exact in bfloat16, so nothing is rounded but the costs themselves."""
     half = points(1500, 30).mul(30).round().clamp(-120, 120)
     bank, queries = torch.cat([half, -half]), points(200, 30, seed=1).mul(9).round()
-    index = MemoryIndex(bank, method="bfloat16")
-    index._prepare("bfloat16")
-    index._axes = torch.eye(30)
-    index._coarse, moved = search._coarse(index._rows, index._axes, torch.bfloat16,
-                                          index._half_norms)
-    index._moved = float(moved.max())
-    lower = index._lower_costs(queries).T
-    costs = index._rows.double().square().sum(1) / 2 - queries.double() @ index._rows.T.double()
-    true = torch.stack([block.amin(1) for block in costs.split(search.BLOCK, dim=1)], 1)
+    blocks = boxes.Boxes(bank, torch.bfloat16)
+    blocks.axes, rows = torch.eye(30), blocks.rows.flatten(0, 1)
+    blocks.coarse, moved = boxes._coarse(rows, blocks.axes, torch.bfloat16,
+                                         blocks.half_norms.flatten())
+    blocks.moved = float(moved.max())
+    lower = blocks.lower_costs(queries).T
+    costs = blocks.half_norms.double().flatten() - queries.double() @ rows.T.double()
+    true = costs.unflatten(1, (-1, boxes.BLOCK)).amin(2)
     assert (lower <= true).all()
-    monkeypatch.setattr(search, "STORED", 0.0)
-    lower = index._lower_costs(queries).T
+    monkeypatch.setattr(boxes, "STORED", 0.0)
+    lower = blocks.lower_costs(queries).T
     assert (lower > true).any()
 
 
@@ -104,8 +103,8 @@ def test_an_index_without_some_rows_never_finds_them(method):
 @pytest.mark.slow
 def test_indices_without_some_rows_share_one_preparation(monkeypatch):
     """Twenty images used to cost twenty preparations, as nothing had prepared the bank before."""
-    prepared, convert = [], search._coarse
-    monkeypatch.setattr(search, "_coarse", lambda *about: (
+    prepared, convert = [], boxes._coarse
+    monkeypatch.setattr(boxes, "_coarse", lambda *about: (
         prepared.append(len(about) == 4) or convert(*about)))
     bank = points(20 * 300, 8)
     index, owners = MemoryIndex(bank, method="bfloat16"), torch.arange(20).repeat_interleave(300)
@@ -124,9 +123,9 @@ def test_a_bank_is_prepared_once_for_calibration_predictions_and_explanations(mo
     from indad import PatchCore
     from indad.deploy.explanation import explain
 
-    prepared, axes_of = [], search._principal_axes
+    prepared, axes_of = [], boxes._principal_axes
     monkeypatch.setattr(search, "MANY", 0)
-    monkeypatch.setattr(search, "_principal_axes", lambda sample: (
+    monkeypatch.setattr(boxes, "_principal_axes", lambda sample: (
         prepared.append(len(sample)) or axes_of(sample)))
     photos = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
     model = PatchCore(resize=64, map_kernel_size=9, reserve=0.1).fit(photos[:3])
@@ -136,7 +135,7 @@ def test_a_bank_is_prepared_once_for_calibration_predictions_and_explanations(mo
         explain(model, photos[4])
     assert len(prepared) == 1
     copied = pickle.loads(pickle.dumps(model.fitted_))
-    assert copied.index.bank is copied.memory_bank and copied.index._coarse is None
+    assert copied.index.bank is copied.memory_bank and copied.index._boxes is None
     model.update(photos[3:])  # the old bank says how far new patches are; the new one judges
     model.predict(photos)
     assert len(prepared) <= 3 and model.fitted_.index.bank is model.memory_bank_

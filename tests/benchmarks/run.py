@@ -36,8 +36,9 @@ from indad.backbones.registry import BACKBONES, OFFLINE  # noqa: E402
 from indad.coreset import greedy_coreset, greedy_coreset_one_at_a_time  # noqa: E402
 from indad.data.images import ImageTransform, as_rgb, readers  # noqa: E402
 from indad.engine.batches import load_batches  # noqa: E402
+from indad.engine.boxes import bfloat16_is_faster  # noqa: E402
 from indad.engine.machine import environment  # noqa: E402
-from indad.engine.search import MemoryIndex, bfloat16_is_faster  # noqa: E402
+from indad.engine.search import MemoryIndex  # noqa: E402
 from indad.engine.selection import random_start  # noqa: E402
 from indad.features import as_rows, concatenate, layer_scales, weighted  # noqa: E402
 
