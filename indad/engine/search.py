@@ -76,7 +76,6 @@ class MemoryIndex:
         Returns:
             Euclidean distances `(n, k)` float32, ascending, and indices `(n, k)` int64.
         """
-        check_searchable(queries, self.bank, k)
         method = self._method()
         nearest: Callable[[Tensor, int], Tensor]
         if method == "faiss":
@@ -87,6 +86,7 @@ class MemoryIndex:
             nearest = self._prepare(method).nearest
 
         def share(queries: Tensor) -> tuple[Tensor, Tensor]:
+            check_searchable(queries, self.bank, k)  # by one thread: torch's stay awake after work
             return remeasured(queries, self.bank, nearest(queries, k))
 
         if method == "faiss" or self.bank.device.type != "cpu":  # which divide it by themselves
@@ -126,11 +126,10 @@ class MemoryIndex:
 
 def _shares(queries: Tensor) -> tuple[Tensor, ...]:
     """Equal parts of at most `QUERIES`, of one image too as many as there are threads."""
-    count, threads = len(queries), torch.get_num_threads()
-    parts = -(-count // QUERIES)
-    if count >= threads * FEW:
-        parts = -(-parts // threads) * threads
-    return queries.split(-(-count // max(parts, 1)))
+    count = len(queries)
+    threads = max(1, min(torch.get_num_threads(), count // FEW))
+    parts = -(-count // (QUERIES * threads)) * threads
+    return queries.split(-(-count // max(1, parts)))
 
 
 def distances_to(index: MemoryIndex, features: Table) -> Tensor:
