@@ -611,7 +611,7 @@ if stored.exists():
     for size, axes in zip(sizes, panels, strict=True):
         for row, marker in zip([row for row in measured if row["rows"] == size], "os^D"):
             axes.plot(row["ms"], row["image_auroc"], marker)
-            place = {"exact": (6, -29), "ivfpq": (-6, 3), "ivfpq-1": (-14, 8),
+            place = {"exact": (6, -29), "ivfpq": (-6, 9), "ivfpq-1": (0, 8),
                      "hnsw": (0, 8) if size < 1_000_000 else (0, -29)}[row["search"]]
             axes.annotate(f"{names[row['search']]}\n(recall {row['recall']:.0%})",
                           (row["ms"], row["image_auroc"]), place, textcoords="offset points",
