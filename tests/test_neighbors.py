@@ -4,7 +4,7 @@ import pytest
 import torch
 from cases import few
 
-from indad.engine import search
+from indad.engine import boxes, search
 from indad.engine.boxes import BLOCK, Boxes
 from indad.engine.search import METHODS, MemoryIndex
 from indad.neighbors import nearest, nearest_by_product
@@ -57,6 +57,19 @@ def test_k_neighbours_are_those_of_one_product(method, rows, k):
     assert torch.equal(distances, distances.sort(1).values)
     torch.testing.assert_close(distances, (queries[:, None] - bank[indices]).norm(dim=2))
     assert all(len(set(row)) == k for row in indices.tolist())  # of copies each counts once
+
+
+def test_blocks_are_visited_in_groups_without_a_trace(monkeypatch):
+    generator, groups = torch.Generator().manual_seed(10), boxes._groups
+    bank = torch.randn(2600, 20, generator=generator)  # without copies, of which any may be found
+    queries = torch.randn(60, 20, generator=generator)
+    whole, seen = nearest(queries, bank, 9, method="float32"), []
+    monkeypatch.setattr(boxes, "QUERIES", 1)  # so that a group has no more pairs than queries
+    monkeypatch.setattr(boxes, "_groups", lambda *about: seen.append(
+        made := list(groups(*about))) or made)
+    pieces = nearest(queries, bank, 9, method="float32")
+    assert max(map(len, seen)) > 1
+    assert torch.equal(whole[0], pieces[0]) and torch.equal(whole[1], pieces[1])
 
 
 @pytest.mark.parametrize("method", ["float32", "bfloat16"])

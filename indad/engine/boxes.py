@@ -7,7 +7,7 @@ nearest. Rows are sorted along the same axes, so that what is near a query lies 
 
 The result does not depend on how coarse the first product is, so processors that multiply bfloat16
 several times faster than float32 may do that. Products are written into memory that is used again
-and again: to be given new memory takes as long as to multiply.
+and again: to be given new memory can take as long as to multiply.
 """
 
 import time
@@ -58,7 +58,7 @@ class Boxes:
         self.half_norms = half_norms.unflatten(0, (-1, BLOCK))
 
     def without(self, left_out: Tensor) -> "Boxes":
-        """Those of the bank rows that are not in the `(m,)` mask; all but few numbers is shared."""
+        """The bank rows that are not in the `(m,)` mask; the rows themselves are shared."""
         smaller = copy(self)
         gone = left_out[self.order]  # they stay where they are, out of reach
         smaller.half_norms = self.half_norms.masked_fill(gone.view_as(self.half_norms), HUGE)
